@@ -1,0 +1,81 @@
+"""Several runs from different noise, and the one answer that they make together."""
+
+import torch
+from torch import Tensor
+
+_LEAST_AGREEMENT = 0.1  # standard deviation of the mean member, of that of a member
+
+def member_noise(seed: int, ensemble_size: int, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal noise [ensemble_size, *shape], float32 on the CPU.
+
+    Member e depends on the seed, on e and on the shape alone: not on the device, the ensemble's size, or the other
+    images of a batch.
+
+    Raises:
+        ValueError: for an ensemble without members, or a seed outside 0..2^64 - 1.
+    """
+    if ensemble_size < 1:
+        raise ValueError(f"ensemble_size is {ensemble_size}; choose at least 1.")
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed is {seed}; choose 0 to 2^64 - 1.")
+    generator = torch.Generator().manual_seed(seed)
+    return torch.stack([torch.randn(shape, generator=generator) for _ in range(ensemble_size)])
+
+
+def combine_members(log_depth: Tensor, reduction: str = "mean", align: bool = True) -> tuple[Tensor, Tensor]:
+    """[B, E, 1, H, W] -> centre and spread of the members, [B, 1, H, W] each.
+
+    Args:
+        log_depth: the members' log depth.
+        reduction: "mean" with the standard deviation (unbiased) as spread, or "median" with 1.4826 times the median
+            absolute deviation, which is the standard deviation of normal noise.
+        align: first fits every member to their mean by scale and shift (least squares), since log depth is known only
+            up to these. False combines them as they are, as the authors' code does.
+
+    Returns:
+        Centre and spread; the spread is 0 for one member.
+
+    Raises:
+        ValueError: for an unknown reduction or another number of dimensions.
+    """
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"Unknown reduction {reduction!r}; choose one of {', '.join(REDUCTIONS)}.")
+    if log_depth.ndim != 5:
+        raise ValueError(f"log_depth has shape {list(log_depth.shape)}; expected [B, E, 1, H, W].")
+    if log_depth.shape[1] == 1:
+        return log_depth[:, 0], torch.zeros_like(log_depth[:, 0])
+    return REDUCTIONS[reduction](_align_to_mean(log_depth) if align else log_depth)
+
+
+def _align_to_mean(log_depth: Tensor) -> Tensor:
+    """Every member times its scale plus its shift; the mean of the aligned members keeps the plain mean's range."""
+    dims = (2, 3, 4)
+    centred = log_depth - log_depth.mean(dims, keepdim=True)  # [B, E, 1, H, W]
+    target = centred.mean(1, keepdim=True)
+    variance = centred.square().mean(dims, keepdim=True)
+    scale = (centred * target).mean(dims, keepdim=True) / variance.clamp_min(1e-12)
+    fitted = (centred * scale).mean(1, keepdim=True)
+    target_range, fitted_range = (x.square().mean(dims, keepdim=True).sqrt() for x in (target, fitted))
+    scale = scale * target_range / fitted_range.clamp_min(1e-12)
+    # Members that contradict each other have no common shape to be fitted to; shrinking them would hide that.
+    agree = target_range > _LEAST_AGREEMENT * variance.mean(1, keepdim=True).sqrt()
+    return centred * torch.where(agree, scale, 1.0) + log_depth.mean((1, 2, 3, 4), keepdim=True)
+
+
+def _mean(members: Tensor) -> tuple[Tensor, Tensor]:
+    return members.mean(1), members.std(1)
+
+
+def _median(members: Tensor) -> tuple[Tensor, Tensor]:
+    centre = _middle(members)
+    return centre, 1.4826 * _middle((members - centre[:, None]).abs())
+
+
+def _middle(members: Tensor) -> Tensor:
+    """The median over dimension 1; of an even number, the mean of the middle two."""
+    ordered = members.sort(dim=1).values
+    count = ordered.shape[1]
+    return (ordered[:, (count - 1) // 2] + ordered[:, count // 2]) / 2
+
+
+REDUCTIONS = {"mean": _mean, "median": _median}

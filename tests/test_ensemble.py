@@ -1,0 +1,104 @@
+import pytest
+import torch
+
+from depthfm_core.flow import combine_members, member_noise
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_members_noise_does_not_depend_on_the_ensembles_size():
+    assert torch.equal(member_noise(7, 5, (4, 3, 6))[:2], member_noise(7, 2, (4, 3, 6)))
+
+
+def test_members_and_seeds_differ():
+    first, second = member_noise(7, 2, (4, 3, 6))
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, member_noise(8, 1, (4, 3, 6))[0])
+
+
+def test_drawing_noise_leaves_the_global_generator_alone():
+    before = torch.random.get_rng_state()
+    member_noise(0, 2, (4, 2, 2))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(("seed", "size", "word"), [(0, 0, "ensemble_size"), (-1, 1, "seed"), (2**64, 1, "seed")])
+def test_impossible_ensembles_are_refused(seed, size, word):
+    with pytest.raises(ValueError, match=word):
+        member_noise(seed, size, (4, 2, 2))
+
+
+def test_without_alignment_the_mean_and_deviation_are_the_plain_ones():
+    members = draw(2, 5, 1, 6, 7)
+    centre, spread = combine_members(members, "mean", align=False)
+    torch.testing.assert_close(centre, members.mean(1))
+    torch.testing.assert_close(spread, members.std(1))
+
+
+@pytest.mark.parametrize("size", [4, 5])
+def test_without_alignment_the_median_is_the_plain_one(size):
+    members = draw(1, size, 1, 6, 7).double()
+    centre, spread = combine_members(members, "median", align=False)
+    expected = members.quantile(0.5, dim=1)
+    torch.testing.assert_close(centre, expected)
+    torch.testing.assert_close(spread, 1.4826 * (members - expected[:, None]).abs().quantile(0.5, dim=1))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "median"])
+def test_members_that_differ_by_scale_and_shift_only_agree_after_alignment(reduction):
+    base = draw(1, 1, 1, 16, 16)
+    scale = torch.tensor([0.5, 1.0, 1.5]).reshape(1, 3, 1, 1, 1)
+    shift = torch.tensor([-1.0, 0.2, 0.8]).reshape(1, 3, 1, 1, 1)
+    centre, spread = combine_members(base * scale + shift, reduction)
+    assert spread.max() < 1e-5
+    torch.testing.assert_close(centre, base[:, 0], rtol=1e-4, atol=1e-4)
+
+
+def test_alignment_keeps_the_range_of_the_ensemble():
+    members = draw(1, 1, 1, 32, 32) + 0.3 * draw(1, 6, 1, 32, 32, seed=1)
+    centre, spread = combine_members(members)
+    assert centre.std() == pytest.approx(members.mean(1).std().item(), rel=1e-4)
+    assert spread.mean() == pytest.approx(0.3, rel=0.15)
+
+
+def test_the_median_ignores_one_wild_member():
+    members = draw(1, 1, 1, 8, 8).repeat(1, 5, 1, 1, 1)
+    members[:, 3] += 10 * draw(1, 1, 8, 8, seed=2)
+    centre, _ = combine_members(members, "median", align=False)
+    assert torch.equal(centre, members[:, 0])
+
+
+def test_one_member_is_its_own_answer_with_no_spread():
+    members = draw(3, 1, 1, 4, 4)
+    centre, spread = combine_members(members)
+    assert torch.equal(centre, members[:, 0]) and not spread.any()
+
+
+def test_constant_members_stay_finite():
+    centre, spread = combine_members(torch.ones(1, 3, 1, 4, 4) * torch.tensor([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1, 1))
+    torch.testing.assert_close(centre, torch.full((1, 1, 4, 4), 2.0))
+    assert spread.isfinite().all()
+
+
+def test_contradicting_members_have_a_large_spread():
+    base = draw(1, 1, 1, 8, 8)
+    centre, spread = combine_members(torch.cat([base, -base], 1))
+    assert centre.abs().max() < 1e-5
+    assert spread.mean() > base.abs().mean()
+
+
+def test_each_image_of_a_batch_is_combined_alone():
+    members = draw(3, 4, 1, 5, 5)
+    together = combine_members(members)
+    alone = combine_members(members[1:2])
+    torch.testing.assert_close(together[0][1:2], alone[0])
+    torch.testing.assert_close(together[1][1:2], alone[1])
+
+
+def test_an_unknown_reduction_or_shape_is_refused():
+    with pytest.raises(ValueError, match="mean, median"):
+        combine_members(torch.zeros(1, 2, 1, 2, 2), "max")
+    with pytest.raises(ValueError, match="expected"):
+        combine_members(torch.zeros(2, 1, 2, 2))
