@@ -1,0 +1,220 @@
+"""Pictures from disk and depth to disk.
+
+Two choices a reader would question: transparent pixels are shown over white, because the colors stored
+below them are often garbage and white is what viewers show; and every writer writes beside its target and
+renames at the end, so that an interrupted run never leaves half a file under the name that the next step
+reads.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+MAX_SIDE_PX = 16384
+_PILLOW_LIMIT_LOCK = threading.Lock()
+# What Pillow's decoders raise for damaged files: the first four were seen, the others Pillow itself expects.
+_DECODER_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, IndexError, struct.error)
+
+
+class ImageFileError(ValueError):
+    """A file that cannot be read or written as asked: which one, what is wrong, what to do."""
+
+
+def read_image(path: str | Path) -> Tensor:
+    """The picture in a file, upright, as RGB: [1, 3, H, W] in [0, 1].
+
+    EXIF rotation is applied; of an animation, the first frame is read; gray becomes three equal channels;
+    color profiles are not applied. Transparency is composited over white. Of integer pictures the full
+    range becomes [0, 1]: 16-bit gray keeps its precision, 16-bit RGB is read with 8 bits (Pillow has no
+    more). A float TIFF must already lie in [0, 1].
+
+    Raises:
+        ImageFileError: no such file, a folder, an empty or broken file, not a picture, a side of more than
+            16384 px, or pixel values outside of the ranges above.
+    """
+    path = Path(path)
+    _check_readable(path)
+    try:
+        with _without_pillow_limit(), Image.open(path) as image:
+            _check_size(path, image.size)
+            ImageOps.exif_transpose(image, in_place=True)
+            pixels = _pixels(image)  # [H, W, 3] or [H, W]
+    except UnidentifiedImageError as error:
+        raise ImageFileError(
+            f"{path} is not a picture that Pillow can read; save it as PNG or JPEG and try again."
+        ) from error
+    except ImageFileError:
+        raise
+    except _DECODER_ERRORS as error:
+        raise ImageFileError(
+            f"{path} cannot be read as a picture ({error}); it may be damaged or cut short. "
+            "Copy or download it again, or save it as PNG."
+        ) from error
+    return _to_image(path, pixels)
+
+
+def write_png16(path: str | Path, depth: Tensor | np.ndarray) -> None:
+    """Write [H, W] in [0, 1] as a 16-bit gray PNG: 0 becomes 0, 1 becomes 65535.
+
+    Raises:
+        ValueError: another shape, or values outside of [0, 1].
+        ImageFileError: the file cannot be written; nothing is left behind.
+    """
+    values = np.rint(_unit_range(_as_array(depth, ("H", "W"))) * 65535).astype(np.uint16)
+    with _replacing(path) as temporary:
+        Image.fromarray(values).save(temporary, format="PNG")
+
+
+def write_png(path: str | Path, image: Tensor | np.ndarray) -> None:
+    """Write [3, H, W] in [0, 1] as an 8-bit RGB PNG. Errors: `write_png16`."""
+    values = np.rint(_unit_range(_as_array(image, (3, "H", "W"))) * 255).astype(np.uint8)
+    with _replacing(path) as temporary:
+        Image.fromarray(rearrange(values, "c h w -> h w c")).save(temporary, format="PNG")
+
+
+def write_npy(path: str | Path, array: Tensor | np.ndarray) -> None:
+    """Write an array or tensor of any shape and dtype as it is, for `numpy.load`. Errors: `write_png16`."""
+    values = array.detach().cpu().numpy() if isinstance(array, Tensor) else array
+    with _replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, np.asarray(values, order="C"), allow_pickle=False)
+
+
+def write_tiff(path: str | Path, depth: Tensor | np.ndarray) -> None:
+    """Write [H, W] of any finite values as a float32 TIFF. Errors: `write_png16`."""
+    values = _as_array(depth, ("H", "W"))
+    with _replacing(path) as temporary:
+        Image.fromarray(values).save(temporary, format="TIFF")
+
+
+def write_exr(path: str | Path, depth: Tensor | np.ndarray) -> None:
+    """Write [H, W] of any finite values as a float32 OpenEXR file with the one channel Y.
+
+    Y and not Z, because image viewers, Blender and OpenCV show Y as gray and skip Z.
+
+    Raises:
+        ValueError: the package OpenEXR is missing, or as in `write_png16`.
+    """
+    try:
+        import OpenEXR  # optional: an extra of this package
+    except ImportError as error:
+        raise ValueError(
+            'Writing EXR needs the package OpenEXR; install it with `pip install "depthfm[exr]"`, '
+            "or write TIFF or NPY, which hold the same float32 values."
+        ) from error
+    values = _as_array(depth, ("H", "W"))
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    with _replacing(path) as temporary, OpenEXR.File(header, {"Y": values}) as file:
+        file.write(str(temporary))
+
+
+# What can store a depth map [H, W]; png16 asks for [0, 1], the others keep any finite values.
+WRITERS = {"png16": write_png16, "npy": write_npy, "tiff": write_tiff, "exr": write_exr}
+
+
+def _check_readable(path: Path) -> None:
+    if path.is_dir():
+        raise ImageFileError(f"{path} is a folder, not a picture; give the path of one file in it.")
+    if not path.is_file():
+        raise ImageFileError(f"{path} does not exist; check the spelling and the current folder.")
+    if path.stat().st_size == 0:
+        raise ImageFileError(f"{path} is empty (0 bytes); copy or download it again.")
+
+
+@contextmanager
+def _without_pillow_limit() -> Iterator[None]:
+    """Within it Pillow takes any size, where it warns from 89 and refuses from 179 megapixels otherwise.
+
+    The limit is a global of Pillow, so one thread at a time, opening and decoding: decoders look at it too.
+    """
+    with _PILLOW_LIMIT_LOCK:
+        previous, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = previous
+
+
+def _check_size(path: Path, size: tuple[int, int]) -> None:
+    if max(size) > MAX_SIDE_PX:
+        raise ImageFileError(
+            f"{path} is {size[0]} x {size[1]} pixels; at most {MAX_SIDE_PX} a side are read. Scale it down."
+        )
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """uint8 [H, W, 3], or [H, W] as stored for the modes of more than 8 bits (I;16*, I, F)."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        return np.array(image)
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return np.array(image.convert("RGB"))
+
+
+def _to_image(path: Path, pixels: np.ndarray) -> Tensor:
+    """uint8 [H, W, 3], or [H, W] 16-bit or float -> [1, 3, H, W] float32 in [0, 1]."""
+    if pixels.dtype == np.uint8:
+        return rearrange(torch.from_numpy(pixels), "h w c -> 1 c h w").float().div_(255)
+    highest = 1 if pixels.dtype.kind == "f" else 65535
+    if not (pixels.min() >= 0 and pixels.max() <= highest):  # so spelled, NaN fails too
+        raise ImageFileError(
+            f"{path} holds values from {pixels.min()} to {pixels.max()}; accepted are 0 to 65535 for "
+            "integers and 0 to 1 for floats. Scale it to one of these, or save it with 8 or 16 bits."
+        )
+    gray = torch.from_numpy(pixels.astype(np.float32)).div_(highest)
+    return repeat(gray, "h w -> 1 c h w", c=3).contiguous()
+
+
+def _as_array(values: Tensor | np.ndarray, shape: tuple[str | int, ...]) -> np.ndarray:
+    """float32 array, checked for its shape (a letter is any length) and for finite values."""
+    array = torch.as_tensor(values).detach().cpu().float().numpy()
+    fits = array.ndim == len(shape) and all(
+        have > 0 and want in (have, "H", "W") for have, want in zip(array.shape, shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"This format stores [{', '.join(map(str, shape))}], but {list(array.shape)} came; "
+            "write one image of a batch at a time."
+        )
+    if not np.isfinite(array).all():
+        raise ValueError("The values to write hold NaN or infinity; replace them first.")
+    return np.ascontiguousarray(array)
+
+
+def _unit_range(array: np.ndarray) -> np.ndarray:
+    if array.min() < 0 or array.max() > 1:
+        raise ValueError(
+            f"PNG stores [0, 1], but the values go from {array.min():.4g} to {array.max():.4g}; "
+            "scale them first, or write TIFF, EXR or NPY."
+        )
+    return array
+
+
+@contextmanager
+def _replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place if the block succeeds, and is gone if not."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ImageFileError(f"Cannot write {path}: the folder {path.parent} does not exist; make it first.")
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # OpenEXR raises RuntimeError
+        raise ImageFileError(
+            f"Cannot write {path} ({error}). Is it a folder, read-only or in use, or is the disk full?"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

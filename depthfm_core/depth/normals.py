@@ -1,0 +1,106 @@
+"""Surface normals from depth, by the cross product of differences of neighboring camera points.
+
+Any difference between points of a plane lies in the plane, so a plane's normal is exact at every tilt and in
+perspective. At an edge between two surfaces a central difference would invent a third one, so there the
+one-sided difference that stays on the pixel's own surface is taken.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .points import focal_from_fov, unproject
+
+# Signs that turn camera axes (x right, y down, z forward) into the picture's (x right, z to the viewer).
+CONVENTIONS = {"opengl": (1.0, -1.0, -1.0), "directx": (1.0, 1.0, -1.0)}
+
+# A pixel lies at an edge if the step to one neighbor is steeper than EDGE_SLOPE (depth per width; 2 is 63
+# degrees) and EDGE_RATIO times as steep as the step to the other: a steep surface is steep on both sides.
+EDGE_SLOPE = 2.0
+EDGE_RATIO = 3.0
+
+
+def normals_from_depth(
+    depth: Tensor,
+    *,
+    fov_deg: float = 60.0,
+    focal_px: float | None = None,
+    strength: float = 1.0,
+    smoothing: float = 0.0,
+    convention: str = "opengl",
+) -> Tensor:
+    """Unit surface normals that face the camera, [B, 3, H, W] in [-1, 1]; a wall facing it has (0, 0, 1).
+
+    Args:
+        depth: [B, 1, H, W] positive planar depth in any unit, at least 2 x 2: `prediction.relative_depth` or
+            metres, not the depth in [0, 1] whose nearest point is 0.
+        fov_deg: horizontal field of view in degrees; not used if `focal_px` is given.
+        focal_px: focal length in pixels.
+        strength: > 0; factor of the slopes, 1 = true normals, more = more relief.
+        smoothing: >= 0; sigma in pixels of a Gaussian blur before. It blurs 1 / depth, which is linear over a
+            plane and so leaves planes alone; blurred depth would bend them. Edges become rounded.
+        convention: a key of `CONVENTIONS`: "opengl" has y up, "directx" has y down.
+
+    Raises:
+        ValueError: another shape, depth that is not positive and finite, or a setting out of range.
+    """
+    _check_settings(depth, strength, smoothing, convention)
+    width = depth.shape[3]
+    focal_px = focal_from_fov(width, fov_deg) if focal_px is None else focal_px
+    depth = depth.float()
+    if smoothing > 0:
+        depth = 1 / _gaussian_blur(1 / depth, smoothing)
+    points = unproject(depth, focal_px=focal_px)  # [B, 3, H, W]
+    footprint = depth / focal_px  # a pixel's width on a surface that faces the camera
+    across, down = _tangent(points, footprint, dim=3), _tangent(points, footprint, dim=2)
+    # Unit tangents first: the product of two short ones would fall below float32 and below normalize's eps.
+    normals = torch.linalg.cross(F.normalize(down, dim=1), F.normalize(across, dim=1), dim=1)
+    x_sign, y_sign, z_sign = CONVENTIONS[convention]
+    scale = normals.new_tensor([x_sign * strength, y_sign * strength, z_sign]).view(1, 3, 1, 1)
+    return F.normalize(normals * scale, dim=1)
+
+
+def normals_to_image(normals: Tensor) -> Tensor:
+    """Normals as colors, (n + 1) / 2: [B, 3, H, W] in [-1, 1] to an image in [0, 1]; facing is light blue."""
+    return ((normals + 1) / 2).clamp(0, 1)
+
+
+def _tangent(points: Tensor, footprint: Tensor, dim: int) -> Tensor:
+    """Central difference of [B, 3, H, W] points along dim, one-sided at the border and at edges."""
+    steps = points.diff(dim=dim)  # one shorter along dim
+    first, last = steps.narrow(dim, 0, 1), steps.narrow(dim, steps.shape[dim] - 1, 1)
+    after, before = torch.cat([steps, last], dim), torch.cat([first, steps], dim)
+    rise_after, rise_before = after[:, 2:].abs(), before[:, 2:].abs()  # [B, 1, H, W]
+    small, large = torch.minimum(rise_after, rise_before), torch.maximum(rise_after, rise_before)
+    at_edge = (large > EDGE_SLOPE * footprint) & (large > EDGE_RATIO * small)
+    one_sided = torch.where(rise_after < rise_before, after, before)
+    return torch.where(at_edge, one_sided, (after + before) / 2)
+
+
+def _gaussian_blur(values: Tensor, sigma_px: float) -> Tensor:
+    """[B, 1, H, W] blurred along both axes, its border repeated outwards; the kernel ends at 3 sigma."""
+    radius = math.ceil(3 * sigma_px)
+    offsets = torch.arange(-radius, radius + 1, device=values.device, dtype=values.dtype)
+    kernel = torch.softmax(-(offsets**2) / (2 * sigma_px**2), dim=0)
+    padded = F.pad(values, (radius,) * 4, mode="replicate")
+    return F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+
+
+def _check_settings(depth: Tensor, strength: float, smoothing: float, convention: str) -> None:
+    if depth.ndim != 4 or depth.shape[1] != 1 or min(depth.shape[2:]) < 2:
+        raise ValueError(f"depth must be [B, 1, H, W] of at least 2 x 2 px, but came as {list(depth.shape)}.")
+    if not ((depth > 0) & depth.isfinite()).all():
+        raise ValueError(
+            f"Normals need positive, finite depth, but {depth.amin():.4g} to {depth.amax():.4g} came; "
+            "pass prediction.relative_depth, or metres with the invalid pixels filled."
+        )
+    if not 0 < strength < math.inf:
+        raise ValueError(f"strength must be a positive number, but {strength} came; 1 gives true normals.")
+    if not 0 <= smoothing < math.inf:
+        raise ValueError(f"smoothing must be a sigma of 0 or more pixels, but {smoothing} came.")
+    if convention not in CONVENTIONS:
+        raise ValueError(f"Unknown convention {convention!r}; choose one of {', '.join(CONVENTIONS)}.")

@@ -1,0 +1,49 @@
+"""Depth to camera points: a pinhole camera, square pixels, the principal point in the image's center.
+
+The camera looks along +z, x points right and y down. Pixel centers lie at half integers, so the center of the
+image is (W / 2, H / 2).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+
+def unproject(depth: Tensor, *, focal_px: float | None = None, fov_deg: float | None = None) -> Tensor:
+    """The 3D point of every pixel: [B, 3, H, W] (x right, y down, z forward), in the unit of `depth`.
+
+    Args:
+        depth: [B, 1, H, W] planar depth, the z of each point (not its distance to the camera); any unit.
+        focal_px: focal length in pixels of this image; or else
+        fov_deg: horizontal field of view in degrees. Give exactly one of the two.
+
+    Raises:
+        ValueError: another shape, none or both of the two, or a focal length or field of view out of range.
+    """
+    if depth.ndim != 4 or depth.shape[1] != 1:
+        raise ValueError(f"depth must be [B, 1, H, W], but came as {list(depth.shape)}.")
+    height, width = depth.shape[2:]
+    if (focal_px is None) == (fov_deg is None):
+        raise ValueError(f"Give exactly one of focal_px ({focal_px} came) and fov_deg ({fov_deg} came).")
+    focal_px = focal_from_fov(width, fov_deg) if focal_px is None else focal_px
+    if not 0 < focal_px < math.inf:
+        raise ValueError(f"focal_px must be a positive number of pixels, but {focal_px} came.")
+    x = (torch.arange(width, device=depth.device) + 0.5 - width / 2) / focal_px
+    y = (torch.arange(height, device=depth.device) + 0.5 - height / 2) / focal_px
+    x, y = rearrange(x, "w -> 1 1 1 w"), rearrange(y, "h -> 1 1 h 1")
+    return torch.cat([x * depth, y * depth, depth], dim=1)
+
+
+def focal_from_fov(width_px: int, fov_deg: float) -> float:
+    """Focal length in pixels of an image `width_px` wide with this horizontal field of view.
+
+    Raises:
+        ValueError: a field of view outside of (0, 180) degrees.
+    """
+    if not 0 < fov_deg < 180:
+        raise ValueError(f"fov_deg must lie between 0 and 180 degrees, but {fov_deg} came; 60 is usual.")
+    return width_px / 2 / math.tan(math.radians(fov_deg) / 2)

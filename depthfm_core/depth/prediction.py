@@ -1,0 +1,101 @@
+"""What the network says about an image: raw log depth, its spread, and the depth map made from both.
+
+The network estimates log depth up to scale and shift, so no unit and no ratio far / near is certain.
+`depth` is the authors' output: exp, then minimum and maximum of each image to 0 and 1. `relative_depth` and
+`disparity` keep the ratios that the network estimated, for whoever needs positive depth (normals, points,
+ControlNet).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class DepthPrediction:
+    """Depth of a batch of images, with the network output that it came from; made by `from_log_depth`.
+
+    Attributes:
+        depth: [B, 1, H, W] float32 in [0, 1], 0 = nearest and 1 = farthest point of each image.
+        log_depth: [B, 1, H, W] float32, affine-invariant log depth as the network gave it (about [-1, 1]);
+            larger = farther.
+        uncertainty: [B, 1, H, W] float32 >= 0, the ensemble's spread in log depth; 0 for one member.
+
+    Raises:
+        ValueError: another shape or dtype, shapes that differ, a NaN or infinite value, or one out of range.
+    """
+
+    depth: Tensor
+    log_depth: Tensor
+    uncertainty: Tensor
+
+    def __post_init__(self) -> None:
+        for name in ("depth", "log_depth", "uncertainty"):
+            _check_map(name, getattr(self, name))
+        if not self.depth.shape == self.log_depth.shape == self.uncertainty.shape:
+            raise ValueError(
+                "depth, log_depth and uncertainty must have one shape, but came as "
+                f"{list(self.depth.shape)}, {list(self.log_depth.shape)} and {list(self.uncertainty.shape)}."
+            )
+        if self.depth.amin() < 0 or self.depth.amax() > 1:
+            raise ValueError(
+                f"depth must lie in [0, 1], but {self.depth.amin():.4g} to {self.depth.amax():.4g} came; "
+                "make the prediction with DepthPrediction.from_log_depth."
+            )
+        if self.uncertainty.amin() < 0:
+            raise ValueError(f"uncertainty must be >= 0, but its minimum is {self.uncertainty.amin():.4g}.")
+
+    @classmethod
+    def from_log_depth(cls, log_depth: Tensor, uncertainty: Tensor) -> DepthPrediction:
+        """The prediction whose depth is exp(log_depth), with each image's minimum at 0 and maximum at 1.
+
+        A constant image gives depth 0 everywhere.
+
+        Args:
+            log_depth: [B, 1, H, W], any floating dtype; larger = farther.
+            uncertainty: the same shape, >= 0.
+
+        Raises:
+            ValueError: not [B, 1, H, W], shapes that differ, or a NaN or infinite value.
+
+        Source: https://github.com/CompVis/depth-fm, `depthfm/dfm.py`.
+        """
+        log_depth, uncertainty = log_depth.float(), uncertainty.float()
+        _check_map("log_depth", log_depth)
+        relative = _exp_below_max(log_depth)
+        nearest, farthest = relative.amin((1, 2, 3), keepdim=True), relative.amax((1, 2, 3), keepdim=True)
+        extent = farthest - nearest  # [B, 1, 1, 1]
+        depth = (relative - nearest) / extent.where(extent > 0, 1.0)
+        return cls(depth, log_depth, uncertainty)
+
+    @property
+    def relative_depth(self) -> Tensor:
+        """exp(log_depth - its maximum), depth up to a factor: [B, 1, H, W] in (0, 1], 1 = farthest."""
+        return _exp_below_max(self.log_depth)
+
+    @property
+    def disparity(self) -> Tensor:
+        """1 / relative_depth, scaled to 1 at the nearest point: [B, 1, H, W] in (0, 1], larger = nearer."""
+        return _exp_below_max(-self.log_depth)
+
+
+def _exp_below_max(log_values: Tensor) -> Tensor:
+    """exp(x - max x of each image): no overflow, and positive even where the range exceeds float32's."""
+    relative = (log_values - log_values.amax((1, 2, 3), keepdim=True)).exp()
+    return relative.clamp_min(torch.finfo(relative.dtype).tiny)
+
+
+def _check_map(name: str, values: Tensor) -> None:
+    if values.ndim != 4 or values.shape[1] != 1 or values.numel() == 0:
+        raise ValueError(f"{name} must be [B, 1, H, W] with at least one pixel, but came as {list(values.shape)}.")
+    if values.dtype != torch.float32:
+        raise ValueError(f"{name} must be float32, but came as {values.dtype}; convert it with .float().")
+    broken = int((~values.isfinite()).sum())
+    if broken:
+        raise ValueError(
+            f"{name} has {broken} NaN or infinite values among {values.numel()}; if the network ran in half "
+            "precision, run it, or its VAE, in float32 or bfloat16."
+        )

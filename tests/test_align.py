@@ -1,0 +1,162 @@
+import pytest
+import torch
+
+from depthfm_core.depth.align import ALIGNMENTS, FARTHEST_M, align
+
+LEAST_SQUARES = ["affine", "log", "disparity"]
+
+
+def scene(seed=0, batch=2, height=6, width=9):
+    """Depth of 1 to 10 m, and a mask that leaves out about a third."""
+    generator = torch.Generator().manual_seed(seed)
+    depth_m = 10 ** torch.rand(batch, 1, height, width, generator=generator)
+    return depth_m, torch.rand(batch, 1, height, width, generator=generator) < 0.7
+
+
+def inverse_of(alignment, depth_m, scale=0.3, shift=0.5):
+    """A prediction that the alignment brings back to depth_m exactly."""
+    return {
+        "affine": scale * depth_m + shift,
+        "log": scale * depth_m.log() + shift,
+        "disparity": scale / depth_m + shift,
+        "scale": scale * depth_m,
+    }[alignment]
+
+
+def random_prediction(depth_m):
+    return torch.rand(depth_m.shape, generator=torch.Generator().manual_seed(9)) + 0.5
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+def test_what_the_alignment_leaves_open_is_recovered_exactly(alignment):
+    depth_m, valid = scene()
+    aligned = align(inverse_of(alignment, depth_m), depth_m, valid, alignment)
+    assert aligned.dtype == torch.float32
+    torch.testing.assert_close(aligned, depth_m, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+def test_pixels_that_are_not_valid_have_no_influence(alignment):
+    depth_m, valid = scene()
+    prediction = random_prediction(depth_m)
+    expected = align(prediction, depth_m, valid, alignment)
+    for broken in (torch.nan, torch.inf, -1.0, 0.0, 1e30):
+        aligned = align(
+            prediction.where(valid, broken), depth_m.where(valid, broken), valid, alignment
+        )  # the prediction too: networks may not see everywhere
+        torch.testing.assert_close(aligned[valid], expected[valid], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+def test_an_image_in_a_batch_is_aligned_as_it_is_alone(alignment):
+    depth_m, valid = scene(batch=3)
+    prediction = random_prediction(depth_m)
+    together = align(prediction, depth_m, valid, alignment)
+    for i in range(3):
+        alone = align(prediction[i : i + 1], depth_m[i : i + 1], valid[i : i + 1], alignment)
+        torch.testing.assert_close(together[i], alone[0], atol=0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("alignment", LEAST_SQUARES)
+def test_scale_and_shift_are_those_of_a_least_squares_solver(alignment):
+    depth_m, valid = scene(batch=1)
+    prediction = random_prediction(depth_m)
+    to_space = {"affine": lambda d: d, "log": torch.log, "disparity": torch.reciprocal}[alignment]
+    matrix = torch.stack([prediction[valid], torch.ones(int(valid.sum()))], dim=1).double()
+    solution = torch.linalg.lstsq(matrix, to_space(depth_m)[valid].double()[:, None]).solution
+    fitted = (prediction.double() * solution[0] + solution[1]).float()
+    from_space = {"affine": lambda d: d, "log": torch.exp, "disparity": torch.reciprocal}[alignment]
+    assert fitted.min() > 0  # else the disparity's guard would act
+    torch.testing.assert_close(align(prediction, depth_m, valid, alignment), from_space(fitted))
+
+
+def test_scale_is_the_ratio_of_medians_and_so_ignores_an_outlier():
+    depth_m = torch.tensor([2.0, 4.0, 6.0, 8.0, 10.0]).view(1, 1, 1, 5)
+    prediction = torch.tensor([1.0, 2.0, 3.0, 4.0, 500.0]).view(1, 1, 1, 5)
+    aligned = align(prediction, depth_m, torch.ones_like(depth_m, dtype=torch.bool), "scale")
+    torch.testing.assert_close(aligned, prediction * 2)
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+def test_a_prediction_is_aligned_alike_whatever_it_leaves_open(alignment):
+    depth_m, valid = scene()
+    prediction = random_prediction(depth_m)
+    changed = prediction * 7 if alignment == "scale" else prediction * 7 - 3
+    torch.testing.assert_close(
+        align(changed, depth_m, valid, alignment),
+        align(prediction, depth_m, valid, alignment),
+        atol=1e-3,
+        rtol=1e-4,
+    )
+
+
+def test_a_large_offset_does_not_cost_precision():
+    depth_m, valid = scene()
+    aligned = align(depth_m.double() * 1e-3 + 1e4, depth_m.double(), valid, "affine")
+    torch.testing.assert_close(aligned, depth_m, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.7, -2.0])
+@pytest.mark.parametrize(
+    ("alignment", "mean"),
+    [
+        ("affine", lambda d: d.mean()),
+        ("log", lambda d: d.log().mean().exp()),
+        ("disparity", lambda d: 1 / (1 / d).mean()),
+    ],
+)
+def test_a_constant_prediction_becomes_the_mean_of_the_target_in_the_space_of_the_fit(alignment, mean, value):
+    depth_m, valid = scene(batch=1)
+    prediction = torch.full_like(depth_m, value)
+    expected = mean(depth_m[valid]).expand_as(depth_m)
+    torch.testing.assert_close(align(prediction, depth_m, valid, alignment), expected)
+
+
+@pytest.mark.parametrize("alignment", LEAST_SQUARES)
+def test_one_valid_pixel_gives_its_depth_everywhere(alignment):
+    depth_m, valid = scene(batch=1)
+    valid = torch.zeros_like(valid)
+    valid[0, 0, 2, 3] = True
+    aligned = align(random_prediction(depth_m), depth_m, valid, alignment)
+    torch.testing.assert_close(aligned, depth_m[0, 0, 2, 3].expand_as(depth_m))
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+def test_an_image_without_valid_pixels_is_nan_and_its_neighbor_is_not(alignment):
+    depth_m, valid = scene()
+    valid[0] = False
+    aligned = align(random_prediction(depth_m), depth_m, valid, alignment)
+    assert aligned[0].isnan().all()
+    assert aligned[1].isfinite().all()
+
+
+def test_scale_is_nan_where_the_median_of_the_prediction_is_not_positive():
+    depth_m, valid = scene()
+    for value in (0.0, -1.0):
+        assert align(torch.full_like(depth_m, value), depth_m, valid, "scale").isnan().all()
+
+
+def test_a_fitted_disparity_of_zero_or_less_ends_at_the_farthest_depth():
+    depth_m = torch.tensor([1.0, 2.0, 4.0, 5.0]).view(1, 1, 1, 4)
+    prediction = (1 / depth_m).clone()
+    prediction[..., 3] = -3.0
+    valid = torch.tensor([True, True, True, False]).view(1, 1, 1, 4)
+    aligned = align(prediction, depth_m, valid, "disparity")
+    torch.testing.assert_close(aligned.flatten(), torch.tensor([1.0, 2.0, 4.0, FARTHEST_M]))
+
+
+def test_unknown_alignments_and_broken_input_are_errors():
+    depth_m, valid = scene()
+    with pytest.raises(ValueError, match="Unknown alignment 'linear'; choose one of affine, log, disparity, scale"):
+        align(depth_m, depth_m, valid, "linear")
+    with pytest.raises(ValueError, match="must have one shape"):
+        align(depth_m[:1], depth_m, valid, "affine")
+    with pytest.raises(ValueError, match=r"prediction must be \[B, 1, H, W\]"):
+        align(depth_m[:, 0], depth_m[:, 0], valid[:, 0], "affine")
+    with pytest.raises(ValueError, match="bool mask"):
+        align(depth_m, depth_m, valid.float(), "affine")
+    with pytest.raises(ValueError, match="prediction has NaN"):
+        align(depth_m.where(~valid, torch.nan), depth_m, valid, "affine")
+    for value in (0.0, -1.0, torch.nan, torch.inf):
+        with pytest.raises(ValueError, match="target_depth_m must be positive and finite"):
+            align(depth_m, depth_m.where(~valid, value), valid, "log")

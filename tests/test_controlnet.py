@@ -1,0 +1,120 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from depthfm_core.depth.controlnet import controlnet_image
+from depthfm_core.depth.prediction import DepthPrediction
+
+
+def prediction_of(depth):
+    log_depth = depth.log()
+    return DepthPrediction.from_log_depth(log_depth, torch.zeros_like(log_depth))
+
+
+def random_prediction(batch=2, height=30, width=41):
+    generator = torch.Generator().manual_seed(0)
+    return prediction_of(10 ** torch.rand(batch, 1, height, width, generator=generator))
+
+
+def test_gray_is_linear_in_inverse_depth_with_near_white_and_far_black():
+    prediction = prediction_of(torch.tensor([1.0, 2.0, 4.0, 10.0]).view(1, 1, 1, 4))
+    image = controlnet_image(prediction, low_percentile=0, high_percentile=100)
+    expected = (torch.tensor([1.0, 0.5, 0.25, 0.1]) - 0.1) / 0.9
+    for channel in image[0]:
+        torch.testing.assert_close(channel[0], expected, atol=1e-6, rtol=1e-5)
+
+
+def test_the_picture_has_three_equal_channels_in_0_to_1_and_the_size_of_the_prediction():
+    image = controlnet_image(random_prediction())
+    assert image.shape == (2, 3, 30, 41)
+    assert image.dtype == torch.float32
+    assert image.min() == 0
+    assert image.max() == 1
+    assert torch.equal(image[:, 0], image[:, 1])
+    assert torch.equal(image[:, 0], image[:, 2])
+
+
+@pytest.mark.parametrize(("low", "high"), [(2, 98), (0, 90), (25, 100)])
+def test_the_share_of_pixels_beyond_the_percentiles_is_clipped(low, high):
+    image = controlnet_image(random_prediction(), low_percentile=low, high_percentile=high)[:, 0]
+    pixels = image[0].numel()
+    assert ((image == 0).sum((1, 2)) / pixels).tolist() == pytest.approx([low / 100] * 2, abs=2 / pixels)
+    assert ((image == 1).sum((1, 2)) / pixels).tolist() == pytest.approx([1 - high / 100] * 2, abs=2 / pixels)
+
+
+def test_the_default_percentiles_are_2_and_98():
+    prediction = random_prediction()
+    explicit = controlnet_image(prediction, low_percentile=2, high_percentile=98)
+    assert torch.equal(controlnet_image(prediction), explicit)
+
+
+def test_one_extreme_pixel_does_not_change_the_others_much():
+    depth = 2 + torch.rand(1, 1, 20, 20, generator=torch.Generator().manual_seed(0))
+    spoiled = depth.clone()
+    spoiled[0, 0, 3, 4] = 0.01
+    difference = controlnet_image(prediction_of(depth)) - controlnet_image(prediction_of(spoiled))
+    difference[0, :, 3, 4] = 0
+    assert difference.abs().max() < 0.02
+
+
+def test_an_image_in_a_batch_gets_the_picture_that_it_gets_alone():
+    prediction = random_prediction(batch=3)
+    together = controlnet_image(prediction)
+    for i in range(3):
+        alone = DepthPrediction.from_log_depth(prediction.log_depth[i : i + 1], prediction.uncertainty[i : i + 1])
+        assert torch.equal(together[i], controlnet_image(alone)[0])
+
+
+def test_scale_and_unit_of_depth_do_not_matter():
+    depth = 10 ** torch.rand(1, 1, 9, 9, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        controlnet_image(prediction_of(depth)), controlnet_image(prediction_of(depth * 50)), atol=1e-5, rtol=0
+    )
+
+
+def test_a_constant_image_is_white():
+    assert torch.equal(controlnet_image(prediction_of(torch.full((1, 1, 4, 5), 3.0))), torch.ones(1, 3, 4, 5))
+
+
+def test_where_the_percentiles_coincide_the_whole_range_is_shown():
+    depth = torch.full((1, 1, 10, 20), 4.0)
+    depth[0, 0, 0, 0], depth[0, 0, 0, 1] = 1.0, 8.0
+    image = controlnet_image(prediction_of(depth))[0, 0]
+    assert (image[0, 0], image[0, 1]) == (1, 0)
+    assert image[5, 5] == pytest.approx((1 / 4 - 1 / 8) / (1 - 1 / 8), abs=1e-5)
+
+
+@pytest.mark.parametrize("multiple", [1, 8, 64])
+def test_a_multiple_pads_right_and_bottom_by_the_last_column_and_row(multiple):
+    prediction = random_prediction(height=30, width=65)
+    plain, padded = controlnet_image(prediction), controlnet_image(prediction, multiple=multiple)
+    assert padded.shape[2:] == tuple(multiple * math.ceil(side / multiple) for side in (30, 65))
+    assert torch.equal(padded[..., :30, :65], plain)
+    assert torch.equal(padded[..., :30, 64:], plain[..., 64:].expand_as(padded[..., :30, 64:]))
+    assert torch.equal(padded[..., 29:, :], padded[..., 29:30, :].expand_as(padded[..., 29:, :]))
+
+
+def test_a_side_that_is_a_multiple_already_is_not_padded():
+    assert controlnet_image(random_prediction(height=64, width=128), multiple=64).shape == (2, 3, 64, 128)
+
+
+def test_images_beyond_the_limit_of_torch_quantile_work():
+    side = 4097  # 4097 * 4097 > 2**24
+    row = torch.linspace(-1, 1, side).expand(1, 1, side, side)
+    image = controlnet_image(DepthPrediction.from_log_depth(row, torch.zeros(1, 1, side, side)))
+    disparity = torch.exp(-row[0, 0, 0] - 1)
+    low, high = np.percentile(disparity.numpy(), [2, 98])
+    middle = ((disparity[side // 2] - low) / (high - low)).item()
+    assert image[0, 0, 0, side // 2].item() == pytest.approx(middle, abs=1e-4)
+
+
+def test_settings_out_of_range_are_errors():
+    prediction = random_prediction()
+    for low, high in ((-1, 98), (2, 101), (50, 50), (98, 2), (math.nan, 98)):
+        with pytest.raises(ValueError, match="Percentiles must be 0 <= low < high <= 100"):
+            controlnet_image(prediction, low_percentile=low, high_percentile=high)
+    for multiple in (0, -64):
+        with pytest.raises(ValueError, match="multiple must be None or 1 or more"):
+            controlnet_image(prediction, multiple=multiple)

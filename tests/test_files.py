@@ -1,0 +1,431 @@
+import struct
+import sys
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import ExifTags, Image
+
+from depthfm_core.depth import files
+from depthfm_core.depth.files import (
+    WRITERS,
+    ImageFileError,
+    read_image,
+    write_exr,
+    write_npy,
+    write_png,
+    write_png16,
+    write_tiff,
+)
+
+LEVEL = 1 / 255
+
+
+def colors(height=6, width=9, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def as_image(pixels):
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].float() / 255
+
+
+def save(path, pixels, **options):
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def png_header(path, width, height, bit_depth=1):
+    """A PNG that claims any size, with a body too short for it."""
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, bit_depth, 0, 0, 0, 0)
+    body = zlib.compress(bytes(16))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b""))
+    return path
+
+
+# Reading
+
+
+def test_an_rgb_png_is_read_exactly(tmp_path):
+    image = read_image(save(tmp_path / "a.png", colors()))
+    assert image.shape == (1, 3, 6, 9)
+    assert image.dtype == torch.float32
+    torch.testing.assert_close(image, as_image(colors()), atol=1e-7, rtol=0)
+
+
+def test_a_path_may_be_a_string_with_spaces_and_other_letters(tmp_path):
+    path = save(tmp_path / "\u00fcber den W\u00f6lken \u6df1.png", colors())
+    assert torch.equal(read_image(str(path)), read_image(path))
+
+
+def turned(upright, orientation):
+    """The pixels that a camera stores for an upright picture with this EXIF orientation (tag 274)."""
+    stored = {
+        1: lambda p: p,
+        2: lambda p: p[:, ::-1],
+        3: lambda p: p[::-1, ::-1],
+        4: lambda p: p[::-1],
+        5: lambda p: p.swapaxes(0, 1),
+        6: lambda p: np.rot90(p, 1),
+        7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
+        8: lambda p: np.rot90(p, -1),
+    }
+    return np.ascontiguousarray(stored[orientation](upright))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_is_read_upright(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = save(tmp_path / "a.png", turned(colors(), orientation), exif=exif)
+    torch.testing.assert_close(read_image(path), as_image(colors()), atol=1e-7, rtol=0)
+
+
+def test_exif_rotation_applies_to_16_bit_gray(tmp_path):
+    gray = np.arange(6, dtype=np.uint16).reshape(2, 3) * 10000
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    image = read_image(save(tmp_path / "a.png", turned(gray, 6), exif=exif))
+    assert image.shape == (1, 3, 2, 3)
+    torch.testing.assert_close(image[0, 0], torch.from_numpy(gray / 65535).float(), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("alpha", [0, 64, 255])
+def test_alpha_is_composited_over_white(tmp_path, alpha):
+    rgba = np.dstack([colors(), np.full((6, 9), alpha, np.uint8)])
+    expected = 1 + alpha / 255 * (as_image(colors()) - 1)
+    torch.testing.assert_close(read_image(save(tmp_path / "a.png", rgba)), expected, atol=LEVEL, rtol=0)
+
+
+def test_gray_with_alpha_is_composited_over_white(tmp_path):
+    gray_alpha = np.array([[[0, 0], [0, 255], [100, 51]]], np.uint8)
+    image = read_image(save(tmp_path / "a.png", gray_alpha))
+    expected = torch.tensor([1.0, 0.0, 1 + 0.2 * (100 / 255 - 1)]).expand(1, 3, 1, 3)
+    torch.testing.assert_close(image, expected, atol=LEVEL, rtol=0)
+
+
+def palette_picture():
+    picture = Image.fromarray(np.array([[0, 1, 2]], np.uint8)).convert("L")
+    picture.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    return picture
+
+
+def test_a_palette_is_looked_up(tmp_path):
+    palette_picture().save(tmp_path / "a.png")
+    assert Image.open(tmp_path / "a.png").mode == "P"
+    assert torch.equal(read_image(tmp_path / "a.png")[0, :, 0], torch.eye(3))
+
+
+@pytest.mark.parametrize("transparency", [1, bytes([255, 0, 255])])
+def test_a_transparent_palette_entry_becomes_white(tmp_path, transparency):
+    palette_picture().save(tmp_path / "a.png", transparency=transparency)
+    expected = torch.tensor([[1.0, 0, 0], [1, 1, 1], [0, 0, 1]]).T
+    assert torch.equal(read_image(tmp_path / "a.png")[0, :, 0], expected)
+
+
+def test_a_transparent_color_of_an_rgb_png_becomes_white(tmp_path):
+    pixels = np.array([[[10, 20, 30], [10, 20, 31]]], np.uint8)
+    image = read_image(save(tmp_path / "a.png", pixels, transparency=(10, 20, 30)))
+    torch.testing.assert_close(image[0, :, 0, 0], torch.ones(3))
+    torch.testing.assert_close(image[0, :, 0, 1], torch.tensor([10, 20, 31]) / 255)
+
+
+@pytest.mark.parametrize("mode", ["L", "1"])
+def test_gray_and_black_and_white_become_three_equal_channels(tmp_path, mode):
+    gray = Image.fromarray(np.array([[0, 255, 255, 0]], np.uint8)).convert(mode)
+    gray.save(tmp_path / "a.png")
+    assert torch.equal(read_image(tmp_path / "a.png"), torch.tensor([0.0, 1, 1, 0]).expand(1, 3, 1, 4))
+
+
+def test_16_bit_gray_keeps_its_precision(tmp_path):
+    gray = np.array([[0, 1, 255, 256, 32767, 65535]], np.uint16)
+    image = read_image(save(tmp_path / "a.png", gray))
+    assert image.shape == (1, 3, 1, 6)
+    for channel in image[0]:
+        torch.testing.assert_close(channel, torch.from_numpy(gray / 65535).float(), atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_16_bit_gray_tiff_of_either_byte_order_keeps_its_precision(tmp_path, byteorder):
+    tifffile = pytest.importorskip("tifffile")
+    gray = np.array([[0, 1, 256, 65535]], np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", gray, byteorder=byteorder)
+    image = read_image(tmp_path / "a.tif")
+    torch.testing.assert_close(image[0, 2], torch.from_numpy(gray / 65535).float(), atol=1e-7, rtol=0)
+
+
+def test_16_bit_rgb_is_read_within_one_8_bit_level(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    values = np.random.default_rng(0).integers(0, 65536, (20, 30, 3), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb")
+    expected = torch.from_numpy(values / 65535).permute(2, 0, 1)[None].float()
+    assert (read_image(tmp_path / "a.tif") - expected).abs().max() <= LEVEL
+
+
+def test_a_16_bit_rgb_png_is_read_within_one_8_bit_level(tmp_path):
+    values = np.random.default_rng(0).integers(0, 65536, (4, 5, 3), dtype=np.uint16)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    png = b"\x89PNG\r\n\x1a\n"
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 5, 4, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
+    for kind, body in chunks:
+        png += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    (tmp_path / "a.png").write_bytes(png)
+    expected = torch.from_numpy(values / 65535).permute(2, 0, 1)[None].float()
+    assert (read_image(tmp_path / "a.png") - expected).abs().max() <= LEVEL
+
+
+def test_32_bit_integers_within_16_bits_are_scaled_by_65535_and_larger_ones_are_an_error(tmp_path):
+    image = read_image(save(tmp_path / "a.tif", np.array([[0, 13107, 65535]], np.int32)))
+    torch.testing.assert_close(image[0, 0], torch.tensor([[0.0, 0.2, 1.0]]))
+    for value in (65536, -1):
+        with pytest.raises(ImageFileError, match="accepted are 0 to 65535 for integers"):
+            read_image(save(tmp_path / "b.tif", np.array([[0, value]], np.int32)))
+
+
+def test_a_float_tiff_is_read_as_it_is_if_it_lies_in_0_to_1(tmp_path):
+    values = np.array([[0.0, 0.123456, 1.0]], np.float32)
+    assert torch.equal(read_image(save(tmp_path / "a.tif", values))[0, 1], torch.from_numpy(values))
+    for value in (1.5, -0.1, np.nan, np.inf):
+        with pytest.raises(ImageFileError, match="0 to 1 for floats"):
+            read_image(save(tmp_path / "b.tif", np.array([[0.5, value]], np.float32)))
+
+
+def test_cmyk_is_converted(tmp_path):
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=95)
+    red = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(1, 3, 16, 16)
+    torch.testing.assert_close(read_image(tmp_path / "a.jpg"), red, atol=0.03, rtol=0)
+
+
+def test_the_first_frame_of_an_animation_is_read(tmp_path):
+    red, blue = Image.new("RGB", (4, 3), "red"), Image.new("RGB", (4, 3), "blue")
+    for name in ("a.gif", "a.png"):
+        red.save(tmp_path / name, save_all=True, append_images=[blue])
+        assert torch.equal(read_image(tmp_path / name)[0, :, 0, 0], torch.tensor([1.0, 0, 0]))
+
+
+# Files that are no pictures
+
+
+def test_what_is_not_a_readable_picture_is_an_error_that_says_which_and_why(tmp_path):
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("hello", encoding="utf-8")
+    whole = save(tmp_path / "whole.png", colors(64, 64)).read_bytes()
+    (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
+    reasons = {
+        "missing.png": "does not exist",
+        "": "is a folder",
+        "empty.png": r"is empty \(0 bytes\)",
+        "text.png": "is not a picture that Pillow can read",
+        "half.png": "may be damaged or cut short",
+    }
+    for name, reason in reasons.items():
+        with pytest.raises(ImageFileError, match=reason) as caught:
+            read_image(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
+    assert issubclass(ImageFileError, ValueError)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "tif", "bmp", "webp"])
+def test_a_damaged_picture_is_read_or_refused_but_never_another_error(tmp_path, suffix):
+    whole = save(tmp_path / f"whole.{suffix}", colors(16, 16)).read_bytes()
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        damaged = bytearray(whole[: rng.integers(1, len(whole))] if i % 2 else whole)
+        for position in rng.integers(0, len(damaged), 4):
+            damaged[position] = rng.integers(0, 256)
+        path = tmp_path / f"damaged.{suffix}"
+        path.write_bytes(damaged)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata
+            try:
+                image = read_image(path)
+            except ImageFileError:
+                continue
+        assert image.min() >= 0
+        assert image.max() <= 1
+
+
+@pytest.mark.parametrize("error", [OSError, SyntaxError, ValueError, RuntimeError, EOFError, IndexError, struct.error])
+def test_whatever_a_decoder_raises_becomes_an_image_file_error_that_keeps_its_reason(tmp_path, monkeypatch, error):
+    def fail(_image, **_options):
+        raise error("bad tile 7")
+
+    monkeypatch.setattr(files.ImageOps, "exif_transpose", fail)
+    with pytest.raises(ImageFileError, match="bad tile 7.*Copy or download it again"):
+        read_image(save(tmp_path / "a.bmp", colors()))
+
+
+def test_more_than_16384_pixels_a_side_are_refused_before_decoding(tmp_path):
+    for width, height in ((16385, 1), (1, 16385), (60000, 60000)):
+        with pytest.raises(ImageFileError, match="at most 16384 a side"):
+            read_image(png_header(tmp_path / "a.png", width, height))
+
+
+def test_16384_by_16384_pixels_pass_the_size_check_without_a_warning(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ImageFileError, match="cut short"):  # so it came as far as decoding
+            read_image(png_header(tmp_path / "a.png", 16384, 16384))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "gif", "webp"])
+@pytest.mark.parametrize("limit", [4, 40])  # of 54 pixels Pillow would refuse, or warn of, each
+def test_the_limit_of_pillow_is_neither_used_nor_changed(tmp_path, monkeypatch, suffix, limit):
+    path = save(tmp_path / f"a.{suffix}", colors())
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_image(path).shape == (1, 3, 6, 9)
+        with pytest.raises(ImageFileError, match="at most 16384 a side"):
+            read_image(png_header(tmp_path / "b.png", 16385, 16385))
+    assert Image.MAX_IMAGE_PIXELS == limit
+
+
+# Writing
+
+
+def depth_map(height=5, width=8, seed=0):
+    return torch.rand(height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def read_exr(path):
+    OpenEXR = pytest.importorskip("OpenEXR")
+    with OpenEXR.File(str(path)) as file:
+        return np.array(file.channels()["Y"].pixels)
+
+
+def test_png16_comes_back_within_half_a_level_and_keeps_the_ends(tmp_path):
+    depth = depth_map()
+    depth[0, 0], depth[0, 1] = 0, 1
+    write_png16(tmp_path / "a.png", depth)
+    back = np.array(Image.open(tmp_path / "a.png"))
+    assert (tmp_path / "a.png").read_bytes()[24:26] == bytes([16, 0])  # IHDR: 16 bits, gray
+    assert (back[0, 0], back[0, 1]) == (0, 65535)
+    assert np.abs(back / 65535 - depth.double().numpy()).max() <= 0.51 / 65535
+
+
+def test_png_comes_back_within_half_a_level(tmp_path):
+    image = torch.rand(3, 5, 8, generator=torch.Generator().manual_seed(0))
+    write_png(tmp_path / "a.png", image)
+    assert (read_image(tmp_path / "a.png")[0] - image).abs().max() <= 0.51 * LEVEL
+    assert Image.open(tmp_path / "a.png").mode == "RGB"
+
+
+def test_npy_comes_back_with_its_shape_and_dtype(tmp_path):
+    for array in (np.arange(24).reshape(2, 3, 4), depth_map().numpy(), torch.rand(1, 1, 2, 2)):
+        write_npy(tmp_path / "a.npy", array)
+        back = np.load(tmp_path / "a.npy")
+        assert np.array_equal(back, np.asarray(array))
+        assert back.dtype == np.asarray(array).dtype
+
+
+def test_tiff_comes_back_exactly(tmp_path):
+    depth = depth_map() * 100 - 50
+    write_tiff(tmp_path / "a.tif", depth)
+    back = np.array(Image.open(tmp_path / "a.tif"))
+    assert back.dtype == np.float32
+    assert np.array_equal(back, depth.numpy())
+
+
+def test_exr_comes_back_exactly(tmp_path):
+    pytest.importorskip("OpenEXR")
+    depth = depth_map() * 100 - 50
+    write_exr(tmp_path / "a.exr", depth)
+    back = read_exr(tmp_path / "a.exr")
+    assert back.dtype == np.float32
+    assert np.array_equal(back, depth.numpy())
+
+
+def test_exr_without_its_package_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
+    with pytest.raises(ValueError, match=r'pip install "depthfm\[exr\]"'):
+        write_exr(tmp_path / "a.exr", depth_map())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_writer_takes_tensors_and_arrays_that_need_grad_or_are_not_contiguous(tmp_path, name):
+    if name == "exr":
+        pytest.importorskip("OpenEXR")
+    depth = depth_map().requires_grad_()
+    WRITERS[name](tmp_path / "a", depth.T)
+    WRITERS[name](tmp_path / "b", np.ascontiguousarray(depth.detach().T.numpy()))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_writing_replaces_an_older_file_and_leaves_nothing_else(tmp_path, name):
+    if name == "exr":
+        pytest.importorskip("OpenEXR")
+    (tmp_path / "a").write_bytes(b"old")
+    WRITERS[name](tmp_path / "a", depth_map())
+    assert (tmp_path / "a").read_bytes() != b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_target_that_cannot_be_written_is_a_clear_error_and_leaves_nothing(tmp_path, name):
+    if name == "exr":
+        pytest.importorskip("OpenEXR")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ImageFileError, match="Cannot write.*folder"):
+        WRITERS[name](tmp_path / "folder", depth_map())
+    with pytest.raises(ImageFileError, match="does not exist; make it first"):
+        WRITERS[name](tmp_path / "nowhere" / "a", depth_map())
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), RuntimeError("codec"), KeyboardInterrupt()])
+def test_a_failure_half_way_keeps_the_old_file_and_no_other(tmp_path, monkeypatch, error):
+    def save_half(_image, path, **_options):
+        path.write_bytes(b"half")
+        raise error
+
+    (tmp_path / "a.png").write_bytes(b"old")
+    monkeypatch.setattr(Image.Image, "save", save_half)
+    with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else ImageFileError):
+        write_png16(tmp_path / "a.png", depth_map())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == b"old"
+
+
+def test_the_file_appears_under_its_name_only_when_it_is_whole(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(files.np, "save", lambda file, *_a, **_k: seen.append((file.name, (tmp_path / "a").exists())))
+    write_npy(tmp_path / "a", depth_map())
+    [(name, target_existed)] = seen
+    assert name != str(tmp_path / "a")
+    assert not target_existed
+    assert (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("writer", [write_png16, write_png])
+@pytest.mark.parametrize("value", [-0.01, 1.01])
+def test_png_refuses_values_outside_of_0_to_1(tmp_path, writer, value):
+    values = torch.full((3, 4, 5) if writer is write_png else (4, 5), 0.5)
+    values[..., 0] = value
+    with pytest.raises(ValueError, match=r"PNG stores \[0, 1\]"):
+        writer(tmp_path / "a.png", values)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("writer", [write_png16, write_tiff])
+def test_nan_and_other_shapes_are_errors(tmp_path, writer):
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        writer(tmp_path / "a", torch.full((2, 3), torch.nan))
+    for shape in ((1, 1, 4, 5), (3, 4, 5), (5,), (0, 5)):
+        with pytest.raises(ValueError, match=r"stores \[H, W\]"):
+            writer(tmp_path / "a", torch.zeros(shape))
+    with pytest.raises(ValueError, match=r"stores \[3, H, W\]"):
+        write_png(tmp_path / "a", torch.zeros(4, 4, 5))
+    assert list(tmp_path.iterdir()) == []

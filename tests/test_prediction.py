@@ -1,0 +1,116 @@
+import math
+
+import pytest
+import torch
+
+from depthfm_core.depth.prediction import DepthPrediction
+
+
+def predict(log_depth):
+    return DepthPrediction.from_log_depth(log_depth, torch.zeros_like(log_depth))
+
+
+def random_log_depth(seed=0, batch=2, height=5, width=7):
+    return torch.rand(batch, 1, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def test_depth_is_exp_then_minimum_to_zero_and_maximum_to_one_of_each_image():
+    log_depth = torch.tensor([[0.0, math.log(2), math.log(5)], [1.0, 0.0, -1.0]]).view(2, 1, 1, 3)
+    depth = predict(log_depth).depth
+    torch.testing.assert_close(depth[0].flatten(), torch.tensor([0.0, 0.25, 1.0]))
+    middle = (1 - math.exp(-1)) / (math.exp(1) - math.exp(-1))
+    torch.testing.assert_close(depth[1].flatten(), torch.tensor([1.0, middle, 0.0]))
+
+
+def test_an_image_in_a_batch_gets_the_depth_that_it_gets_alone():
+    log_depth = random_log_depth(batch=3)
+    together = predict(log_depth)
+    for i in range(3):
+        alone = predict(log_depth[i : i + 1])
+        assert torch.equal(together.depth[i], alone.depth[0])
+        assert torch.equal(together.relative_depth[i], alone.relative_depth[0])
+        assert torch.equal(together.disparity[i], alone.disparity[0])
+
+
+def test_a_shift_of_log_depth_changes_neither_depth_nor_its_views():
+    log_depth = random_log_depth()
+    plain, shifted = predict(log_depth), predict(log_depth + 3)
+    torch.testing.assert_close(plain.depth, shifted.depth)
+    torch.testing.assert_close(plain.relative_depth, shifted.relative_depth)
+    torch.testing.assert_close(plain.disparity, shifted.disparity)
+
+
+def test_relative_depth_keeps_the_ratios_and_ends_at_one():
+    log_depth = random_log_depth()
+    relative = predict(log_depth).relative_depth
+    assert torch.equal(relative.amax((1, 2, 3)), torch.ones(2))
+    assert relative.min() > 0
+    torch.testing.assert_close(relative.log().diff(dim=3), log_depth.diff(dim=3), atol=1e-5, rtol=1e-4)
+
+
+def test_disparity_is_one_over_relative_depth_with_the_nearest_point_at_one():
+    prediction = predict(random_log_depth())
+    inverse = 1 / prediction.relative_depth
+    torch.testing.assert_close(prediction.disparity, inverse / inverse.amax((1, 2, 3), keepdim=True))
+    assert torch.equal(prediction.disparity.amax((1, 2, 3)), torch.ones(2))
+    assert torch.equal(prediction.disparity == 1, prediction.depth == 0)
+
+
+@pytest.mark.parametrize("value", [-200.0, 0.0, 1.0, 200.0])
+def test_a_constant_image_has_depth_zero_and_finite_views(value):
+    prediction = predict(torch.full((1, 1, 3, 4), value))
+    assert torch.equal(prediction.depth, torch.zeros(1, 1, 3, 4))
+    assert torch.equal(prediction.relative_depth, torch.ones(1, 1, 3, 4))
+    assert torch.equal(prediction.disparity, torch.ones(1, 1, 3, 4))
+
+
+def test_a_range_beyond_float32_stays_finite_and_positive():
+    prediction = predict(torch.tensor([-300.0, 0.0, 300.0]).view(1, 1, 1, 3))
+    for values in (prediction.depth, prediction.relative_depth, prediction.disparity):
+        assert values.isfinite().all()
+    assert prediction.relative_depth.min() > 0
+    assert prediction.disparity.min() > 0
+
+
+def test_half_precision_input_gives_float32_maps():
+    prediction = DepthPrediction.from_log_depth(random_log_depth().half(), torch.zeros(2, 1, 5, 7).bfloat16())
+    assert {prediction.depth.dtype, prediction.log_depth.dtype, prediction.uncertainty.dtype} == {torch.float32}
+
+
+def test_log_depth_and_uncertainty_are_kept_as_they_came():
+    log_depth, uncertainty = random_log_depth(), random_log_depth(1).abs()
+    prediction = DepthPrediction.from_log_depth(log_depth, uncertainty)
+    assert torch.equal(prediction.log_depth, log_depth)
+    assert torch.equal(prediction.uncertainty, uncertainty)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["log_depth", "uncertainty"])
+def test_a_nan_or_infinite_value_is_an_error_that_names_the_map_and_counts_them(name, value):
+    maps = {"log_depth": random_log_depth(), "uncertainty": random_log_depth(1).abs()}
+    maps[name][0, 0, 1, :2] = value
+    with pytest.raises(ValueError, match=f"{name} has 2 NaN or infinite values among 70"):
+        DepthPrediction.from_log_depth(**maps)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (1, 5, 7), (1, 3, 5, 7), (0, 1, 5, 7), (1, 1, 0, 7)])
+def test_another_shape_is_an_error_that_shows_it(shape):
+    with pytest.raises(ValueError, match=r"log_depth must be \[B, 1, H, W\]"):
+        predict(torch.zeros(shape))
+
+
+def test_maps_of_different_shapes_are_an_error():
+    with pytest.raises(ValueError, match="must have one shape"):
+        DepthPrediction.from_log_depth(torch.zeros(2, 1, 5, 7), torch.zeros(1, 1, 5, 7))
+
+
+def test_values_out_of_range_are_errors():
+    zeros = torch.zeros(1, 1, 2, 2)
+    with pytest.raises(ValueError, match=r"depth must lie in \[0, 1\]"):
+        DepthPrediction(zeros + 1.5, zeros, zeros)
+    with pytest.raises(ValueError, match=r"depth must lie in \[0, 1\]"):
+        DepthPrediction(zeros - 0.5, zeros, zeros)
+    with pytest.raises(ValueError, match="uncertainty must be >= 0"):
+        DepthPrediction(zeros, zeros, zeros - 0.1)
+    with pytest.raises(ValueError, match="float32"):
+        DepthPrediction(zeros.double(), zeros, zeros)
