@@ -5,6 +5,7 @@ from torch import Tensor
 
 _LEAST_AGREEMENT = 0.1  # standard deviation of the mean member, of that of a member
 
+
 def member_noise(seed: int, ensemble_size: int, shape: tuple[int, ...]) -> Tensor:
     """Standard normal noise [ensemble_size, *shape], float32 on the CPU.
 

@@ -1,0 +1,53 @@
+"""Models by name: the one that ships, and those that `download` fetches into the user's cache folder."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+NANO_PATH = Path(__file__).with_name("nano.safetensors")
+
+
+@dataclass(frozen=True)
+class Download:
+    """A published model: where its file and its autoencoder come from, and under which terms."""
+
+    url: str
+    file_name: str
+    vae_repository: str
+    licence: str
+
+
+DOWNLOADS = {
+    "depthfm-v1": Download(
+        url="https://ommer-lab.com/files/depthfm/depthfm-v1.ckpt",
+        file_name="depthfm-v1.ckpt",
+        vae_repository="stabilityai/sd-vae-ft-mse",
+        licence="code MIT; weights derived from Stable Diffusion 2.1 (CreativeML Open RAIL++-M)",
+    )
+}
+MODELS = ("nano", *DOWNLOADS)
+
+
+def model_folder(name: str) -> Path:
+    """Where a downloaded model lies: below $DEPTHFM_HOME, or below the user's cache folder."""
+    home = os.environ.get("DEPTHFM_HOME")
+    return (Path(home) if home else Path.home() / ".cache" / "depthfm") / name
+
+
+def find_model(model: str | Path) -> tuple[Path, Path | None]:
+    """The file or folder of a model, given by name or path, and its autoencoder's folder where that is separate.
+
+    Raises:
+        ValueError: for a name that is not in `MODELS` and no path, or a model that was not downloaded yet.
+    """
+    if str(model) == "nano":
+        return NANO_PATH, None
+    if str(model) in DOWNLOADS:
+        folder = model_folder(str(model))
+        file = folder / DOWNLOADS[str(model)].file_name
+        if not file.is_file():
+            raise ValueError(f"{model} is not in {folder}; fetch it with `python -m depthfm_core download {model}`.")
+        return file, folder / "vae"
+    if not Path(model).exists():
+        raise ValueError(f"There is no model {str(model)!r}; give a file, a folder, or one of {', '.join(MODELS)}.")
+    return Path(model), None

@@ -1,0 +1,207 @@
+"""DepthFM checkpoints: any published layout in, our one layout out.
+
+Whatever the layout, the result is the same `DepthFMCheckpoint`: UNet tensors under LDM's names, the network's shape,
+the empty prompt's embedding and the amount of noise. Our own layout is one safetensors file with the same tensor names,
+`empty_text_embedding`, the hyper-parameters as JSON metadata and, for a small model, the autoencoder under `vae.`.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .codec import LatentCodec, build_codec
+from .hyperparameters import UNetHyperParameters, from_ldm, from_state_dict
+from .layouts import (
+    FIRST_CONVOLUTION,
+    NULL_TEXT,
+    REMEDY,
+    flatten,
+    read_diffusers_folder,
+    read_null_text,
+    read_settings,
+    strip_prefix,
+)
+from .names import diffusers_to_ldm, ldm_to_diffusers
+from .reading import CheckpointError, mismatch, read_tensor_file
+from .unet import DepthFMUNet
+
+PUBLISHED_NOISING_STEP = 400
+PUBLISHED_RESOLUTION = 448  # short side in pixels; trained at 384x512, and the authors advise "around 384 to 512"
+SAVE_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class DepthFMCheckpoint:
+    """All that a DepthFM needs besides an autoencoder of its own.
+
+    Attributes:
+        path: where it came from, for messages.
+        state_dict: the UNet's tensors under LDM's names, possibly mapped from disk.
+        hyper: the UNet's shape.
+        null_text: [1, L, D] float32 embedding of the empty prompt.
+        noising_step: how noisy the source is, of 1000.
+        processing_resolution: the short side in pixels that the model works best at.
+        spread_scale: the factor that makes the ensemble's spread the expected error; 1 when it was never measured.
+        codec_tensors: a bundled autoencoder's tensors; empty when there is none.
+        codec_config: that autoencoder's diffusers configuration.
+    """
+
+    path: Path
+    state_dict: Mapping[str, Tensor] = field(repr=False)
+    hyper: UNetHyperParameters
+    null_text: Tensor = field(repr=False)
+    noising_step: int = PUBLISHED_NOISING_STEP
+    processing_resolution: int = PUBLISHED_RESOLUTION
+    spread_scale: float = 1.0
+    codec_tensors: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    codec_config: Mapping | None = None
+
+    def build_unet(self, attention: str = "plain", dtype: torch.dtype = torch.float32) -> DepthFMUNet:
+        """The velocity network for inference, on the CPU, with the text's keys and values computed once.
+
+        Weights that have `dtype` already stay mapped from disk; the others are converted one at a time.
+        """
+        with torch.device("meta"):
+            network = DepthFMUNet(self.hyper, torch.empty(self.null_text.shape), attention)
+        weights = {name: t.to(dtype) for name, t in ldm_to_diffusers(self.state_dict, self.hyper).items()}
+        network.unet.load_state_dict(weights, assign=True)
+        network.null_text = self.null_text
+        network.fix_null_text()
+        return network.eval().requires_grad_(False)
+
+    def build_codec(self) -> LatentCodec | None:
+        """The bundled autoencoder, or None when the file holds none."""
+        if not self.codec_tensors:
+            return None
+        return build_codec(self.codec_tensors, self.codec_config, source=self.path)
+
+
+def load_checkpoint(path: str | Path) -> DepthFMCheckpoint:
+    """Reads a DepthFM in any layout: published .ckpt, safetensors with LDM's names, a diffusers folder, or ours.
+
+    The first bytes decide what a file is, not its suffix. Hyper-parameters that a file does not state are read off its
+    shapes, with 8 attention heads on every level. An embedding that is not inside may lie beside the file as
+    `empty_text_embedding.npy` or `.safetensors`.
+
+    Raises:
+        CheckpointError: for a file that is missing, damaged, hostile, of another model, or incomplete.
+    """
+    path = Path(path)
+    content, metadata = read_diffusers_folder(path) if path.is_dir() else read_tensor_file(path)
+    values = read_settings(path, content, metadata)
+    tensors = flatten(content)
+    codec_tensors = {name[4:]: tensors.pop(name) for name in list(tensors) if name.startswith("vae.")}
+    null_text = tensors.pop(NULL_TEXT, None)
+    state_dict = strip_prefix(path, tensors)
+    hyper = _hyper_parameters(path, state_dict, values.pop("ldm_hparams", None))
+    _check_unet(path, state_dict, hyper)
+    return DepthFMCheckpoint(
+        path=path,
+        state_dict=state_dict,
+        hyper=hyper,
+        null_text=read_null_text(path, null_text, hyper),
+        codec_tensors=codec_tensors,
+        **values,
+    )
+
+
+def save_checkpoint(checkpoint: DepthFMCheckpoint, path: str | Path, dtype: str = "float16") -> None:
+    """Writes our layout: one safetensors with everything inside. Nothing is left behind when it fails.
+
+    Args:
+        checkpoint: what to write.
+        path: ends in .safetensors.
+        dtype: one of `SAVE_DTYPES`, for the network and the bundled autoencoder; the embedding stays float32.
+
+    Raises:
+        ValueError: for an unknown dtype or another suffix.
+        OSError: when the disk refuses.
+    """
+    path = Path(path)
+    if dtype not in SAVE_DTYPES:
+        raise ValueError(f"Unknown dtype {dtype!r}; choose one of {', '.join(SAVE_DTYPES)}.")
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path} must end in .safetensors.")
+    codec = {f"vae.{name}": tensor for name, tensor in checkpoint.codec_tensors.items()}
+    tensors = {name: t.to(SAVE_DTYPES[dtype]).contiguous() for name, t in (dict(checkpoint.state_dict) | codec).items()}
+    tensors[NULL_TEXT] = checkpoint.null_text.float().contiguous()
+    _save_atomically(tensors, path, _metadata(checkpoint))
+
+
+def convert(source: str | Path, target: str | Path, dtype: str = "float16") -> DepthFMCheckpoint:
+    """Reads any layout and writes ours; returns what was read.
+
+    Raises:
+        CheckpointError: for an unusable source.
+        ValueError: when the target is the source, or for what `save_checkpoint` refuses.
+    """
+    if Path(source).resolve() == Path(target).resolve():
+        raise ValueError(f"{target} is the file to convert; choose another name for the result.")
+    checkpoint = load_checkpoint(source)
+    save_checkpoint(checkpoint, target, dtype)
+    return checkpoint
+
+
+def replace_codec(checkpoint: DepthFMCheckpoint, codec: LatentCodec) -> DepthFMCheckpoint:
+    """The checkpoint with another autoencoder bundled into it."""
+    config = dict(codec.autoencoder.config) | {"_class_name": type(codec.autoencoder).__name__}
+    config["scaling_factor"] = codec.scaling_factor
+    return replace(checkpoint, codec_tensors=codec.autoencoder.state_dict(), codec_config=config)
+
+
+def _save_atomically(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary, metadata=metadata)
+        os.replace(temporary, path)
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written ({error}).") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _metadata(checkpoint: DepthFMCheckpoint) -> dict[str, str]:
+    values = {
+        "format": "depthfm",
+        "noising_step": str(checkpoint.noising_step),
+        "processing_resolution": str(checkpoint.processing_resolution),
+        "spread_scale": repr(checkpoint.spread_scale),
+        "ldm_hparams": json.dumps(checkpoint.hyper.to_ldm()),
+    }
+    if checkpoint.codec_tensors and checkpoint.codec_config:
+        values["codec_config"] = json.dumps({k: v for k, v in checkpoint.codec_config.items() if v is not None})
+    return values
+
+
+def _hyper_parameters(path: Path, state_dict: Mapping[str, Tensor], stated: dict | None) -> UNetHyperParameters:
+    channels = state_dict[FIRST_CONVOLUTION].shape[1]
+    if channels != 8:
+        raise CheckpointError(
+            path, f"is a UNet for {channels} input channels; DepthFM has 8 (x_t and image latent).", REMEDY
+        )
+    try:
+        return from_ldm(stated) if stated else from_state_dict(state_dict)
+    except (KeyError, IndexError) as error:
+        raise CheckpointError(path, f"is incomplete: it has no {error}.", REMEDY) from error
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(path, f"has hyper-parameters that fit no DepthFM: {error}", REMEDY) from error
+
+
+def _check_unet(path: Path, state_dict: Mapping[str, Tensor], hyper: UNetHyperParameters) -> None:
+    """Every tensor present, none too many, all shapes right, all finite numbers in floating point."""
+    with torch.device("meta"):
+        network = DepthFMUNet(hyper, torch.empty(1, 1, hyper.context_dim))
+    expected = {name: t.shape for name, t in diffusers_to_ldm(network.unet.state_dict(), hyper).items()}
+    problem = mismatch(expected, {name: t.shape for name, t in state_dict.items()})
+    integers = [name for name, t in state_dict.items() if not t.is_floating_point()]
+    if integers:
+        problem = f"not in floating point: {', '.join(integers[:3])}."
+    if problem:
+        raise CheckpointError(path, f"does not fit a DepthFM of its hyper-parameters: {problem}", REMEDY)

@@ -1,0 +1,191 @@
+"""Autoencoders: a picture (or a depth map, as a grey picture) to a small latent and back.
+
+Two kinds fit: the KL autoencoders of Stable Diffusion 1.x and 2.x, and the tiny ones (TAESD). Both are diffusers'
+classes; this file reads their files under any of the usual names and leaves decoding unclamped, because log depth does
+not stop at the borders of a picture's range.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
+from torch import Tensor, nn
+
+from .reading import CheckpointError, mismatch, read_tensor_file
+
+SD_SCALING_FACTOR = 0.18215
+_CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+_ACCEPTED = "Give a Stable Diffusion 1.x/2.x VAE (safetensors or diffusers folder) or an AutoencoderTiny."
+
+# LDM's names of a KL autoencoder, and diffusers' own names before 2023, as diffusers names them today.
+_KL_NAMES = (
+    (r"^(first_stage_model|vae)\.", ""),
+    (r"\.down\.(\d+)\.block\.", r".down_blocks.\1.resnets."),
+    (r"\.down\.(\d+)\.downsample\.", r".down_blocks.\1.downsamplers.0."),
+    (r"\.up\.(\d+)\.block\.", r".up.\1.resnets."),
+    (r"\.up\.(\d+)\.upsample\.", r".up.\1.upsamplers.0."),
+    (r"\.mid\.block_1\.", ".mid_block.resnets.0."),
+    (r"\.mid\.block_2\.", ".mid_block.resnets.1."),
+    (r"\.mid\.attn_1\.", ".mid_block.attentions.0."),
+    (r"\.nin_shortcut\.", ".conv_shortcut."),
+    (r"\.norm_out\.", ".conv_norm_out."),
+    (r"(attentions\.0)\.norm\.", r"\1.group_norm."),
+    (r"(attentions\.0)\.(?:q|query)\.", r"\1.to_q."),
+    (r"(attentions\.0)\.(?:k|key)\.", r"\1.to_k."),
+    (r"(attentions\.0)\.(?:v|value)\.", r"\1.to_v."),
+    (r"(attentions\.0)\.(?:proj_out|proj_attn)\.", r"\1.to_out.0."),
+)
+
+
+class LatentCodec(nn.Module):
+    """An autoencoder with its scaling factor, so that latents are of about unit scale.
+
+    Args:
+        autoencoder: diffusers' `AutoencoderKL` or `AutoencoderTiny`.
+        scaling_factor: what latents are multiplied by; the autoencoder's own when None.
+    """
+
+    downscale = 8
+
+    def __init__(self, autoencoder: AutoencoderKL | AutoencoderTiny, scaling_factor: float | None = None) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.scaling_factor = scaling_factor or autoencoder.config.scaling_factor
+
+    def encode(self, image: Tensor) -> Tensor:
+        """[B, 3, H, W] in [-1, 1], sides multiples of 8, to the scaled latent [B, 4, H/8, W/8] (posterior mode)."""
+        encoded = self.autoencoder.encode(image.to(self.autoencoder.dtype))
+        latent = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+        return latent.float() * self.scaling_factor
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Scaled latent [B, 4, h, w] to [B, 3, 8h, 8w] float32, about [-1, 1] and never clamped."""
+        return self.autoencoder.decode(latent.to(self.autoencoder.dtype) / self.scaling_factor).sample.float()
+
+
+def load_codec(path: str | Path) -> LatentCodec:
+    """The autoencoder in a diffusers folder or a single file, in float32 on the CPU.
+
+    Single files may use diffusers' names (new or old), LDM's, or be a whole LDM checkpoint with a `first_stage_model`.
+
+    Raises:
+        CheckpointError: for a file that holds no such autoencoder, or one with missing or unexpected tensors.
+    """
+    path = Path(path)
+    config, file = _find_in_folder(path) if path.is_dir() else (None, path)
+    tensors, _ = read_tensor_file(file)
+    tensors = tensors.get("state_dict", tensors)
+    if any(name.startswith("first_stage_model.") for name in tensors):
+        tensors = {name: t for name, t in tensors.items() if name.startswith("first_stage_model.")}
+    return build_codec(tensors, config, source=file)
+
+
+def build_codec(tensors: Mapping[str, Tensor], config: Mapping | None, *, source: str | Path) -> LatentCodec:
+    """An autoencoder from its tensors and its diffusers configuration; without one, the shapes tell.
+
+    Raises:
+        CheckpointError: naming `source`, when tensors and configuration describe no autoencoder that fits.
+    """
+    tiny = any(name.startswith("encoder.layers.") for name in tensors)
+    tensors = dict(tensors) if tiny else _modern_kl_names(tensors)
+    config = dict(config or ({"_class_name": "AutoencoderTiny"} if tiny else _kl_config(tensors, source)))
+    autoencoder = _instantiate(config, source)
+    _check_names_and_shapes(autoencoder, tensors, source)
+    autoencoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    if isinstance(autoencoder, AutoencoderTiny):
+        skip_idle_blocks(autoencoder)
+    return LatentCodec(autoencoder.eval().requires_grad_(False))
+
+
+def skip_idle_blocks(autoencoder: AutoencoderTiny) -> None:
+    """Replaces residual blocks whose weights are all zero by the ReLU that they compute.
+
+    `nano` is a standard TAESD file, which ComfyUI and diffusers read as it is, whose costliest blocks are zero.
+    """
+    for layers in (autoencoder.encoder.layers, autoencoder.decoder.layers):
+        for index, block in enumerate(layers):
+            if isinstance(block, AutoencoderTinyBlock) and not any(p.any() for p in block.parameters()):
+                layers[index] = nn.ReLU()
+
+
+def _find_in_folder(folder: Path) -> tuple[dict, Path]:
+    """The configuration and weights in a diffusers folder: the autoencoder's own, or a pipeline's with `vae/`."""
+    for candidate in (folder / "vae", folder):
+        weights = sorted(candidate.glob("*.safetensors")) + sorted(candidate.glob("*.bin"))
+        if (candidate / "config.json").is_file() and weights:
+            return _read_config(candidate / "config.json"), weights[0]
+    raise CheckpointError(folder, "has no autoencoder (config.json and *.safetensors).", _ACCEPTED)
+
+
+def _read_config(path: Path) -> dict:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(path, f"is no JSON configuration ({error}).", "Download the folder again.") from error
+    return config if isinstance(config, dict) else {}
+
+
+def _modern_kl_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """LDM's and old names to diffusers' names; LDM counts the decoder's levels from the other end."""
+    renamed = {}
+    levels = 1 + max((int(m[1]) for name in tensors if (m := re.search(r"\.up\.(\d+)\.", name))), default=0)
+    for name, tensor in tensors.items():
+        for pattern, replacement in _KL_NAMES:
+            name = re.sub(pattern, replacement, name)
+        name = re.sub(r"\.up\.(\d+)\.", lambda m: f".up_blocks.{levels - 1 - int(m[1])}.", name)
+        if ".attentions.0." in name and name.endswith("weight") and tensor.ndim == 4:
+            tensor = tensor[:, :, 0, 0]  # LDM's 1x1 convolutions are diffusers' linear layers
+        renamed[name] = tensor
+    return renamed
+
+
+def _kl_config(tensors: Mapping[str, Tensor], source: str | Path) -> dict:
+    """The configuration of a KL autoencoder of Stable Diffusion's family, from its shapes."""
+    pattern = r"encoder\.down_blocks\.(\d+)\.resnets\.(\d+)\.conv1\.weight"
+    blocks = {(int(m[1]), int(m[2])): t.shape[0] for name, t in tensors.items() if (m := re.fullmatch(pattern, name))}
+    if not blocks or "decoder.conv_in.weight" not in tensors:
+        raise CheckpointError(source, "holds no autoencoder.", _ACCEPTED)
+    levels = 1 + max(level for level, _ in blocks)
+    return {
+        "_class_name": "AutoencoderKL",
+        "block_out_channels": [blocks.get((level, 0), 0) for level in range(levels)],
+        "layers_per_block": 1 + max(layer for _, layer in blocks),
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+        "latent_channels": tensors["decoder.conv_in.weight"].shape[1],
+        "use_quant_conv": "quant_conv.weight" in tensors,
+        "use_post_quant_conv": "post_quant_conv.weight" in tensors,
+        "scaling_factor": SD_SCALING_FACTOR,
+    }
+
+
+def _instantiate(config: dict, source: str | Path) -> AutoencoderKL | AutoencoderTiny:
+    """The module without memory for its weights, which come from the file."""
+    kind = config.get("_class_name", "AutoencoderKL")
+    if kind not in _CLASSES:
+        raise CheckpointError(source, f"is a {kind}.", _ACCEPTED)
+    try:
+        with torch.device("meta"):
+            autoencoder = _CLASSES[kind].from_config({k: v for k, v in config.items() if not k.startswith("_")})
+    except (TypeError, ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
+        raise CheckpointError(source, f"has a configuration that fits no {kind} ({error}).", _ACCEPTED) from error
+    levels = len(
+        autoencoder.config.encoder_block_out_channels if kind == "AutoencoderTiny" else config["block_out_channels"]
+    )
+    if autoencoder.config.latent_channels != 4 or levels != 4:
+        raise CheckpointError(
+            source,
+            f"has {autoencoder.config.latent_channels} latent channels and {levels} levels; DepthFM needs 4 and 4.",
+            _ACCEPTED,
+        )
+    return autoencoder
+
+
+def _check_names_and_shapes(module: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
+    problem = mismatch({k: v.shape for k, v in module.state_dict().items()}, {k: v.shape for k, v in tensors.items()})
+    if problem:
+        raise CheckpointError(source, f"does not fit its autoencoder: {problem}", _ACCEPTED)

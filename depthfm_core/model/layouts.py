@@ -1,0 +1,151 @@
+"""From what a file of any layout holds to the parts of a checkpoint: settings, flat tensors, bare LDM names."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..flow import NUM_NOISING_STEPS
+from .hyperparameters import UNetHyperParameters, from_ldm
+from .names import diffusers_to_ldm
+from .reading import CheckpointError, read_tensor_file
+
+NULL_TEXT = "empty_text_embedding"
+FIRST_CONVOLUTION = "input_blocks.0.0.weight"
+REMEDY = "Take depthfm-v1.ckpt (`python -m depthfm_core download depthfm-v1`), or the bundled model nano."
+
+
+def read_settings(path: Path, content: Mapping, metadata: Mapping[str, str]) -> dict:
+    """What a file says about itself, as arguments of `DepthFMCheckpoint`; metadata are JSON values in strings."""
+    readers = {
+        "noising_step": int,
+        "processing_resolution": int,
+        "spread_scale": float,
+        "ldm_hparams": _mapping,
+        "codec_config": _mapping,
+    }
+    stated = dict(metadata) | dict(content)
+    try:
+        values = {name: read(stated[name]) for name, read in readers.items() if name in stated}
+        if not 0 <= values.get("noising_step", 0) < NUM_NOISING_STEPS:
+            raise ValueError(f"noising_step is {values['noising_step']}, not 0 to {NUM_NOISING_STEPS - 1}")
+        if not 1 <= values.get("processing_resolution", 1) or not values.get("spread_scale", 1.0) > 0:
+            raise ValueError("processing_resolution and spread_scale must be positive")
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(path, f"describes itself wrongly ({error}).", REMEDY) from error
+    return values
+
+
+def _mapping(value: object) -> dict:
+    """A dictionary from a dictionary, an argparse namespace or JSON."""
+    value = json.loads(value) if isinstance(value, str) else value
+    return dict(value) if isinstance(value, Mapping) else dict(vars(value))
+
+
+def flatten(content: Mapping) -> dict[str, Tensor]:
+    """All tensors of a nested dictionary under dotted names; NumPy arrays become tensors."""
+    tensors = {}
+    for name, value in content.items():
+        if isinstance(value, np.ndarray):
+            tensors[str(name)] = torch.from_numpy(value)
+        elif isinstance(value, Tensor):
+            tensors[str(name)] = value
+        elif isinstance(value, Mapping) and name != "ldm_hparams":
+            tensors |= {f"{name}.{inner}": t for inner, t in flatten(value).items()}
+    tensors.pop("noising_step", None)
+    return tensors
+
+
+def strip_prefix(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The UNet's tensors under bare LDM names; `state_dict.`, `model.`, `model.diffusion_model.` and so on go."""
+    first = next((name for name in tensors if name.endswith(FIRST_CONVOLUTION)), None)
+    if first is None:
+        some = ", ".join(list(tensors)[:3]) or "no tensors"
+        raise CheckpointError(
+            path, f"is not a DepthFM checkpoint: it has no {FIRST_CONVOLUTION} (it has {some}).", REMEDY
+        )
+    prefix = first.removesuffix(FIRST_CONVOLUTION)
+    foreign = [name for name in tensors if not name.startswith(prefix)]
+    if foreign:
+        raise CheckpointError(
+            path, f"has unexpected tensors: {', '.join(foreign[:3])} ({len(foreign)} in all).", REMEDY
+        )
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+
+
+def read_null_text(path: Path, inside: Tensor | None, hyper: UNetHyperParameters) -> Tensor:
+    """The empty prompt's embedding [1, L, D] float32: from inside the file, else from a file of that name beside it.
+
+    Raises:
+        CheckpointError: when there is none, or one that does not fit the network.
+    """
+    embedding = inside if inside is not None else _null_text_beside(path)
+    if embedding.ndim == 2:
+        embedding = embedding[None]  # [1, L, D]
+    if embedding.ndim != 3 or embedding.shape[0] != 1 or embedding.shape[2] != hyper.context_dim:
+        raise CheckpointError(
+            path,
+            f"has an empty-prompt embedding of shape {list(embedding.shape)}; expected [1, L, {hyper.context_dim}].",
+            REMEDY,
+        )
+    return embedding.float()
+
+
+def _null_text_beside(path: Path) -> Tensor:
+    folder = path if path.is_dir() else path.parent
+    try:
+        if (folder / f"{NULL_TEXT}.npy").is_file():
+            return torch.from_numpy(np.load(folder / f"{NULL_TEXT}.npy", allow_pickle=False))
+        if (folder / f"{NULL_TEXT}.safetensors").is_file():
+            return load_file(folder / f"{NULL_TEXT}.safetensors")[NULL_TEXT]
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise CheckpointError(folder, f"has an unreadable {NULL_TEXT} file ({error}).", "Make it again.") from error
+    raise CheckpointError(
+        path,
+        "holds no embedding of the empty prompt.",
+        f"Put {NULL_TEXT}.npy beside it (the array of that name in depthfm-v1.ckpt, [1, 77, 1024]).",
+    )
+
+
+def read_diffusers_folder(folder: Path) -> tuple[dict, dict[str, str]]:
+    """A diffusers pipeline's `unet/`, or a folder that is one, as a checkpoint with LDM's names."""
+    unet = folder / "unet" if (folder / "unet").is_dir() else folder
+    weights = sorted(unet.glob("*.safetensors")) + sorted(unet.glob("*.bin"))
+    weights = [file for file in weights if file.stem != NULL_TEXT]
+    if not (unet / "config.json").is_file() or not weights:
+        raise CheckpointError(folder, "is a folder without unet/config.json and unet/*.safetensors.", REMEDY)
+    try:
+        hyper = _from_diffusers(json.loads((unet / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(folder, f"has a unet/config.json that fits no DepthFM ({error}).", REMEDY) from error
+    tensors, metadata = read_tensor_file(weights[0])
+    return diffusers_to_ldm(tensors, hyper) | {"ldm_hparams": hyper.to_ldm()}, metadata
+
+
+def _from_diffusers(config: Mapping) -> UNetHyperParameters:
+    """LDM's hyper-parameters of a diffusers configuration, where `attention_head_dim` is the number of heads."""
+    channels = config["block_out_channels"]
+    heads = config.get("num_attention_heads") or config.get("attention_head_dim", 8)
+    heads = [heads] * len(channels) if isinstance(heads, int) else list(heads)
+    values = {"num_heads": heads[0]}
+    if len(set(heads)) > 1:
+        values = {"num_head_channels": channels[0] // heads[0]}
+    return from_ldm(
+        values
+        | {
+            "model_channels": channels[0],
+            "channel_mult": [c // channels[0] for c in channels],
+            "num_res_blocks": config.get("layers_per_block", 2),
+            "attention_resolutions": [2**i for i, kind in enumerate(config["down_block_types"]) if "CrossAttn" in kind],
+            "context_dim": config["cross_attention_dim"],
+            "in_channels": config.get("in_channels", 4),
+            "out_channels": config.get("out_channels", 4),
+            "transformer_depth": config.get("transformer_layers_per_block", 1),
+            "use_linear_in_transformer": config.get("use_linear_projection", False),
+        }
+    )

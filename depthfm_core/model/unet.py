@@ -1,0 +1,137 @@
+"""The velocity network: diffusers' `UNet2DConditionModel`, driven as DepthFM drives it.
+
+Time enters raw, t in [0, 1], not scaled to 0..1000. The text is always the embedding of the empty prompt, so its keys
+and values can be computed once (`fix_null_text`) and the text projections dropped.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from einops import rearrange
+from torch import Tensor, nn
+
+from .hyperparameters import UNetHyperParameters
+
+# "plain" is softmax(q k / sqrt(d)), what the authors' code computes with xformers. Without xformers the same code also
+# multiplies self-attention logits by sqrt(log n / log 4n): "rescaled", for comparisons with such runs.
+ATTENTIONS = ("plain", "rescaled")
+
+
+class DepthFMUNet(nn.Module):
+    """The velocity field v(x_t, t, image_latent).
+
+    Args:
+        hyper: the network's shape.
+        null_text: [1, L, context_dim] embedding of the empty prompt.
+        attention: one of `ATTENTIONS`.
+
+    Raises:
+        ValueError: for an unknown attention, or a `null_text` that does not fit `hyper`.
+
+    Source: Gui et al. 2025 (DepthFM); CompVis/depth-fm, `depthfm/dfm.py` and `depthfm/unet/openaimodel.py`.
+    """
+
+    def __init__(self, hyper: UNetHyperParameters, null_text: Tensor, attention: str = "plain") -> None:
+        super().__init__()
+        if attention not in ATTENTIONS:
+            raise ValueError(f"Unknown attention {attention!r}; choose one of {', '.join(ATTENTIONS)}.")
+        if null_text.ndim != 3 or null_text.shape[0] != 1 or null_text.shape[2] != hyper.context_dim:
+            raise ValueError(
+                f"The empty-prompt embedding has shape {list(null_text.shape)}; expected [1, L, {hyper.context_dim}]."
+            )
+        self.hyper = hyper
+        self.unet = UNet2DConditionModel(**_diffusers_config(hyper))
+        self.register_buffer("null_text", null_text, persistent=False)
+        for layer in self._attentions("attn1"):
+            layer.set_processor(SelfAttention(rescaled=attention == "rescaled"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The weights' dtype, in which the network computes."""
+        return self.unet.dtype
+
+    def forward(self, x_t: Tensor, t: Tensor, image_latent: Tensor) -> Tensor:
+        """The velocity at x_t, [B, 4, h, w] in the dtype of `x_t`.
+
+        Args:
+            x_t: [B, 4, h, w] point of the path.
+            t: [B] float32 in [0, 1].
+            image_latent: [B, 4, h, w] clean image latent.
+        """
+        sample = torch.cat([x_t, image_latent], dim=1).to(self.dtype)  # [B, 8, h, w]
+        text = self.null_text.to(self.dtype).expand(len(sample), -1, -1)
+        return self.unet(sample, t, encoder_hidden_states=text).sample.to(x_t.dtype)
+
+    @torch.no_grad()
+    def fix_null_text(self) -> None:
+        """Computes the text's keys and values once and drops the weights that make them; afterwards inference only."""
+        for layer in self._attentions("attn2"):
+            text = self.null_text.to(layer.to_k.weight.dtype)
+            layer.set_processor(NullTextAttention(layer.to_k(text), layer.to_v(text), layer.heads))
+            del layer.to_k, layer.to_v
+
+    def _attentions(self, name: str) -> list[nn.Module]:
+        """`attn1` (self) or `attn2` (text) of every transformer block."""
+        return [module for path, module in self.unet.named_modules() if path.split(".")[-1] == name]
+
+
+class SelfAttention:
+    """A diffusers attention processor for self-attention, with the plain or the rescaled softmax scale."""
+
+    def __init__(self, rescaled: bool) -> None:
+        self.rescaled = rescaled
+
+    def __call__(self, attn: nn.Module, hidden_states: Tensor, **_unused: object) -> Tensor:
+        """[B, n, C] -> [B, n, C]."""
+        query, key, value = (_split_heads(f(hidden_states), attn.heads) for f in (attn.to_q, attn.to_k, attn.to_v))
+        scale = query.shape[-1] ** -0.5
+        if self.rescaled:
+            tokens = query.shape[2]
+            scale *= math.sqrt(math.log(tokens) / math.log(4 * tokens))
+        return _attend(attn, query, key, value, scale)
+
+
+class NullTextAttention(nn.Module):
+    """A diffusers attention processor that attends to constant keys and values, [1, L, C] each."""
+
+    def __init__(self, key: Tensor, value: Tensor, heads: int) -> None:
+        super().__init__()
+        self.register_buffer("key", _split_heads(key, heads))  # [1, heads, L, d]
+        self.register_buffer("value", _split_heads(value, heads))
+
+    def forward(self, attn: nn.Module, hidden_states: Tensor, **_unused: object) -> Tensor:
+        """[B, n, C] -> [B, n, C]."""
+        query = _split_heads(attn.to_q(hidden_states), attn.heads)
+        batch = len(query)
+        key, value = (text.expand(batch, -1, -1, -1) for text in (self.key, self.value))
+        return _attend(attn, query, key, value, query.shape[-1] ** -0.5)
+
+
+def _split_heads(tokens: Tensor, heads: int) -> Tensor:
+    return rearrange(tokens, "b n (heads d) -> b heads n d", heads=heads)
+
+
+def _attend(attn: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    mixed = F.scaled_dot_product_attention(query, key, value, scale=scale)
+    return attn.to_out[0](rearrange(mixed, "b heads n d -> b n (heads d)"))
+
+
+def _diffusers_config(hyper: UNetHyperParameters) -> dict:
+    """The hyper-parameters in diffusers' words, where `attention_head_dim` means the number of heads."""
+    down = ["CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in hyper.attends]
+    up = ["CrossAttnUpBlock2D" if attends else "UpBlock2D" for attends in reversed(hyper.attends)]
+    return {
+        "in_channels": hyper.in_channels,
+        "out_channels": hyper.out_channels,
+        "block_out_channels": hyper.channels,
+        "layers_per_block": hyper.num_res_blocks,
+        "down_block_types": down,
+        "up_block_types": up,
+        "attention_head_dim": hyper.heads,
+        "cross_attention_dim": hyper.context_dim,
+        "transformer_layers_per_block": hyper.transformer_depth,
+        "use_linear_projection": hyper.use_linear_in_transformer,
+        "norm_num_groups": 32,
+    }

@@ -1,0 +1,236 @@
+"""DepthFM from a picture to its depth map, read from top to bottom in `DepthFMPipeline.__call__`."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+
+from .depth.prediction import DepthPrediction
+from .flow import SolverProgress, combine_members, integrate, member_noise, noise_source
+from .model.bundled import find_model
+from .model.checkpoints import DepthFMCheckpoint, load_checkpoint
+from .model.codec import LatentCodec, load_codec
+from .model.unet import DepthFMUNet
+from .resize import fit
+
+DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# A KL decoder's peak, measured by ComfyUI's estimate (comfy/sd.py: 2178 * h * w * 64 values): bytes a pixel in float32.
+_DECODER_BYTES_PER_PIXEL = 2178 * 4
+_HOST_BUDGET_BYTES = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class EstimationSettings:
+    """How to estimate; every default stands here and nowhere else.
+
+    Attributes:
+        num_steps: solver steps; more make edges sharper and the ensemble's spread truer.
+        solver: one of `flow.SOLVERS`.
+        grid: one of `flow.GRIDS`.
+        rho: exponent of the "rho" grid.
+        rtol, atol, max_steps: for the adaptive solver.
+        ensemble_size: how many runs from different noise.
+        reduction: one of `flow.REDUCTIONS`.
+        align_members: fit members to each other by scale and shift before combining them.
+        seed: chooses the noise; the same seed gives the same depth on any device and in any batch.
+        noising_step: how noisy the source is, of 1000; None = the model's own.
+        processing_resolution: short side in pixels that the networks see; 0 = the image's own, None = the model's own.
+        members_at_once: how many runs the networks see at a time; 0 = as many as memory allows.
+    """
+
+    num_steps: int = 4
+    solver: str = "euler"
+    grid: str = "uniform"
+    rho: float = 2.0
+    rtol: float = 1e-3
+    atol: float = 1e-4
+    max_steps: int = 200
+    ensemble_size: int = 1
+    reduction: str = "mean"
+    align_members: bool = True
+    seed: int = 0
+    noising_step: int | None = None
+    processing_resolution: int | None = None
+    members_at_once: int = 0
+
+
+@dataclass(frozen=True)
+class DepthFMPipeline:
+    """A velocity network and an autoencoder, ready to estimate; make one with `load_pipeline`.
+
+    Attributes:
+        network: the velocity field.
+        codec: image and depth latents.
+        noising_step: of the source the network was trained on.
+        processing_resolution: the short side in pixels that it works best at.
+        spread_scale: turns the members' spread into the expected error; 1 when it was never measured.
+    """
+
+    network: DepthFMUNet
+    codec: LatentCodec
+    noising_step: int
+    processing_resolution: int
+    spread_scale: float = 1.0
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        image: Tensor,
+        settings: EstimationSettings = EstimationSettings(),  # noqa: B008 (frozen)
+        on_step: Callable[[SolverProgress], None] | None = None,
+        noise: Tensor | None = None,
+    ) -> DepthPrediction:
+        """The depth of each image of a batch, at the images' own size, in float32 on the CPU.
+
+        Args:
+            image: [B, 3, H, W] RGB in [0, 1], any H and W from 1 to 16,384.
+            settings: how to estimate.
+            on_step: told of every solver step of every chunk; an exception that it raises ends the estimation.
+            noise: [E, 4, h, w] standard normal noise of the members, in place of what the seed would give.
+
+        Raises:
+            ValueError: for an image of another shape or range, or a setting outside its range.
+        """
+        _check_image(image)
+        resolution = settings.processing_resolution
+        fitted, frame = fit(
+            image.float(), self.processing_resolution if resolution is None else resolution, self.multiple
+        )
+        image_latent = torch.cat([self.codec.encode((2 * one - 1).to(self.device)) for one in fitted.split(1)])
+        if noise is None:
+            noise = member_noise(settings.seed, settings.ensemble_size, tuple(image_latent.shape[1:]))
+        log_depth = torch.cat(
+            [
+                frame.undo(self._log_depth(latent, noise_chunk.to(self.device), settings, on_step).cpu())
+                for latent, noise_chunk in self._chunks(image_latent, noise, settings.members_at_once)
+            ]
+        )  # [(B E), 1, H, W]
+        members = rearrange(log_depth, "(b e) 1 h w -> b e 1 h w", b=len(image))
+        centre, spread = combine_members(members, settings.reduction, settings.align_members)
+        return DepthPrediction.from_log_depth(centre, spread * self.spread_scale)
+
+    def _log_depth(
+        self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
+    ) -> Tensor:
+        """[N, 4, h, w] image latents and noise to log depth [N, 1, 8h, 8w]: the method itself."""
+        noising_step = self.noising_step if settings.noising_step is None else settings.noising_step
+        x_0 = noise_source(image_latent, noising_step, noise)
+        x_1, _ = integrate(
+            lambda x_t, t: self.network(x_t, x_t.new_full((len(x_t),), t), image_latent),
+            x_0,
+            settings.num_steps,
+            settings.solver,
+            grid=settings.grid,
+            rho=settings.rho,
+            rtol=settings.rtol,
+            atol=settings.atol,
+            max_steps=settings.max_steps,
+            on_step=on_step,
+        )
+        return self.codec.decode(x_1).mean(1, keepdim=True)
+
+    def _chunks(self, image_latent: Tensor, noise: Tensor, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pairs of latents and noise, image by image and member by member, as many at a time as memory allows."""
+        if at_once < 0:
+            raise ValueError(f"members_at_once is {at_once}; choose at least 1, or 0 for as many as memory allows.")
+        at_once = at_once or _members_that_fit(image_latent, self.device)
+        latents = repeat(image_latent, "b c h w -> (b e) c h w", e=len(noise))
+        noises = repeat(noise, "e c h w -> (b e) c h w", b=len(image_latent))
+        yield from zip(latents.split(at_once), noises.split(at_once), strict=True)
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of the networks' picture are divisible by: one cell of the deepest level."""
+        return self.codec.downscale * 2 ** (len(self.network.hyper.channel_mult) - 1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.network.null_text.device
+
+
+def load_pipeline(
+    model: str | Path = "nano",
+    vae: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    dtype: str = "auto",
+    attention: str = "plain",
+) -> DepthFMPipeline:
+    """The pipeline of a bundled or downloaded model, or of a checkpoint in any layout.
+
+    Args:
+        model: a name from `model.bundled.MODELS`, a file or a folder.
+        vae: a Stable Diffusion 1.x/2.x autoencoder, file or folder; None takes the model's own.
+        device: a torch device.
+        dtype: one of `DTYPES` for the velocity network; the autoencoder is always float32, since rounding shows as
+            bands in the depth. "auto" is float32 on CPUs and half precision elsewhere.
+        attention: "plain", or "rescaled" for the numbers of the authors' code without xformers.
+
+    Raises:
+        CheckpointError: for an unusable file.
+        ValueError: for an unknown name, dtype or device, or a model without an autoencoder when `vae` is None.
+    """
+    path, own_vae = find_model(model)
+    device = _device(device)
+    chosen = _dtype(dtype, device)
+    checkpoint = load_checkpoint(path)
+    codec = _codec(checkpoint, vae or own_vae)
+    return DepthFMPipeline(
+        network=checkpoint.build_unet(attention, chosen).to(device),
+        codec=codec.to(device),
+        noising_step=checkpoint.noising_step,
+        processing_resolution=checkpoint.processing_resolution,
+        spread_scale=checkpoint.spread_scale,
+    )
+
+
+def _codec(checkpoint: DepthFMCheckpoint, vae: str | Path | None) -> LatentCodec:
+    codec = load_codec(vae) if vae else checkpoint.build_codec()
+    if codec is None:
+        raise ValueError(
+            f"{checkpoint.path} brings no autoencoder; name one (--vae FILE|FOLDER): any of Stable Diffusion 1.x/2.x, "
+            "for example stabilityai/sd-vae-ft-mse."
+        )
+    return codec
+
+
+def _device(name: str | torch.device) -> torch.device:
+    """The device, once it has shown that it holds a tensor."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"Device {str(name)!r} cannot be used ({reason}); try cpu, cuda, cuda:1 or mps.") from error
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    """The asked-for dtype; "auto" takes what a kind of device computes well."""
+    if name not in DTYPES:
+        raise ValueError(f"Unknown dtype {name!r}; choose one of {', '.join(DTYPES)}.")
+    if name != "auto":
+        return DTYPES[name]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.float16 if device.type == "mps" else torch.float32
+
+
+def _members_that_fit(image_latent: Tensor, device: torch.device) -> int:
+    """How many decodes of this size fit into the free memory of a GPU, or into a fixed share of a host's."""
+    budget = torch.cuda.mem_get_info(device)[0] * 0.6 if device.type == "cuda" else _HOST_BUDGET_BYTES
+    pixels = 64 * image_latent.shape[-1] * image_latent.shape[-2]
+    return max(1, int(budget / (pixels * _DECODER_BYTES_PER_PIXEL)))
+
+
+def _check_image(image: Tensor) -> None:
+    if image.ndim != 4 or image.shape[1] != 3 or image.shape[0] < 1:
+        raise ValueError(f"The image has shape {list(image.shape)}; expected [B, 3, H, W] with B at least 1.")
+    if not image.is_floating_point():
+        raise ValueError(f"The image holds {image.dtype}; expected floating point in [0, 1].")
+    low, high = image.aminmax()
+    if not (low >= -1e-3 and high <= 1 + 1e-3):  # NaN fails both
+        raise ValueError(f"The image's values go from {low:.4g} to {high:.4g}; expected [0, 1] without NaN.")

@@ -1,0 +1,87 @@
+"""Any picture to a size that the networks take, and the depth map back to the caller's exact size.
+
+Aspect is kept: the short side becomes the working resolution, and what is missing to a multiple of the network's step
+is padded by reflection, then cut off again. Rounding the sides instead would stretch the picture.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+MAX_SIDE_PX = 16384
+# Beyond this ratio of the sides the long side, not the short one, decides the working size.
+MAX_ASPECT = 4
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How a picture was fitted, enough to undo it.
+
+    Attributes:
+        size: the caller's (H, W).
+        working_size: (H, W) after resizing, before padding.
+        padding: (left, right, top, bottom) in pixels.
+    """
+
+    size: tuple[int, int]
+    working_size: tuple[int, int]
+    padding: tuple[int, int, int, int]
+
+    def undo(self, depth_map: Tensor) -> Tensor:
+        """[B, C, h, w] at the padded working size to [B, C, H, W] at the caller's size."""
+        left, _, top, _ = self.padding
+        height, width = self.working_size
+        return _resize(depth_map[..., top : top + height, left : left + width], self.size)
+
+
+def fit(image: Tensor, resolution: int, multiple: int) -> tuple[Tensor, Frame]:
+    """The picture at the working resolution, padded to a multiple, and the frame that undoes it.
+
+    Args:
+        image: [B, C, H, W], sides from 1 to 16,384.
+        resolution: short side in pixels; 0 keeps the picture's own size.
+        multiple: what both sides must be divisible by.
+
+    Raises:
+        ValueError: for a negative or huge resolution, or sides outside 1..16,384.
+    """
+    if not 0 <= resolution <= MAX_SIDE_PX:
+        raise ValueError(f"processing_resolution is {resolution}; choose 0 (the image's own size) to {MAX_SIDE_PX}.")
+    size = (image.shape[-2], image.shape[-1])
+    if not all(1 <= side <= MAX_SIDE_PX for side in size):
+        raise ValueError(f"The image is {size[1]}x{size[0]} pixels; sides must be 1 to {MAX_SIDE_PX}.")
+    frame = _frame(size, resolution, multiple)
+    return _pad(_resize(image, frame.working_size), frame.padding), frame
+
+
+def _frame(size: tuple[int, int], resolution: int, multiple: int) -> Frame:
+    scale = 1.0
+    if resolution:
+        scale = min(resolution / min(size), MAX_ASPECT * resolution / max(size))
+    working_size = tuple(max(1, round(side * scale)) for side in size)
+    missing_height, missing_width = (-side % multiple for side in working_size)
+    left, top = missing_width // 2, missing_height // 2
+    return Frame(size, working_size, (left, missing_width - left, top, missing_height - top))
+
+
+def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, with a filter that keeps a smaller picture free of aliasing."""
+    if tuple(image.shape[-2:]) == size:
+        return image
+    return F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def _pad(image: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
+    """Reflection, repeated where the picture is smaller than its padding; a single pixel is repeated."""
+    left, right, top, bottom = padding
+    return _pad_axis(_pad_axis(image, left, right, -1), top, bottom, -2)
+
+
+def _pad_axis(image: Tensor, before: int, after: int, axis: int) -> Tensor:
+    side = image.shape[axis]
+    period = max(1, 2 * (side - 1))
+    positions = [abs((i + side - 1) % period - (side - 1)) for i in range(-before, side + after)]
+    if not before and not after:
+        return image
+    return image.index_select(axis, image.new_tensor(positions).long())

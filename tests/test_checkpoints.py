@@ -1,0 +1,282 @@
+import argparse
+import json
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from depthfm_core.model.checkpoints import convert, load_checkpoint, save_checkpoint
+from depthfm_core.model.codec import load_codec
+from depthfm_core.model.reading import CheckpointError
+
+FIRST = "input_blocks.0.0.weight"
+TEXT = "empty_text_embedding"
+
+
+@pytest.fixture(scope="module")
+def published(golden_dir):
+    """What the published layout pickles, with every entry."""
+    return torch.load(golden_dir / "depthfm-micro-heads8.ckpt", weights_only=False)
+
+
+@pytest.fixture(scope="module")
+def reference(golden_dir):
+    return load_checkpoint(golden_dir / "depthfm-micro-heads8.ckpt")
+
+
+def tensors(published):
+    return {name: t.clone() for name, t in published["state_dict"].items()}
+
+
+def embedding(published):
+    return {TEXT: torch.from_numpy(published[TEXT])}
+
+
+def published_ckpt(published, folder):
+    torch.save(published, folder / "a.ckpt")
+    return folder / "a.ckpt"
+
+
+def torch_zip_named_safetensors(published, folder):
+    torch.save(published, folder / "a.safetensors")
+    return folder / "a.safetensors"
+
+
+def safetensors_called_ckpt(published, folder):
+    save_file(tensors(published) | embedding(published), folder / "a.ckpt")
+    return folder / "a.ckpt"
+
+
+def legacy_pickle(published, folder):
+    torch.save(published, folder / "a.pt", _use_new_zipfile_serialization=False)
+    return folder / "a.pt"
+
+
+def namespace_hyper_parameters(published, folder):
+    torch.save(published | {"ldm_hparams": argparse.Namespace(**published["ldm_hparams"])}, folder / "a.ckpt")
+    return folder / "a.ckpt"
+
+
+def safetensors_with_metadata(published, folder):
+    metadata = {"ldm_hparams": json.dumps(published["ldm_hparams"]), "noising_step": "400"}
+    save_file(tensors(published) | embedding(published), folder / "a.safetensors", metadata=metadata)
+    return folder / "a.safetensors"
+
+
+def embedding_beside(published, folder):
+    save_file(tensors(published), folder / "a.safetensors")
+    np.save(folder / f"{TEXT}.npy", published[TEXT])
+    return folder / "a.safetensors"
+
+
+def prefixed(prefix):
+    def write(published, folder):
+        save_file(
+            {prefix + k: v for k, v in tensors(published).items()} | embedding(published), folder / "a.safetensors"
+        )
+        return folder / "a.safetensors"
+
+    write.__name__ = f"prefix {prefix}"
+    return write
+
+
+def diffusers_folder(published, folder):
+    network = load_checkpoint(published_ckpt(published, folder)).build_unet()
+    checkpoint = load_checkpoint(folder / "a.ckpt")
+    from depthfm_core.model.names import ldm_to_diffusers
+
+    (folder / "pipeline" / "unet").mkdir(parents=True)
+    weights = {k: v.contiguous() for k, v in ldm_to_diffusers(checkpoint.state_dict, checkpoint.hyper).items()}
+    save_file(weights, folder / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors")
+    config = json.dumps(dict(network.unet.config), default=list)
+    (folder / "pipeline" / "unet" / "config.json").write_text(config)
+    save_file(embedding(published), folder / "pipeline" / f"{TEXT}.safetensors")
+    return folder / "pipeline"
+
+
+LAYOUTS = [
+    published_ckpt,
+    torch_zip_named_safetensors,
+    safetensors_called_ckpt,
+    legacy_pickle,
+    namespace_hyper_parameters,
+    safetensors_with_metadata,
+    embedding_beside,
+    diffusers_folder,
+    *(prefixed(p) for p in ("model.", "model.diffusion_model.", "diffusion_model.", "state_dict.")),
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
+def test_every_layout_reads_as_the_same_model(layout, published, reference, tmp_path):
+    checkpoint = load_checkpoint(layout(published, tmp_path))
+    assert checkpoint.hyper == reference.hyper
+    assert checkpoint.noising_step == 400
+    assert torch.equal(checkpoint.null_text, reference.null_text)
+    assert checkpoint.state_dict.keys() == reference.state_dict.keys()
+    assert all(torch.equal(checkpoint.state_dict[k], reference.state_dict[k]) for k in reference.state_dict)
+
+
+@pytest.mark.parametrize("numpy_module", ["numpy.core.multiarray", "numpy._core.multiarray"])
+def test_an_array_pickled_by_an_old_or_new_numpy_is_read(published, tmp_path, numpy_module):
+    path = published_ckpt(published, tmp_path)
+    content = path.read_bytes()
+    modern, old = b"numpy._core.multiarray", b"numpy.core.multiarray"
+    assert modern in content or old in content
+    pickled = torch.load(path, weights_only=False)
+
+    class RenamingPickler(pickle._Pickler):
+        def save_global(self, obj, name=None):
+            if getattr(obj, "__name__", "") == "_reconstruct":
+                self.write(pickle.GLOBAL + numpy_module.encode() + b"\n_reconstruct\n")
+                self.memoize(obj)
+            else:
+                super().save_global(obj, name)
+
+    renaming = argparse.Namespace(__name__="renaming", Pickler=RenamingPickler, dumps=pickle.dumps)
+    torch.save(pickled, tmp_path / "b.ckpt", pickle_module=renaming)
+    assert numpy_module.encode() in (tmp_path / "b.ckpt").read_bytes()
+    assert torch.equal(load_checkpoint(tmp_path / "b.ckpt").null_text, torch.from_numpy(published[TEXT]))
+
+
+def test_head_channels_are_read_from_the_file(golden_dir):
+    assert load_checkpoint(golden_dir / "depthfm-micro-headdim16.ckpt").hyper.heads == (2, 4)
+
+
+def test_a_file_that_names_no_heads_gets_eight(published, tmp_path):
+    hyper = {k: v for k, v in published["ldm_hparams"].items() if k != "num_heads"}
+    torch.save(published | {"ldm_hparams": hyper}, tmp_path / "a.ckpt")
+    assert load_checkpoint(tmp_path / "a.ckpt").hyper.heads == (8, 8)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_conversion_keeps_everything(golden_dir, reference, tmp_path, dtype):
+    convert(golden_dir / "depthfm-micro-heads8.ckpt", tmp_path / "out.safetensors", dtype)
+    converted = load_checkpoint(tmp_path / "out.safetensors")
+    assert converted.hyper == reference.hyper and converted.noising_step == reference.noising_step
+    assert converted.processing_resolution == reference.processing_resolution
+    assert torch.equal(converted.null_text, reference.null_text)
+    assert converted.state_dict[FIRST].dtype == getattr(torch, dtype)
+    if dtype != "bfloat16":  # the source is in half precision
+        assert all(torch.equal(converted.state_dict[k].half(), reference.state_dict[k]) for k in reference.state_dict)
+
+
+def test_an_autoencoder_and_all_settings_travel_inside(golden_dir, reference, tmp_path):
+    codec = load_codec(golden_dir / "micro-vae-diffusers.safetensors")
+    whole = replace(
+        reference,
+        noising_step=300,
+        processing_resolution=192,
+        spread_scale=1.25,
+        codec_tensors=codec.autoencoder.state_dict(),
+        codec_config=dict(codec.autoencoder.config) | {"_class_name": "AutoencoderKL", "scaling_factor": 0.5},
+    )
+    save_checkpoint(whole, tmp_path / "whole.safetensors", "float32")
+    back = load_checkpoint(tmp_path / "whole.safetensors")
+    assert (back.noising_step, back.processing_resolution, back.spread_scale) == (300, 192, 1.25)
+    image = torch.rand(1, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        expected = codec.encode(image) / codec.scaling_factor * 0.5
+        torch.testing.assert_close(back.build_codec().encode(image), expected)
+    assert reference.build_codec() is None
+
+
+def test_conversion_refuses_what_would_lose_data(golden_dir, tmp_path):
+    source = golden_dir / "depthfm-micro-heads8.ckpt"
+    for target, dtype in ((source, "float16"), (tmp_path / "a.ckpt", "float16"), (tmp_path / "a.safetensors", "int8")):
+        with pytest.raises(ValueError):
+            convert(source, target, dtype)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_nothing(reference, tmp_path):
+    with pytest.raises(OSError):
+        save_checkpoint(reference, tmp_path / "missing" / "a.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_the_wanted_dtype_stay_mapped_from_disk(golden_dir, tmp_path):
+    convert(golden_dir / "depthfm-micro-heads8.ckpt", tmp_path / "a.safetensors", "float32")
+    checkpoint = load_checkpoint(tmp_path / "a.safetensors")
+    network = checkpoint.build_unet()
+    assert network.unet.conv_in.weight.data_ptr() == checkpoint.state_dict[FIRST].data_ptr()
+
+
+def broken(published, **changes):
+    return published | {"state_dict": tensors(published)} | changes
+
+
+def without(published, name):
+    state = tensors(published)
+    del state[name]
+    return broken(published, state_dict=state)
+
+
+def with_tensor(published, name, tensor):
+    return broken(published, state_dict=tensors(published) | {name: tensor})
+
+
+FAULTS = {
+    "missing key": (lambda p: without(p, "out.2.bias"), "out.2.bias"),
+    "extra key": (lambda p: with_tensor(p, "out.3.bias", torch.zeros(4)), "out.3.bias"),
+    "wrong shape": (lambda p: with_tensor(p, "out.2.bias", torch.zeros(5)), "out.2.bias"),
+    "integers": (lambda p: with_tensor(p, "out.2.bias", torch.zeros(4, dtype=torch.long)), "floating point"),
+    "no unet": (lambda p: broken(p, state_dict={"a": torch.zeros(1)}), FIRST),
+    "empty": (lambda p: {}, "no tensors"),
+    "text to image": (lambda p: with_tensor(p, FIRST, torch.zeros(32, 4, 3, 3)), "4 input channels"),
+    "inpainting": (lambda p: with_tensor(p, FIRST, torch.zeros(32, 9, 3, 3)), "9 input channels"),
+    "foreign tensors": (lambda p: broken(p, other={"weight": torch.zeros(1)}), "other.weight"),
+    "no embedding": (lambda p: {k: v for k, v in p.items() if k != TEXT}, "empty prompt"),
+    "wrong embedding": (lambda p: broken(p, **{TEXT: np.zeros((1, 77, 8), np.float32)}), r"\[1, L, 24\]"),
+    "wrong heads": (lambda p: broken(p, ldm_hparams=p["ldm_hparams"] | {"num_heads": 7}), "7 heads"),
+    "wrong hyper-parameters": (lambda p: broken(p, ldm_hparams=p["ldm_hparams"] | {"channel_mult": [1, 4]}), "shape"),
+    "no dictionary": (lambda p: broken(p, ldm_hparams=3), "describes itself"),
+    "noising step": (lambda p: broken(p, noising_step=1000), "noising_step"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_file_that_is_no_whole_depthfm_says_what_is_wrong(published, tmp_path, fault):
+    change, word = FAULTS[fault]
+    torch.save(change(published), tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match=word) as caught:
+        load_checkpoint(tmp_path / "a.ckpt")
+    assert str(tmp_path / "a.ckpt") in str(caught.value) or "folder" in str(caught.value)
+
+
+def test_a_missing_file_and_an_empty_folder_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_checkpoint(tmp_path / "none.ckpt")
+    with pytest.raises(CheckpointError, match=r"unet/config\.json"):
+        load_checkpoint(tmp_path)
+
+
+class Payload:
+    """A pickle that would create a file while it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_checkpoint_never_runs_code(published, tmp_path, zipped):
+    mark = tmp_path / "ran"
+    torch.save(published | {"hook": Payload(mark)}, tmp_path / "a.ckpt", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError, match="run code"):
+        load_checkpoint(tmp_path / "a.ckpt")
+    assert not mark.exists()
+
+
+def test_metadata_of_a_wrong_kind_is_refused(golden_dir, tmp_path):
+    convert(golden_dir / "depthfm-micro-heads8.ckpt", tmp_path / "a.safetensors")
+    content = load_file(tmp_path / "a.safetensors")
+    for metadata in ({"ldm_hparams": "{"}, {"noising_step": "many"}, {"spread_scale": "-1"}, {"ldm_hparams": "[]"}):
+        save_file(content, tmp_path / "b.safetensors", metadata=metadata)
+        with pytest.raises(CheckpointError, match="describes itself"):
+            load_checkpoint(tmp_path / "b.safetensors")

@@ -1,0 +1,164 @@
+import json
+import shutil
+
+import pytest
+import torch
+from diffusers import AutoencoderTiny
+from safetensors.torch import load_file, save_file
+
+from depthfm_core.model.codec import LatentCodec, load_codec
+from depthfm_core.model.reading import CheckpointError
+
+LDM_NAMES = [  # diffusers -> LDM, written down here a second time on purpose
+    ("mid_block.resnets.0", "mid.block_1"),
+    ("mid_block.resnets.1", "mid.block_2"),
+    ("mid_block.attentions.0.group_norm", "mid.attn_1.norm"),
+    ("mid_block.attentions.0.to_q", "mid.attn_1.q"),
+    ("mid_block.attentions.0.to_k", "mid.attn_1.k"),
+    ("mid_block.attentions.0.to_v", "mid.attn_1.v"),
+    ("mid_block.attentions.0.to_out.0", "mid.attn_1.proj_out"),
+    ("conv_shortcut", "nin_shortcut"),
+    ("conv_norm_out", "norm_out"),
+    ("downsamplers.0", "downsample"),
+    ("upsamplers.0", "upsample"),
+    ("resnets", "block"),
+]
+
+
+def to_ldm(name):
+    for ours, theirs in LDM_NAMES:
+        name = name.replace(ours, theirs)
+    for level in range(4):
+        name = name.replace(f"down_blocks.{level}", f"down.{level}").replace(f"up_blocks.{level}", f"up.{3 - level}")
+    return name
+
+
+@pytest.fixture(scope="module")
+def golden(golden_dir):
+    return load_file(golden_dir / "depthfm-micro-pipeline.safetensors")
+
+
+@pytest.fixture(scope="module")
+def image(golden):
+    return golden["image_uint8"].permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+def ldm_file(golden_dir, tmp_path, prefix=""):
+    tensors = {}
+    for name, tensor in load_file(golden_dir / "micro-vae-diffusers.safetensors").items():
+        if ".attentions." in name and tensor.ndim == 2:
+            tensor = tensor[:, :, None, None]  # LDM's attention is made of 1x1 convolutions
+        tensors[prefix + to_ldm(name)] = tensor
+    save_file(tensors, tmp_path / "vae.safetensors")
+    return tmp_path / "vae.safetensors"
+
+
+def diffusers_folder(golden_dir, folder):
+    folder.mkdir(parents=True)
+    shutil.copy(golden_dir / "micro-vae-diffusers.json", folder / "config.json")
+    shutil.copy(golden_dir / "micro-vae-diffusers.safetensors", folder / "diffusion_pytorch_model.safetensors")
+    return folder
+
+
+def old_names_file(golden_dir, tmp_path):
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    tensors = load_file(golden_dir / "micro-vae-diffusers.safetensors")
+    for new_name, old_name in old.items():
+        tensors = {name.replace(f".{new_name}.", f".{old_name}."): t for name, t in tensors.items()}
+    save_file(tensors, tmp_path / "old.safetensors")
+    return tmp_path / "old.safetensors"
+
+
+LAYOUTS = {
+    "diffusers file": lambda golden_dir, _: golden_dir / "micro-vae-diffusers.safetensors",
+    "diffusers folder": lambda golden_dir, tmp: diffusers_folder(golden_dir, tmp / "vae-folder"),
+    "pipeline folder": lambda golden_dir, tmp: diffusers_folder(golden_dir, tmp / "pipeline" / "vae").parent,
+    "old diffusers names": old_names_file,
+    "LDM file": ldm_file,
+    "whole LDM checkpoint": lambda golden_dir, tmp: ldm_file(golden_dir, tmp, "first_stage_model."),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_encodes_as_the_authors_do(layout, golden_dir, tmp_path, golden, image):
+    codec = load_codec(LAYOUTS[layout](golden_dir, tmp_path))
+    latent = codec.encode(image)
+    assert (latent - golden["image_latent"]).norm() / golden["image_latent"].norm() < 1e-4
+    assert torch.equal(latent, codec.encode(image))  # the posterior's mode, not a sample
+    assert codec.decode(latent).shape == image.shape
+
+
+@torch.no_grad()
+def test_layouts_decode_alike(golden_dir, tmp_path, golden):
+    latent = golden["image_latent"]
+    decoded = [
+        load_codec(LAYOUTS[name](golden_dir, tmp_path)).decode(latent) for name in ("diffusers file", "LDM file")
+    ]
+    torch.testing.assert_close(*decoded)
+
+
+@torch.no_grad()
+def test_decoding_is_not_clamped(golden_dir, golden):
+    decoded = load_codec(golden_dir / "micro-vae-diffusers.safetensors").decode(10 * golden["image_latent"])
+    assert decoded.min() < -1 and decoded.max() > 1
+
+
+@torch.no_grad()
+def test_a_tiny_autoencoder_is_recognized_and_idle_blocks_change_nothing(tmp_path):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        whole = AutoencoderTiny().eval()
+    for block in (whole.encoder.layers[1], whole.decoder.layers[-2]):
+        for parameter in block.parameters():
+            parameter.zero_()
+    save_file(whole.state_dict(), tmp_path / "tiny.safetensors")
+    codec = load_codec(tmp_path / "tiny.safetensors")
+    image = torch.rand(1, 3, 32, 48) * 2 - 1
+    latent = codec.encode(image)
+    assert torch.equal(latent, whole.encode(image).latents) and torch.equal(
+        codec.decode(latent), whole.decode(latent).sample
+    )
+    assert len(list(codec.parameters())) == len(list(whole.parameters())) - 12
+
+
+@torch.no_grad()
+def test_the_scaling_factor_multiplies_latents_and_is_undone_by_decoding(golden_dir, image):
+    unscaled = load_codec(golden_dir / "micro-vae-diffusers.safetensors").autoencoder
+    one, two = LatentCodec(unscaled, 1.0), LatentCodec(unscaled, 2.0)
+    torch.testing.assert_close(two.encode(image), 2 * one.encode(image))
+    torch.testing.assert_close(two.decode(two.encode(image)), one.decode(one.encode(image)))
+
+
+def test_a_file_without_an_autoencoder_is_refused(golden_dir, tmp_path):
+    with pytest.raises(CheckpointError, match="holds no autoencoder"):
+        load_codec(golden_dir / "depthfm-micro-heads8.ckpt")
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        load_codec(tmp_path)
+
+
+@pytest.mark.parametrize("broken", ["missing", "extra", "shape"])
+def test_a_wrong_tensor_is_named(golden_dir, tmp_path, broken):
+    tensors = load_file(golden_dir / "micro-vae-diffusers.safetensors")
+    name = "decoder.conv_out.bias"
+    if broken == "missing":
+        del tensors[name]
+    elif broken == "extra":
+        name = "decoder.conv_out.scale"
+        tensors[name] = torch.zeros(3)
+    else:
+        tensors[name] = torch.zeros(5)
+    save_file(tensors, tmp_path / "vae.safetensors")
+    with pytest.raises(CheckpointError, match=name):
+        load_codec(tmp_path / "vae.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change", [{"_class_name": "VQModel"}, {"latent_channels": 16}, {"block_out_channels": [32, 7]}]
+)
+def test_a_configuration_that_does_not_fit_is_refused(golden_dir, tmp_path, change):
+    folder = diffusers_folder(golden_dir, tmp_path / "vae")
+    config = json.loads((folder / "config.json").read_text()) | change
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError):
+        load_codec(folder)

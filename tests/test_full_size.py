@@ -1,0 +1,76 @@
+"""A random-weight checkpoint of the published size, 3.5 GB; `python -m pytest -m slow -s tests/test_full_size.py`."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from depthfm_core.model.hyperparameters import from_ldm
+from depthfm_core.model.names import diffusers_to_ldm
+from depthfm_core.model.unet import DepthFMUNet
+
+PUBLISHED = {
+    "image_size": 32,
+    "in_channels": 8,
+    "out_channels": 4,
+    "model_channels": 320,
+    "attention_resolutions": [4, 2, 1],
+    "num_res_blocks": 2,
+    "channel_mult": [1, 2, 4, 4],
+    "num_heads": 8,
+    "use_spatial_transformer": True,
+    "use_linear_in_transformer": True,
+    "transformer_depth": 1,
+    "context_dim": 1024,
+    "legacy": False,
+}
+# Runs alone in a process, so that its peak is that of loading. ru_maxrss counts mapped pages that were touched, too.
+MEASURE = """
+import json, resource, sys, time
+import torch
+from depthfm_core.model.checkpoints import load_checkpoint
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before, start = peak(), time.perf_counter()
+network = load_checkpoint(sys.argv[1]).build_unet(dtype=getattr(torch, sys.argv[2]))
+seconds = time.perf_counter() - start
+with torch.no_grad():  # the first call touches every weight, which until then may only be mapped
+    v = network(torch.zeros(1, 4, 8, 8), torch.zeros(1), torch.zeros(1, 4, 8, 8))
+used, extra = time.perf_counter() - start, peak() - before
+print(json.dumps({"load": seconds, "use": used, "extra_bytes": extra, "finite": bool(v.isfinite().all())}))
+"""
+
+
+@pytest.fixture(scope="module")
+def published_file(tmp_path_factory):
+    """A file like depthfm-v1.ckpt with random weights, float32."""
+    with torch.device("meta"):
+        shapes = DepthFMUNet(from_ldm(PUBLISHED), torch.empty(1, 77, 1024)).unet.state_dict()
+    generator = torch.Generator().manual_seed(0)
+    weights = {k: 0.02 * torch.randn(t.shape, generator=generator) for k, t in shapes.items()}
+    content = {
+        "noising_step": 400,
+        "empty_text_embedding": np.zeros((1, 77, 1024), np.float32),
+        "ldm_hparams": PUBLISHED,
+        "state_dict": diffusers_to_ldm(weights, from_ldm(PUBLISHED)),
+    }
+    assert len(weights) == 686 and sum(t.numel() for t in weights.values()) == 865_922_244
+    path = tmp_path_factory.mktemp("full") / "depthfm-v1.ckpt"
+    torch.save(content, path)
+    yield path
+    path.unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the resource module")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_full_size_checkpoint_loads_in_little_more_memory_than_its_file(published_file, dtype):
+    command = [sys.executable, "-c", MEASURE, str(published_file), dtype]
+    measured = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    size = published_file.stat().st_size
+    times = f"loaded in {measured['load']:.1f} s, used after {measured['use']:.1f} s"
+    print(f"\n{dtype}: {times}, {measured['extra_bytes'] / size:.2f} of {size / 1e9:.2f} GB")  # noqa: T201
+    assert measured["finite"]
+    assert measured["extra_bytes"] <= 1.3 * size

@@ -1,0 +1,173 @@
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from depthfm_core.flow import SOLVERS, integrate, noise_source
+from depthfm_core.model.checkpoints import load_checkpoint
+from depthfm_core.model.hyperparameters import UNetHyperParameters, from_ldm, from_state_dict
+from depthfm_core.model.names import diffusers_to_ldm, ldm_to_diffusers
+from depthfm_core.model.unet import ATTENTIONS, DepthFMUNet
+
+HEADS = ("heads8", "headdim16")
+TINY = UNetHyperParameters(32, (1, 2, 2), 2, (1, 4), 16, num_heads=4)
+
+
+def relative_error(ours, theirs):
+    return float((ours - theirs).norm() / theirs.norm())
+
+
+@pytest.fixture(scope="module", params=[(h, a) for h in HEADS for a in ATTENTIONS], ids="-".join)
+def case(request, golden_dir):
+    """A golden checkpoint's network, its reference numbers and the name of the attention."""
+    heads, attention = request.param
+    network = load_checkpoint(golden_dir / f"depthfm-micro-{heads}.ckpt").build_unet(attention)
+    return network, load_file(golden_dir / f"depthfm-micro-{heads}.safetensors"), attention
+
+
+def velocity_of(network, image_latent):
+    return lambda x_t, t: network(x_t, torch.full((len(x_t),), t), image_latent)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("t", [0.0, 0.25, 0.5, 0.9])
+def test_velocity_equals_the_authors(case, t):
+    network, golden, attention = case
+    z = golden["z_image"]
+    velocity = network(z, torch.full((len(z),), t), z)
+    assert relative_error(velocity, golden[f"velocity_{attention}_t{t}"]) < 1e-4
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("num_steps", [1, 2, 4, 10])
+def test_euler_trajectory_equals_the_authors(case, num_steps):
+    network, golden, attention = case
+    x_1, num_calls = integrate(velocity_of(network, golden["z_image"]), golden["z_image"], num_steps)
+    assert relative_error(x_1, golden[f"euler_{attention}_steps{num_steps}"]) < 1e-4
+    assert num_calls == num_steps
+
+
+@torch.no_grad()
+def test_intermediate_states_equal_the_authors(case):
+    network, golden, attention = case
+    states = [golden["z_image"]]
+    velocity = velocity_of(network, golden["z_image"])
+    integrate(velocity, states[0], 4, on_step=lambda progress: states.append(progress.x_t))
+    expected = golden[f"euler_{attention}_steps4_intermediates3"]
+    assert relative_error(torch.stack(states), expected) < 1e-4
+
+
+@torch.no_grad()
+def test_euler_from_the_noised_source_equals_the_authors(case):
+    network, golden, attention = case
+    x_0 = noise_source(golden["z_image"], 400, golden["noise"])
+    x_1, _ = integrate(velocity_of(network, golden["z_image"]), x_0, 2)
+    assert relative_error(x_1, golden[f"euler_{attention}_noised_steps2"]) < 1e-4
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_solver_follows_the_network_to_nearly_the_same_end(case, solver):
+    network, golden, _ = case
+    z = golden["z_image"][:1]
+    fine = integrate(velocity_of(network, z), z, 24, "midpoint").x_1
+    x_1 = integrate(velocity_of(network, z), z, 8, solver).x_1
+    assert relative_error(x_1, fine) < (0.1 if solver == "euler" else 0.02)
+
+
+@torch.no_grad()
+def test_constant_text_gives_the_velocity_of_the_text_projections(golden_dir):
+    checkpoint = load_checkpoint(golden_dir / "depthfm-micro-heads8.ckpt")
+    whole = DepthFMUNet(checkpoint.hyper, checkpoint.null_text)
+    whole.unet.load_state_dict(
+        {k: v.float() for k, v in ldm_to_diffusers(checkpoint.state_dict, checkpoint.hyper).items()}
+    )
+    z, t = torch.randn(2, 4, 8, 8), torch.tensor([0.1, 0.7])
+    before = whole(z, t, z)
+    weights_before = sum(p.numel() for p in whole.parameters())
+    whole.fix_null_text()
+    torch.testing.assert_close(whole(z, t, z), before)
+    assert sum(p.numel() for p in whole.parameters()) < weights_before
+
+
+@torch.no_grad()
+def test_a_batch_gives_what_its_images_give_alone(case):
+    network, golden, _ = case
+    z, t = golden["z_image"], torch.tensor([0.2, 0.8])
+    alone = network(z[1:], t[1:], z[1:])
+    torch.testing.assert_close(network(z, t, z)[1:], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_velocity_keeps_the_dtype_of_its_input_in_half_precision(golden_dir):
+    network = load_checkpoint(golden_dir / "depthfm-micro-heads8.ckpt").build_unet(dtype=torch.bfloat16)
+    with torch.no_grad():
+        velocity = network(torch.zeros(1, 4, 8, 8), torch.zeros(1), torch.zeros(1, 4, 8, 8))
+    assert network.dtype == torch.bfloat16 and velocity.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "hyper", [TINY, UNetHyperParameters(64, (1, 2), 1, (1, 2), 8, num_heads=-1, num_head_channels=16)]
+)
+def test_names_go_to_ldm_and_back(hyper):
+    own = DepthFMUNet(hyper, torch.zeros(1, 3, hyper.context_dim)).unet.state_dict()
+    ldm = diffusers_to_ldm(own, hyper)
+    assert all(
+        name.startswith(("input_blocks.", "middle_block.", "output_blocks.", "time_embed.", "out.")) for name in ldm
+    )
+    back = ldm_to_diffusers(ldm, hyper)
+    assert back.keys() == own.keys() and all(back[name] is own[name] for name in own)
+
+
+def test_hyper_parameters_are_read_off_the_shapes():
+    ldm = diffusers_to_ldm(DepthFMUNet(TINY, torch.zeros(1, 3, 16)).unet.state_dict(), TINY)
+    inferred = from_state_dict(ldm)
+    assert inferred == UNetHyperParameters(32, (1, 2, 2), 2, (1, 4), 16, num_heads=8)  # heads do not show in shapes
+
+
+def test_published_hyper_parameters_survive_the_round_trip():
+    published = {
+        "image_size": 32,
+        "in_channels": 8,
+        "out_channels": 4,
+        "model_channels": 320,
+        "attention_resolutions": [4, 2, 1],
+        "num_res_blocks": 2,
+        "channel_mult": [1, 2, 4, 4],
+        "num_heads": 8,
+        "use_spatial_transformer": True,
+        "use_linear_in_transformer": True,
+        "transformer_depth": 1,
+        "context_dim": 1024,
+        "legacy": False,
+    }
+    hyper = from_ldm(published)
+    assert hyper.heads == (8, 8, 8, 8) and hyper.attends == (True, True, True, False)
+    assert from_ldm(hyper.to_ldm()) == hyper
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"num_heads": 7}, "7 heads"),
+        ({"num_heads": 8, "num_head_channels": 64}, "num_head_channels"),
+        ({"model_channels": 40}, "norm groups"),
+        ({"colour": 1}, "colour"),
+        ({"channel_mult": 2}, "channel_mult"),
+        ({"num_res_blocks": [1, 2]}, "num_res_blocks"),
+        ({"use_spatial_transformer": False}, "use_spatial_transformer"),
+    ],
+)
+def test_hyper_parameters_that_fit_no_network_are_refused(change, word):
+    with pytest.raises(ValueError, match=word):
+        from_ldm(TINY.to_ldm() | change)
+
+
+def test_missing_hyper_parameters_are_named():
+    with pytest.raises(ValueError, match="context_dim"):
+        from_ldm({k: v for k, v in TINY.to_ldm().items() if k != "context_dim"})
+
+
+def test_an_unknown_attention_or_a_foreign_text_is_refused():
+    with pytest.raises(ValueError, match="plain, rescaled"):
+        DepthFMUNet(TINY, torch.zeros(1, 3, 16), "flash")
+    with pytest.raises(ValueError, match=r"\[1, L, 16\]"):
+        DepthFMUNet(TINY, torch.zeros(1, 3, 24))
