@@ -1,0 +1,72 @@
+"""Frames in a folder: `{name}_rgb.jpg` beside `{name}_depth_mm.png`, the form in which synthetic scenes are kept.
+
+Depth is a 16-bit PNG in millimetres, so it is exact to 0.5 mm and ends at 65.535 m; 0 says that nothing was hit (sky).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .sample import DepthSample
+
+IMAGE_SUFFIX = "_rgb.jpg"
+DEPTH_SUFFIX = "_depth_mm.png"
+MAX_DEPTH_MM = 65535
+_JPEG_QUALITY = 92
+
+
+def list_frames(folders: Sequence[Path]) -> list[Path]:
+    """The frames of some folders as paths without suffix (`folder/name`), sorted by name within each folder.
+
+    A picture without its depth map is left out, so a folder may be read while another process still writes to it.
+
+    Raises:
+        ValueError: a folder that does not exist.
+    """
+    frames = []
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise ValueError(f"There is no folder of frames at {folder}; render some or name another folder.")
+        names = {path.name for path in folder.iterdir()}
+        images = sorted(name for name in names if name.endswith(IMAGE_SUFFIX))
+        stems = (name[: -len(IMAGE_SUFFIX)] for name in images)
+        frames += [folder / stem for stem in stems if stem + DEPTH_SUFFIX in names]
+    return frames
+
+
+def read_frame(frame: Path) -> DepthSample:
+    """One frame, `valid` where depth was measured.
+
+    Args:
+        frame: `folder/name`, as `list_frames` gives it.
+
+    Raises:
+        OSError: a file that is missing or no picture.
+        ValueError: a picture and a depth map of different sizes.
+    """
+    with Image.open(frame.with_name(frame.name + IMAGE_SUFFIX)) as file:
+        image = np.array(file.convert("RGB"))  # [H, W, 3]
+    with Image.open(frame.with_name(frame.name + DEPTH_SUFFIX)) as file:
+        depth_mm = np.array(file).astype(np.float32)
+    depth_m = torch.from_numpy(depth_mm)[None] / 1000
+    return DepthSample(
+        image=torch.from_numpy(image).permute(2, 0, 1).float().contiguous() / 255,
+        depth_m=depth_m,
+        valid=depth_m > 0,
+    )
+
+
+def write_frame(frame: Path, sample: DepthSample) -> None:
+    """Writes a frame, the depth map first, so that a listed frame is always whole; depth beyond 65.535 m is cut there.
+
+    Args:
+        frame: `folder/name`; the folder must exist.
+        sample: what to write; pixels that are not valid are written as 0.
+    """
+    depth_mm = (sample.depth_m[0] * 1000).round().clamp(1, MAX_DEPTH_MM).where(sample.valid[0], 0.0)
+    image = (sample.image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)  # [H, W, 3]
+    Image.fromarray(depth_mm.numpy().astype(np.uint16)).save(frame.with_name(frame.name + DEPTH_SUFFIX))
+    Image.fromarray(image.numpy()).save(frame.with_name(frame.name + IMAGE_SUFFIX), quality=_JPEG_QUALITY)
