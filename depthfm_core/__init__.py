@@ -1,19 +1,24 @@
 """DepthFM: monocular depth by flow matching, from image latent to depth latent.
 
-`load_pipeline()` gives a pipeline; calling it with an image [B, 3, H, W] in [0, 1] gives a `DepthPrediction`.
+`load_pipeline()` gives a pipeline; calling it with an image [B, 3, H, W] in [0, 1] gives a `DepthPrediction`. The names
+below are imported when they are first used, since diffusers takes seconds to import and not every command needs it.
 """
 
-from .depth.prediction import DepthPrediction
-from .model.reading import CheckpointError
-from .pipeline import DepthFMPipeline, EstimationSettings, load_pipeline
+from importlib import import_module
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "CheckpointError",
-    "DepthFMPipeline",
-    "DepthPrediction",
-    "EstimationSettings",
-    "__version__",
-    "load_pipeline",
-]
+_HOMES = {
+    "CheckpointError": ".model.reading",
+    "DepthFMPipeline": ".pipeline",
+    "DepthPrediction": ".depth.prediction",
+    "EstimationSettings": ".pipeline",
+    "load_pipeline": ".pipeline",
+}
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)

@@ -225,7 +225,7 @@ FAULTS = {
     "wrong shape": (lambda p: with_tensor(p, "out.2.bias", torch.zeros(5)), "out.2.bias"),
     "integers": (lambda p: with_tensor(p, "out.2.bias", torch.zeros(4, dtype=torch.long)), "floating point"),
     "no unet": (lambda p: broken(p, state_dict={"a": torch.zeros(1)}), FIRST),
-    "empty": (lambda p: {}, "no tensors"),
+    "empty": (lambda _: {}, "no tensors"),
     "text to image": (lambda p: with_tensor(p, FIRST, torch.zeros(32, 4, 3, 3)), "4 input channels"),
     "inpainting": (lambda p: with_tensor(p, FIRST, torch.zeros(32, 9, 3, 3)), "9 input channels"),
     "foreign tensors": (lambda p: broken(p, other={"weight": torch.zeros(1)}), "other.weight"),

@@ -1,5 +1,8 @@
-"""Solvers on equations with known answers. x' = -2 t x^2 has velocities that depend on time and, not linearly, on state,
-so that a stage at the wrong time or with the wrong weight shows."""
+"""Solvers on equations with known answers.
+
+x' = -2 t x^2 has velocities that depend on time and, not linearly, on state, so that a stage at the wrong time or with the
+wrong weight shows.
+"""
 
 import math
 
@@ -97,7 +100,7 @@ def test_dopri5_tries_smaller_steps_where_the_first_is_too_long():
 
 def test_dopri5_gives_up_at_its_step_limit():
     with pytest.raises(RuntimeError, match="max_steps"):
-        integrate(lambda x, t: x * float("nan"), X_0, 4, "dopri5", max_steps=5)
+        integrate(lambda x, _t: x * float("nan"), X_0, 4, "dopri5", max_steps=5)
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 10, 61])

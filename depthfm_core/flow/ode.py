@@ -210,7 +210,7 @@ def _dopri5(
                 return Solution(x, num_calls)
         dt *= min(10.0, max(0.2, 0.9 * max(error, 1e-10) ** -0.2))
     raise RuntimeError(
-        f"dopri5 reached t = {t:.4f} after {max_steps} steps; raise max_steps, or loosen rtol ({rtol}) and atol ({atol})."
+        f"dopri5 reached only t = {t:.4f} in {max_steps} steps; raise max_steps, or loosen rtol {rtol} and atol {atol}."
     )
 
 
