@@ -1,0 +1,188 @@
+"""Views of a frame: random crops, flips, and photometric changes that carry rendered pictures towards photographs.
+
+The geometry changes picture and depth together; the photometry touches the picture alone. Everything is drawn from the
+generator that is handed in, so a view is a function of its seed.
+"""
+
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from ..data.sample import DepthSample
+
+_LUMA = torch.tensor([0.299, 0.587, 0.114])
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """A canvas and how crops are drawn for it.
+
+    Attributes:
+        height_px, width_px: size of the canvas.
+        min_scale: the smallest crop, as a share of the largest that fits into the frame.
+        aspect_jitter: the crop's aspect differs from the canvas's by up to this share, either way.
+        flip_probability: share of views that are mirrored.
+    """
+
+    height_px: int
+    width_px: int
+    min_scale: float = 0.6
+    aspect_jitter: float = 0.1
+    flip_probability: float = 0.5
+
+
+@dataclass(frozen=True)
+class PhotometricSettings:
+    """How strongly pictures are changed; each effect is drawn between nothing and its strength.
+
+    Attributes:
+        probability: the chance of each effect that need not happen (vignette, blur, noise, JPEG).
+        exposure_stops: brightness in linear light, up to this many stops either way.
+        gamma: exponent up to this factor either way.
+        contrast: spread around the mean, up to this share either way.
+        white_balance: standard deviation of each channel's log gain.
+        saturation: colourfulness up to this share either way.
+        hue_deg: rotation of the colour circle, up to this angle either way.
+        grey_probability: share of pictures without colour.
+        vignette: darkening of the corners, at most this share.
+        blur_px: standard deviation of a Gaussian blur, at most.
+        noise: standard deviation of Gaussian noise, at most.
+        jpeg_quality: the worst JPEG quality, 1 to 95.
+        border_probability: share of pictures with a plain border over their edges, as scans and sensors leave it; the
+            depth goes on beneath.
+        border: the widest border, as a share of the picture's side.
+    """
+
+    probability: float = 0.5
+    exposure_stops: float = 1.0
+    gamma: float = 1.5
+    contrast: float = 0.4
+    white_balance: float = 0.12
+    saturation: float = 0.7
+    hue_deg: float = 60.0
+    grey_probability: float = 0.08
+    vignette: float = 0.5
+    blur_px: float = 1.2
+    noise: float = 0.06
+    jpeg_quality: int = 30
+    border_probability: float = 0.12
+    border: float = 0.04
+
+
+def draw_view(sample: DepthSample, settings: ViewSettings, rng: np.random.Generator) -> DepthSample:
+    """A random crop on the canvas: the picture resampled with antialiasing, depth by the nearest pixel.
+
+    Nearest, because a mean of two depths across an edge is the depth of nothing.
+    """
+    top, left, height, width = _draw_box(sample.image.shape[-2:], settings, rng)
+    flip = rng.random() < settings.flip_probability
+    canvas = (settings.height_px, settings.width_px)
+
+    def view(tensor: Tensor, **how: object) -> Tensor:
+        crop = tensor[None, :, top : top + height, left : left + width].float()
+        resized = F.interpolate(crop, canvas, **how)[0]
+        return resized.flip(-1) if flip else resized
+
+    return DepthSample(
+        image=view(sample.image, mode="bilinear", antialias=True).clamp(0, 1),
+        depth_m=view(sample.depth_m, mode="nearest-exact"),
+        valid=view(sample.valid, mode="nearest-exact") > 0.5,
+    )
+
+
+def _draw_box(size: tuple[int, int], settings: ViewSettings, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a crop within a frame of `size`."""
+    frame_height, frame_width = size
+    jitter = math.log1p(settings.aspect_jitter)
+    aspect = settings.width_px / settings.height_px * math.exp(rng.uniform(-jitter, jitter))
+    scale = rng.uniform(settings.min_scale, 1)
+    height = max(1, round(scale * min(frame_height, frame_width / aspect)))
+    width = min(frame_width, max(1, round(height * aspect)))
+    return rng.integers(frame_height - height + 1), rng.integers(frame_width - width + 1), height, width
+
+
+def change_photometry(image: Tensor, settings: PhotometricSettings, rng: np.random.Generator) -> Tensor:
+    """The picture as another camera might have taken it, [3, H, W] in [0, 1].
+
+    In the order of light: exposure and white balance, lens (vignette, blur), sensor noise, tone, color, border, JPEG.
+    """
+
+    def sometimes(effect: object, strength: float) -> None:
+        nonlocal image
+        amount = rng.uniform(0, strength)
+        if rng.random() < settings.probability:
+            image = effect(image, amount, rng)
+
+    gains = rng.normal(0, settings.white_balance, (3, 1, 1)) + _uniform(rng, settings.exposure_stops) * math.log(2)
+    image = (image**2.2 * torch.from_numpy(np.exp(gains)).float()).clamp(0, 1) ** (1 / 2.2)
+    sometimes(_vignette, settings.vignette)
+    sometimes(_blur, settings.blur_px)
+    sometimes(_noise, settings.noise)
+    image = image.clamp(0, 1) ** math.exp(_uniform(rng, math.log(settings.gamma)))
+    image = image.mean() + (image - image.mean()) * (1 + _uniform(rng, settings.contrast))
+    image = _change_color(image, settings, rng).clamp(0, 1)
+    if rng.random() < settings.border_probability:
+        image = _border(image, settings.border, rng)
+    sometimes(_jpeg, 100.0 - settings.jpeg_quality)
+    return image
+
+
+def _uniform(rng: np.random.Generator, bound: float) -> float:
+    return float(rng.uniform(-bound, bound))
+
+
+def _change_color(image: Tensor, settings: PhotometricSettings, rng: np.random.Generator) -> Tensor:
+    """Rotates hue about the grey axis and scales the distance from it."""
+    saturation = 1 + _uniform(rng, settings.saturation)
+    angle = math.radians(_uniform(rng, settings.hue_deg))
+    if rng.random() < settings.grey_probability:
+        saturation = 0.0
+    grey = torch.einsum("c,chw->hw", _LUMA, image)[None]
+    color = image - grey
+    # Rodrigues' rotation about (1, 1, 1), whose cross product is a difference of the two other channels.
+    crossed = (color.roll(1, 0) - color.roll(-1, 0)) / math.sqrt(3)
+    along = color.mean(0, keepdim=True)
+    rotated = color * math.cos(angle) + crossed * math.sin(angle) + along * (1 - math.cos(angle))
+    return grey + saturation * rotated
+
+
+def _vignette(image: Tensor, amount: float, _rng: np.random.Generator) -> Tensor:
+    height, width = image.shape[-2:]
+    y = torch.linspace(-1, 1, height)[:, None]
+    x = torch.linspace(-1, 1, width)[None]
+    return image * (1 - amount * (x**2 + y**2) / 2)
+
+
+def _border(image: Tensor, widest: float, rng: np.random.Generator) -> Tensor:
+    """White, black or grey along each edge, every edge with its own width."""
+    height, width = image.shape[-2:]
+    top, bottom = (round(share * height) for share in rng.uniform(0, widest, 2))
+    left, right = (round(share * width) for share in rng.uniform(0, widest, 2))
+    framed = torch.full_like(image, rng.choice([0.0, 1.0, rng.random()]))
+    framed[:, top : height - bottom, left : width - right] = image[:, top : height - bottom, left : width - right]
+    return framed
+
+
+def _blur(image: Tensor, amount: float, _rng: np.random.Generator) -> Tensor:
+    offsets = torch.arange(-3, 4).float()
+    kernel = torch.exp(-(offsets**2) / (2 * max(amount, 0.1) ** 2))
+    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
+    padded = F.pad(image[None], (3, 3, 3, 3), mode="replicate")
+    return F.conv2d(F.conv2d(padded, kernel, groups=3), kernel.mT, groups=3)[0]
+
+
+def _noise(image: Tensor, amount: float, rng: np.random.Generator) -> Tensor:
+    return image + amount * torch.from_numpy(rng.standard_normal(image.shape, dtype=np.float32))
+
+
+def _jpeg(image: Tensor, amount: float, _rng: np.random.Generator) -> Tensor:
+    buffer = io.BytesIO()
+    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous()
+    Image.fromarray(pixels.numpy()).save(buffer, "JPEG", quality=round(100 - amount))
+    return torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1).float() / 255

@@ -1,0 +1,177 @@
+"""Trains the small autoencoder, one for pictures and depth maps, in the architecture of TAESD.
+
+diffusers' `AutoencoderTiny` as it is has costly blocks at full resolution. A block whose weights are zero is a plain
+ReLU, so we train with the costliest blocks replaced by ReLU and write zeros for them: the file is a standard TAESD for
+everyone, and about three times cheaper for a reader that skips idle blocks, as ours does.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny
+from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
+from torch import Tensor, nn
+
+from ..data.folder import read_frame
+from ..model.codec import skip_idle_blocks
+from .augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
+from .loop import LoopSettings, StepRandom, train
+from .losses import coarse_loss, edge_loss, whitening_loss
+from .normalize import NormalizationSettings, normalize_log_depth
+from .thumbnail import start_as_thumbnail
+
+_LOGGER = logging.getLogger(__name__)
+_COARSE_PX = 4
+
+
+@dataclass(frozen=True)
+class AutoencoderSettings:
+    """What to train on and towards.
+
+    Attributes:
+        crop_px: side of the square crops.
+        min_scale: the smallest crop, as a share of the largest that fits into the frame.
+        encoder_blocks, decoder_blocks: how many residual blocks stay active on each level, in the order of computation;
+            TAESD has 1, 3, 3, 3 and 3, 3, 3, 1.
+        edge_weight: of the error of neighbouring differences.
+        coarse_weight: of the squared error of 4x4 means, which is what makes it learn color.
+        whitening_weight: of the pull towards latents of zero mean and unit covariance.
+        latent_noise: standard deviation of the noise that the decoder learns to live with.
+    """
+
+    crop_px: int = 96
+    min_scale: float = 0.35
+    encoder_blocks: tuple[int, ...] = (0, 1, 2, 3)
+    decoder_blocks: tuple[int, ...] = (3, 2, 1, 0)
+    edge_weight: float = 0.5
+    coarse_weight: float = 1.0
+    whitening_weight: float = 0.05
+    latent_noise: float = 0.1
+
+
+def build_autoencoder(settings: AutoencoderSettings, seed: int) -> AutoencoderTiny:
+    """A freshly initialized autoencoder that codes thumbnails, with its idle blocks skipped.
+
+    Raises:
+        ValueError: for numbers of blocks that TAESD does not have.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        autoencoder = AutoencoderTiny()
+    start_as_thumbnail(autoencoder)
+    _idle(autoencoder.encoder.layers, settings.encoder_blocks)
+    _idle(autoencoder.decoder.layers, settings.decoder_blocks)
+    skip_idle_blocks(autoencoder)
+    return autoencoder.to(memory_format=torch.channels_last)
+
+
+def _idle(layers: nn.Sequential, active: Sequence[int]) -> None:
+    """Zeroes all but the first `active` blocks of each level."""
+    levels = [list(run) for block, run in groupby(layers, _is_block) if block]
+    if len(levels) != len(active) or any(not 0 <= n <= len(level) for n, level in zip(active, levels, strict=True)):
+        raise ValueError(f"Active blocks {list(active)} do not fit; TAESD has {[len(level) for level in levels]}.")
+    for level, count in zip(levels, active, strict=True):
+        for block in level[count:]:
+            for parameter in block.parameters():
+                nn.init.zeros_(parameter)
+
+
+def _is_block(layer: nn.Module) -> bool:
+    return isinstance(layer, AutoencoderTinyBlock)
+
+
+def full_state_dict(autoencoder: AutoencoderTiny) -> dict[str, Tensor]:
+    """The autoencoder's tensors under diffusers' names, with zeros for the blocks that are skipped."""
+    own = autoencoder.state_dict()
+    with torch.device("meta"):
+        whole = AutoencoderTiny().state_dict()
+    return {name: own.get(name, torch.zeros(tensor.shape)).contiguous() for name, tensor in whole.items()}
+
+
+def autoencoder_config(autoencoder: AutoencoderTiny, scaling_factor: float) -> dict:
+    """diffusers' configuration of the autoencoder, with the factor that its latents are multiplied by."""
+    own = {name: value for name, value in autoencoder.config.items() if not name.startswith("_")}
+    del own["block_out_channels"]  # a value that diffusers keeps for itself and warns of in a file
+    return own | {"_class_name": "AutoencoderTiny", "scaling_factor": scaling_factor}
+
+
+@dataclass(frozen=True)
+class AutoencoderData:
+    """Where the pictures come from, and how they are changed."""
+
+    frames: Sequence[Path]
+    held_out: Sequence[Path]
+    photometry: PhotometricSettings
+    normalization: NormalizationSettings
+
+
+def train_autoencoder(
+    settings: AutoencoderSettings, data: AutoencoderData, loop: LoopSettings, folder: Path
+) -> AutoencoderTiny:
+    """A trained autoencoder with averaged weights; resumes from `folder` and logs PSNR on the held-out frames."""
+    autoencoder = build_autoencoder(settings, loop.seed)
+
+    def step_loss(random: StepRandom) -> dict[str, Tensor]:
+        picked = random.rng.integers(len(data.frames), size=loop.batch_size)
+        pictures = _draw_pictures([data.frames[i] for i in picked], data, settings, random.rng)
+        return _loss(autoencoder, pictures, settings, random.generator)
+
+    def check(step: int) -> None:
+        pictures = _draw_pictures(data.held_out, data, settings, np.random.default_rng(0))
+        image_psnr, depth_psnr = reconstruction_psnr(autoencoder, pictures)
+        _LOGGER.info("autoencoder step %d: PSNR image %.2f dB, depth %.2f dB", step, image_psnr, depth_psnr)
+
+    train(autoencoder, step_loss, loop, folder, check)
+    return autoencoder.eval().requires_grad_(False)
+
+
+def _draw_pictures(
+    frames: Sequence[Path], data: AutoencoderData, settings: AutoencoderSettings, rng: np.random.Generator
+) -> Tensor:
+    """[2B, 3, S, S] in [-1, 1]: B pictures with changed photometry, then the B depth maps as grey pictures."""
+    view = ViewSettings(settings.crop_px, settings.crop_px, min_scale=settings.min_scale)
+    images, depths = [], []
+    for frame in frames:
+        sample = draw_view(read_frame(frame), view, rng)
+        images.append(change_photometry(sample.image, data.photometry, rng) * 2 - 1)
+        log_depth = normalize_log_depth(sample.depth_m, sample.valid, data.normalization)
+        depths.append(_change_range(log_depth, rng).expand(3, -1, -1))
+    return torch.stack(images + depths).contiguous(memory_format=torch.channels_last)
+
+
+def _change_range(log_depth: Tensor, rng: np.random.Generator) -> Tensor:
+    """Half of the time, another contrast, offset and sign within [-1, 1], so that any range is coded well."""
+    gain = rng.uniform(0.3, 1) * rng.choice([-1, 1])
+    offset = rng.uniform(-1, 1) * (1 - abs(gain))
+    return log_depth * gain + offset if rng.random() < 0.5 else log_depth
+
+
+def _loss(
+    autoencoder: AutoencoderTiny, pictures: Tensor, settings: AutoencoderSettings, generator: torch.Generator
+) -> dict[str, Tensor]:
+    latent = autoencoder.encoder(pictures).float()
+    noise = torch.randn(latent.shape, generator=generator)
+    decoded = autoencoder.decoder(latent + settings.latent_noise * noise).float()
+    absolute = (decoded - pictures).abs().mean()
+    edge = edge_loss(decoded, pictures)
+    coarse = coarse_loss(decoded, pictures, _COARSE_PX)
+    # Over pictures and depth maps together: grey depth maps alone would leave no channel for color.
+    whitening = whitening_loss(latent)
+    loss = (
+        absolute + settings.edge_weight * edge + settings.coarse_weight * coarse + settings.whitening_weight * whitening
+    )
+    return {"loss": loss, "absolute": absolute, "edge": edge, "coarse": coarse, "whitening": whitening}
+
+
+@torch.no_grad()
+def reconstruction_psnr(autoencoder: AutoencoderTiny, pictures: Tensor) -> tuple[float, float]:
+    """Peak signal-to-noise ratio in dB of the first half (images) and the second half (depth) of `pictures`."""
+    decoded = torch.cat([autoencoder.decoder(autoencoder.encoder(chunk)) for chunk in pictures.split(8)])
+    errors = ((decoded - pictures) ** 2).mean(dim=(1, 2, 3)).chunk(2)
+    image_psnr, depth_psnr = (float(10 * torch.log10(4 / error.mean())) for error in errors)
+    return image_psnr, depth_psnr

@@ -1,0 +1,40 @@
+"""The one file that ships: the velocity network, the constant in place of text, and the autoencoder."""
+
+from pathlib import Path
+
+from ..model.checkpoints import DepthFMCheckpoint, save_checkpoint
+from ..model.codec import LatentCodec
+from ..model.names import diffusers_to_ldm
+from ..model.unet import DepthFMUNet
+from .autoencoder import autoencoder_config, full_state_dict
+
+
+def export(
+    network: DepthFMUNet, codec: LatentCodec, noising_step: int, resolution: int, spread_scale: float, path: Path
+) -> None:
+    """Writes our checkpoint layout in half precision.
+
+    Args:
+        network: as trained, with the text's projections still in place.
+        codec: around the small autoencoder; its skipped blocks are written as zeros, so the file is a standard TAESD.
+        noising_step: how noisy the source is, of 1000.
+        resolution: the short side in pixels that the model was trained at.
+        spread_scale: what makes an ensemble's spread the expected error.
+        path: ends in .safetensors.
+
+    Raises:
+        ValueError: for another suffix.
+        OSError: when the disk refuses.
+    """
+    checkpoint = DepthFMCheckpoint(
+        path=path,
+        state_dict=diffusers_to_ldm(network.unet.state_dict(), network.hyper),
+        hyper=network.hyper,
+        null_text=network.null_text,
+        noising_step=noising_step,
+        processing_resolution=resolution,
+        spread_scale=spread_scale,
+        codec_tensors=full_state_dict(codec.autoencoder),
+        codec_config=autoencoder_config(codec.autoencoder, codec.scaling_factor),
+    )
+    save_checkpoint(checkpoint, path)

@@ -1,0 +1,139 @@
+"""A training recipe: one TOML file whose tables are the settings of each stage, read into frozen dataclasses.
+
+Every key is a field of the dataclass beside its consumer, and a key that is not is an error: a misspelled setting must
+not train for an hour with the default.
+"""
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from ..model.hyperparameters import UNetHyperParameters
+from .augment import PhotometricSettings
+from .autoencoder import AutoencoderSettings
+from .latents import LatentSettings
+from .loop import LoopSettings
+from .normalize import NormalizationSettings
+from .velocity import FlowSettings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class FrameSettings:
+    """Where frames come from.
+
+    Attributes:
+        folders: folders of frames, absolute or below the output folder.
+        count: frames to render into the first of them with our own generator; 0 = render none.
+        first_seed: seed of the first rendered frame.
+        height_px, width_px: their size.
+        workers: processes that render.
+        held_out: how many frames of each folder, the first by name, are for checks and never trained on.
+    """
+
+    folders: tuple[str, ...] = ("frames",)
+    count: int = 0
+    first_seed: int = 0
+    height_px: int = 192
+    width_px: int = 256
+    workers: int = 1
+    held_out: int = 100
+
+
+@dataclass(frozen=True)
+class AutoencoderStage:
+    """The autoencoder's stage: how to train it, and on what."""
+
+    loop: LoopSettings
+    model: AutoencoderSettings = AutoencoderSettings()
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """The velocity network: its shape in LDM's terms, and the constant that stands for the empty prompt."""
+
+    unet: UNetHyperParameters
+    null_text_tokens: int = 8
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All settings of a training; `flow` stages run in the order of the file, and the last one is exported.
+
+    Raises:
+        ValueError: a flow stage that names latents or a start that the recipe does not have before it.
+    """
+
+    autoencoder: AutoencoderStage
+    network: NetworkSettings
+    latents: dict[str, LatentSettings]
+    flow: dict[str, FlowSettings]
+    frames: FrameSettings = FrameSettings()
+    photometry: PhotometricSettings = PhotometricSettings()
+    normalization: NormalizationSettings = NormalizationSettings()
+
+    def __post_init__(self) -> None:
+        earlier: list[str] = []
+        for name, stage in self.flow.items():
+            unknown = [latents for latents in stage.latents if latents not in self.latents]
+            if unknown or not stage.latents:
+                raise ValueError(f"[flow.{name}] needs latents out of {', '.join(self.latents)}; got {stage.latents}.")
+            if stage.start and stage.start not in earlier:
+                raise ValueError(f"[flow.{name}] starts from {stage.start!r}, which is no flow stage before it.")
+            earlier.append(name)
+        if not self.flow:
+            raise ValueError("The recipe has no [flow.NAME] table; add one.")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a TOML file.
+
+    Raises:
+        ValueError: broken TOML, an unknown or missing key, or a value of another type, with the table's name.
+        OSError: a file that cannot be read.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not valid TOML: {error}.") from error
+    return _from_table(Recipe, table, str(path))
+
+
+def _from_table(kind: type, table: object, where: str) -> Any:
+    """A dataclass from a table, recursively."""
+    if not isinstance(table, dict):
+        raise ValueError(f"{where} must be a table, not {table!r}.")
+    types = get_type_hints(kind)
+    unknown = sorted(set(table) - set(types))
+    if unknown:
+        raise ValueError(f"{where} has unknown keys {', '.join(unknown)}; known are {', '.join(types)}.")
+    values = {name: _convert(types[name], value, f"{where}: {name}") for name, value in table.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:  # a missing key
+        raise ValueError(f"{where} is incomplete: {error}.") from error
+
+
+def _convert(kind: Any, value: object, where: str) -> object:
+    """A TOML value as the type of a field: a table, a list, or a plain value."""
+    if dataclasses.is_dataclass(kind):
+        return _from_table(kind, value, where)
+    if get_origin(kind) is dict:
+        inner = get_args(kind)[1]
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} must be a table of tables, not {value!r}.")
+        return {name: _from_table(inner, table, f"{where}.{name}") for name, table in value.items()}
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(_convert(get_args(kind)[0], item, where) for item in value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ValueError(f"{where} is {value!r}; expected {kind}.")
+    return value

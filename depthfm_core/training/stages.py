@@ -1,0 +1,187 @@
+"""Runs a recipe: frames, autoencoder, latents, flow, export, each resumable and each leaving its result in a folder.
+
+OUTPUT/frames/              rendered frames (or wherever the recipe says)
+OUTPUT/autoencoder/         state.pt, config.json, diffusion_pytorch_model.safetensors: a diffusers folder
+OUTPUT/latents/NAME/        shards
+OUTPUT/flow/NAME/           state.pt, network.safetensors
+OUTPUT/model.safetensors    what `load_pipeline` reads
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from ..data.folder import list_frames, read_frame
+from ..model.codec import LatentCodec, load_codec
+from ..model.unet import DepthFMUNet
+from .augment import ViewSettings, change_photometry, draw_view
+from .autoencoder import AutoencoderData, autoencoder_config, full_state_dict, train_autoencoder
+from .calibration import measure_spread_scale
+from .export import export
+from .latents import LatentSet, depth_picture, write_latents
+from .recipe import Recipe
+from .velocity import build_network, encode_held_out, train_velocity
+
+_LOGGER = logging.getLogger(__name__)
+_CHECKED_PICTURES = 32  # held-out frames in an autoencoder check
+_CALIBRATED_FRAMES = 40  # held-out frames that the ensemble's spread is compared on
+_MEASURED_PICTURES = 64  # frames that the scaling factor is measured on
+
+
+def stage_names(recipe: Recipe) -> list[str]:
+    """The stages in their order, as `--stage` takes them."""
+    latents = [f"latents.{name}" for name in recipe.latents]
+    flow = [f"flow.{name}" for name in recipe.flow]
+    return ["frames", "autoencoder", *latents, *flow, "export"]
+
+
+def run_recipe(recipe: Recipe, output: Path, stage: str | None = None) -> None:
+    """Runs all stages in order, or one whose inputs are there; what is finished already is not done again.
+
+    Args:
+        recipe: all settings.
+        output: folder for all results; made if missing.
+        stage: one of `stage_names`, or None for all.
+
+    Raises:
+        ValueError: for an unknown stage, or a stage whose inputs are missing.
+        ImportError: when frames have to be rendered and the generator's libraries are missing.
+    """
+    names = stage_names(recipe)
+    if stage is not None and stage not in names:
+        raise ValueError(f"Unknown stage {stage!r}; choose one of {', '.join(names)}.")
+    output.mkdir(parents=True, exist_ok=True)
+    for name in names if stage is None else [stage]:
+        _LOGGER.info("stage %s", name)
+        kind, _, which = name.partition(".")
+        STAGES[kind](recipe, output, which)
+
+
+def _render(recipe: Recipe, output: Path, _which: str) -> None:
+    settings = recipe.frames
+    if not settings.count:
+        return
+    from ..data.synthetic import write_frames  # needs the optional libraries of the "train" extra
+
+    seeds = range(settings.first_seed, settings.first_seed + settings.count)
+    size = (settings.height_px, settings.width_px)
+    frames = write_frames(output / settings.folders[0], seeds, size, workers=settings.workers)
+    for _ in tqdm(frames, total=settings.count, desc="frames", unit="frame"):
+        pass
+
+
+def split_frames(recipe: Recipe, output: Path) -> tuple[list[Path], list[Path]]:
+    """The frames to train on and the held-out ones: the first of each folder by name.
+
+    Raises:
+        ValueError: a missing folder, or one with nothing left to train on.
+    """
+    train, held_out = [], []
+    for folder in recipe.frames.folders:
+        frames = list_frames([output / folder])
+        if len(frames) <= recipe.frames.held_out:
+            raise ValueError(f"{output / folder} has {len(frames)} frames and {recipe.frames.held_out} are held out.")
+        held_out += frames[: recipe.frames.held_out]
+        train += frames[recipe.frames.held_out :]
+    return train, held_out
+
+
+def _train_autoencoder(recipe: Recipe, output: Path, _which: str) -> None:
+    folder = output / "autoencoder"
+    train, held_out = split_frames(recipe, output)
+    data = AutoencoderData(train, _evenly(held_out, _CHECKED_PICTURES), recipe.photometry, recipe.normalization)
+    autoencoder = train_autoencoder(recipe.autoencoder.model, data, recipe.autoencoder.loop, folder)
+    scale = measure_scaling_factor(autoencoder, data, recipe.autoencoder.model.crop_px)
+    save_autoencoder(autoencoder, scale, folder)
+
+
+@torch.no_grad()
+def measure_scaling_factor(autoencoder: AutoencoderTiny, data: AutoencoderData, crop_px: int) -> float:
+    """The factor that gives latents of pictures and depth maps together a standard deviation of one."""
+    rng = np.random.default_rng(0)
+    view = ViewSettings(crop_px, crop_px)
+    samples = [draw_view(read_frame(frame), view, rng) for frame in _evenly(data.frames, _MEASURED_PICTURES)]
+    pictures = [change_photometry(sample.image, data.photometry, rng) * 2 - 1 for sample in samples]
+    depths = [depth_picture(sample, data.normalization) for sample in samples]
+    return 1 / float(autoencoder.encoder(torch.stack(pictures + depths)).std())
+
+
+def save_autoencoder(autoencoder: AutoencoderTiny, scaling_factor: float, folder: Path) -> None:
+    """Writes a diffusers folder; skipped blocks are written as zeros."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = autoencoder_config(autoencoder, scaling_factor)
+    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    save_file(full_state_dict(autoencoder), folder / "diffusion_pytorch_model.safetensors")
+
+
+def _write_latents(recipe: Recipe, output: Path, which: str) -> None:
+    train, _ = split_frames(recipe, output)
+    folder = output / "latents" / which
+    settings = recipe.latents[which]
+    write_latents(train, settings, recipe.photometry, recipe.normalization, output / "autoencoder", folder)
+
+
+def _train_flow(recipe: Recipe, output: Path, which: str) -> None:
+    settings = recipe.flow[which]
+    folder = output / "flow" / which
+    network = _network(recipe, output, settings.start)
+    codec = _codec(output)
+    latents = LatentSet([output / "latents" / name for name in settings.latents])
+    view = recipe.latents[settings.latents[-1]].view
+    held_out = encode_held_out(split_frames(recipe, output)[1], view, codec)
+    train_velocity(network, latents, settings, held_out, codec, folder)
+    save_file(_contiguous(network.unet.state_dict()), folder / "network.safetensors")
+
+
+def _network(recipe: Recipe, output: Path, trained: str) -> DepthFMUNet:
+    """The network with random weights, or with the result of a flow stage."""
+    settings = recipe.network
+    network = build_network(settings.unet, settings.null_text_tokens, settings.seed)
+    if trained:
+        path = output / "flow" / trained / "network.safetensors"
+        if not path.exists():
+            raise ValueError(f"{path} is missing; run stage flow.{trained} first.")
+        network.unet.load_state_dict(load_file(path))
+    return network
+
+
+def _codec(output: Path) -> LatentCodec:
+    if not (output / "autoencoder" / "config.json").exists():
+        raise ValueError(f"{output / 'autoencoder'} holds no autoencoder; run stage autoencoder first.")
+    return load_codec(output / "autoencoder")
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def _export(recipe: Recipe, output: Path, _which: str) -> None:
+    last, settings = list(recipe.flow.items())[-1]
+    view = recipe.latents[settings.latents[-1]].view
+    network, codec = _network(recipe, output, last).eval(), _codec(output)
+    frames = _evenly(split_frames(recipe, output)[1], _CALIBRATED_FRAMES)
+    spread_scale = measure_spread_scale(network, codec, encode_held_out(frames, view, codec), settings.noising_step)
+    resolution = min(view.height_px, view.width_px)
+    export(network, codec, settings.noising_step, resolution, spread_scale, output / "model.safetensors")
+
+
+def _evenly(frames: list[Path], count: int) -> list[Path]:
+    """About `count` of the frames, from all folders."""
+    return frames[:: max(1, len(frames) // count)]
+
+
+STAGES: dict[str, Callable[[Recipe, Path, str], None]] = {
+    "frames": _render,
+    "autoencoder": _train_autoencoder,
+    "latents": _write_latents,
+    "flow": _train_flow,
+    "export": _export,
+}

@@ -1,0 +1,153 @@
+"""Trains the velocity network on latents by flow matching, and watches it on held-out frames."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ..data.folder import read_frame
+from ..depth.align import align
+from ..flow import integrate, noise_source, sample_path
+from ..model.codec import LatentCodec
+from ..model.hyperparameters import UNetHyperParameters
+from ..model.unet import DepthFMUNet
+from .augment import ViewSettings, draw_view
+from .latents import LatentBatch, LatentSet, encode
+from .loop import LoopSettings, StepRandom, train
+from .losses import masked_velocity_loss
+
+_LOGGER = logging.getLogger(__name__)
+_CHECK_STEPS = 2
+_CHECK_AT_ONCE = 25
+
+# How the times of a batch are drawn: [B] in [0, 1] from a size and a generator.
+TIME_SAMPLERS: dict[str, Callable[[int, torch.Generator], Tensor]] = {
+    # The published choice.
+    "uniform": lambda size, generator: torch.rand(size, generator=generator),
+    # The middle of the path more often.
+    "logit_normal": lambda size, generator: torch.randn(size, generator=generator).sigmoid(),
+    # The source end more often: one or two solver steps ask mostly there.
+    "early": lambda size, generator: torch.rand(size, generator=generator) ** 2,
+}
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """One training of the velocity network.
+
+    Attributes:
+        latents: the names of the latents to train on.
+        loop: how to optimize.
+        start: the flow stage whose result to start from; "" = random weights.
+        noising_step: how noisy the source is, of 1000.
+        time_sampling: one of `TIME_SAMPLERS`.
+
+    Raises:
+        ValueError: for an unknown time sampling.
+    """
+
+    latents: tuple[str, ...]
+    loop: LoopSettings
+    start: str = ""
+    noising_step: int = 400
+    time_sampling: str = "uniform"
+
+    def __post_init__(self) -> None:
+        if self.time_sampling not in TIME_SAMPLERS:
+            choices = ", ".join(TIME_SAMPLERS)
+            raise ValueError(f"Unknown time_sampling {self.time_sampling!r}; choose one of {choices}.")
+
+
+def build_network(hyper: UNetHyperParameters, null_text_tokens: int, seed: int) -> DepthFMUNet:
+    """A freshly initialized network whose "empty prompt" is a constant random embedding, [1, tokens, context_dim]."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        null_text = torch.randn(1, null_text_tokens, hyper.context_dim)
+        return DepthFMUNet(hyper, null_text)
+
+
+def flow_loss(network: DepthFMUNet, batch: LatentBatch, settings: FlowSettings, generator: torch.Generator) -> Tensor:
+    """The masked velocity loss of a batch at random noise and times, a scalar.
+
+    Source: Gui et al. 2025 (DepthFM): x_0 is the noised image latent, x_1 the depth latent, the path a straight line.
+    """
+    image_latent, depth_latent, valid = batch
+    noise = torch.randn(image_latent.shape, generator=generator).to(image_latent.device)
+    t = TIME_SAMPLERS[settings.time_sampling](len(image_latent), generator).to(image_latent.device)
+    x_t, velocity = sample_path(noise_source(image_latent, settings.noising_step, noise), depth_latent, t)
+    return masked_velocity_loss(network(x_t, t, image_latent), velocity, valid)
+
+
+class HeldOut(NamedTuple):
+    """Frames that are never trained on: latents [N, 4, h, w], depth in metres and its mask [N, 1, H, W]."""
+
+    image_latent: Tensor
+    depth_m: Tensor
+    valid: Tensor
+
+
+def encode_held_out(frames: Sequence[Path], view: ViewSettings, codec: LatentCodec) -> HeldOut:
+    """The largest crop in the canvas's shape of each frame, pictures unchanged."""
+    whole = ViewSettings(view.height_px, view.width_px, min_scale=1.0, aspect_jitter=0.0, flip_probability=0.0)
+    samples = [draw_view(read_frame(frame), whole, np.random.default_rng(0)) for frame in frames]
+    image_latent = encode(codec, torch.stack([sample.image for sample in samples]) * 2 - 1)
+    depth_m, valid = (torch.stack([getattr(sample, name) for sample in samples]) for name in ("depth_m", "valid"))
+    return HeldOut(image_latent, depth_m, valid)
+
+
+def score(network: DepthFMUNet, codec: LatentCodec, held_out: HeldOut, noising_step: int) -> tuple[float, float]:
+    """AbsRel and delta1 over the held-out frames: two Euler steps, aligned by least squares in log depth."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(held_out.image_latent.shape, generator=generator)
+    errors, hits = [], []
+    parts = (tensor.split(_CHECK_AT_ONCE) for tensor in (*held_out, noise))
+    for image_latent, depth_m, valid, part_noise in zip(*parts, strict=True):
+        log_depth = estimate(network, codec, image_latent, part_noise, noising_step)
+        predicted = align(log_depth, depth_m, valid, "log")
+        ratio = (predicted / depth_m)[valid]
+        errors.append((ratio - 1).abs())
+        hits.append(torch.maximum(ratio, 1 / ratio) < 1.25)
+    return float(torch.cat(errors).mean()), float(torch.cat(hits).float().mean())
+
+
+@torch.no_grad()
+def estimate(
+    network: DepthFMUNet, codec: LatentCodec, image_latent: Tensor, noise: Tensor, noising_step: int
+) -> Tensor:
+    """Log depth [N, 1, H, W] by two Euler steps."""
+
+    def velocity(x_t: Tensor, t: float) -> Tensor:
+        return network(x_t, x_t.new_full((len(x_t),), t), image_latent)
+
+    x_1 = integrate(velocity, noise_source(image_latent, noising_step, noise), _CHECK_STEPS).x_1
+    return codec.decode(x_1).mean(1, keepdim=True)
+
+
+def train_velocity(
+    network: DepthFMUNet,
+    latents: LatentSet,
+    settings: FlowSettings,
+    held_out: HeldOut,
+    codec: LatentCodec,
+    folder: Path,
+) -> None:
+    """Trains `network` in place (averaged weights at the end); resumes from `folder`, logs scores on `held_out`."""
+
+    def step_loss(random: StepRandom) -> dict[str, Tensor]:
+        batch = latents.draw(settings.loop.batch_size, random.rng)
+        # On so few tokens the plain formula's backward pass is faster than the blockwise one.
+        with sdpa_kernel(SDPBackend.MATH):
+            return {"loss": flow_loss(network, batch, settings, random.generator)}
+
+    def check(step: int) -> None:
+        abs_rel, delta1 = score(network, codec, held_out, settings.noising_step)
+        _LOGGER.info("%s step %d: AbsRel %.4f, delta1 %.4f", folder.name, step, abs_rel, delta1)
+
+    train(network, step_loss, settings.loop, folder, check)
+    network.eval()

@@ -1,0 +1,247 @@
+"""The training loop, the losses and the flow stage, with toy sizes of the real classes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from depthfm_core.flow import noise_source, sample_path
+from depthfm_core.model.hyperparameters import UNetHyperParameters
+from depthfm_core.training.latents import LatentBatch
+from depthfm_core.training.loop import LoopSettings, step_random, train
+from depthfm_core.training.losses import coarse_loss, edge_loss, masked_velocity_loss, whitening_loss
+from depthfm_core.training.velocity import TIME_SAMPLERS, FlowSettings, build_network, flow_loss
+
+TOY = UNetHyperParameters(
+    model_channels=32, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(2,), context_dim=8, num_heads=2
+)
+LOOP = LoopSettings(num_steps=4, batch_size=2, learning_rate=1e-2, warmup_steps=1, save_every=2, bfloat16=False)
+
+
+def batch(seed=0, size=2):
+    generator = torch.Generator().manual_seed(seed)
+    image_latent, depth_latent = torch.randn(2, size, 4, 8, 8, generator=generator)
+    return LatentBatch(image_latent, depth_latent, torch.ones(size, 1, 8, 8, dtype=torch.bool))
+
+
+class Perfect(nn.Module):
+    """The velocity that the path of one known batch and noise has; records the times."""
+
+    def __init__(self, depth_latent, noise):
+        super().__init__()
+        self.depth_latent, self.noise = depth_latent, noise
+
+    def forward(self, x_t, t, image_latent):
+        self.t = t
+        return self.depth_latent - noise_source(image_latent, 400, self.noise)
+
+
+def quadratic(model, seen):
+    """A noisy quadratic: the loss of a step depends on its generators alone."""
+
+    def step_loss(random):
+        target = torch.randn(3, generator=random.generator) + float(random.rng.normal())
+        seen.append(random.step)
+        return {"loss": (model(torch.ones(1, 3)) - target).square().mean()}
+
+    return step_loss
+
+
+def linear():
+    torch.manual_seed(0)
+    return nn.Linear(3, 3)
+
+
+def test_the_velocity_loss_of_the_perfect_velocity_is_zero():
+    pairs = batch()
+    noise = torch.randn(pairs.image_latent.shape, generator=torch.Generator().manual_seed(7))
+    network = Perfect(pairs.depth_latent, noise)
+    loss = flow_loss(network, pairs, FlowSettings(("a",), LOOP), torch.Generator().manual_seed(7))
+    assert loss == pytest.approx(0, abs=1e-10)
+    assert network.t.shape == (2,)
+
+
+def test_the_velocity_loss_ignores_what_is_not_valid():
+    predicted, velocity = torch.zeros(2, 4, 6, 6), torch.ones(2, 4, 6, 6)
+    valid = torch.ones(2, 1, 6, 6, dtype=torch.bool)
+    valid[:, :, :3] = False
+    spoiled = velocity.clone()
+    spoiled[:, :, :3] = 1e6
+    assert masked_velocity_loss(predicted, spoiled, valid) == 1
+    assert masked_velocity_loss(predicted, velocity, torch.zeros_like(valid)) == 0
+
+
+def test_the_training_path_ends_at_the_depth_latent_and_starts_at_the_noised_image():
+    pairs, seen = batch(), {}
+
+    def network(x_t, t, image_latent):
+        seen.update(x_t=x_t, t=t, image_latent=image_latent)
+        return torch.zeros_like(x_t)
+
+    flow_loss(network, pairs, FlowSettings(("a",), LOOP, noising_step=0), torch.Generator().manual_seed(1))
+    expected = sample_path(pairs.image_latent, pairs.depth_latent, seen["t"]).x_t
+    assert torch.equal(seen["x_t"], expected)
+    assert torch.equal(seen["image_latent"], pairs.image_latent)
+
+
+@pytest.mark.parametrize(("name", "mean"), [("uniform", 1 / 2), ("logit_normal", 1 / 2), ("early", 1 / 3)])
+def test_times_lie_in_the_unit_interval_with_their_mean(name, mean):
+    t = TIME_SAMPLERS[name](4000, torch.Generator().manual_seed(0))
+    assert t.shape == (4000,) and 0 <= t.min() and t.max() <= 1
+    assert t.mean() == pytest.approx(mean, abs=0.02)
+
+
+def test_logit_normal_times_crowd_the_middle():
+    spread = {name: draw(4000, torch.Generator().manual_seed(0)).std() for name, draw in TIME_SAMPLERS.items()}
+    assert spread["logit_normal"] < spread["uniform"] - 0.05
+
+
+def test_an_unknown_time_sampling_names_the_choices():
+    with pytest.raises(ValueError, match="uniform, logit_normal, early"):
+        FlowSettings(("a",), LOOP, time_sampling="late")
+
+
+def test_a_resumed_training_equals_an_unbroken_one_bit_for_bit(tmp_path):
+    straight, broken, resumed, steps = linear(), linear(), linear(), []
+    train(straight, quadratic(straight, []), LOOP, tmp_path / "straight")
+    with pytest.raises(KeyboardInterrupt):
+        train(broken, stop_at(2, quadratic(broken, [])), LOOP, tmp_path / "broken")
+    train(resumed, quadratic(resumed, steps), LOOP, tmp_path / "broken")
+    assert steps == [2, 3]
+    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), resumed.parameters(), strict=True))
+
+
+def stop_at(step, step_loss):
+    def stopping(random):
+        if random.step == step:
+            raise KeyboardInterrupt
+        return step_loss(random)
+
+    return stopping
+
+
+def test_a_finished_training_is_not_done_again_and_gives_the_same_weights(tmp_path):
+    first, second, steps = linear(), linear(), []
+    train(first, quadratic(first, []), LOOP, tmp_path)
+    train(second, quadratic(second, steps), LOOP, tmp_path)
+    assert steps == []
+    assert torch.equal(first.weight, second.weight)
+
+
+def test_a_state_of_other_settings_is_refused(tmp_path):
+    model = linear()
+    train(model, quadratic(model, []), LOOP, tmp_path)
+    with pytest.raises(ValueError, match="another output folder"):
+        train(model, quadratic(model, []), dataclasses.replace(LOOP, num_steps=8), tmp_path)
+
+
+def test_the_result_is_the_average_of_the_weights_and_checks_see_it(tmp_path):
+    def run(decay, name):
+        model, checked = linear(), []
+        settings = dataclasses.replace(LOOP, ema_decay=decay)
+        train(model, quadratic(model, []), settings, tmp_path / name, lambda _: checked.append(model.weight.clone()))
+        return model.weight.detach(), checked
+
+    last, _ = run(0.0, "last")
+    averaged, checked = run(0.999, "averaged")
+    start = linear().weight.detach()
+    assert 0 < (averaged - start).norm() < (last - start).norm()
+    assert len(checked) == 2 and torch.equal(checked[-1], averaged)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero(tmp_path):
+    moved = []
+    model = linear()
+
+    def step_loss(random):
+        moved.append(model.bias.detach().clone())
+        return {"loss": model.bias.sum()}
+
+    settings = dataclasses.replace(LOOP, num_steps=8, warmup_steps=3, weight_decay=0.0)
+    train(model, step_loss, settings, tmp_path)
+    sizes = [(b - a).abs().mean() for a, b in zip(moved, moved[1:], strict=False)]
+    assert sizes[0] == 0 and sizes[1] < sizes[2] < sizes[3] and sizes[-1] < sizes[3] / 2
+    assert sizes[3] == pytest.approx(settings.learning_rate, rel=0.1)  # Adam moves by the rate
+
+
+def test_long_gradients_are_clipped(tmp_path):
+    norms = []
+    model = linear()
+    model.bias.register_post_accumulate_grad_hook(lambda p: norms.append(p.grad.norm()))
+    seen = []
+    step = torch.optim.AdamW.step
+    settings = dataclasses.replace(LOOP, num_steps=1, max_grad_norm=0.5)
+
+    def recording(self, *args, **kwargs):
+        seen.append(model.bias.grad.norm())
+        return step(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", recording)
+        train(model, lambda _: {"loss": 100 * model.bias.sum()}, settings, tmp_path)
+    assert norms[0] > 100 and seen[0] == pytest.approx(0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["num_steps", "batch_size", "learning_rate", "max_grad_norm", "save_every"])
+def test_settings_that_are_not_positive_are_refused(name):
+    with pytest.raises(ValueError, match=name):
+        dataclasses.replace(LOOP, **{name: 0})
+
+
+def test_the_randomness_of_a_step_depends_on_seed_and_step_only():
+    def draw(seed, step):
+        random = step_random(seed, step)
+        return (random.rng.random(), *torch.rand(2, generator=random.generator).tolist())
+
+    assert draw(1, 5) == draw(1, 5)
+    assert len({draw(seed, step) for seed in (0, 1) for step in (0, 1)}) == 4
+
+
+def test_the_network_overfits_one_pair(tmp_path):
+    network, pairs = build_network(TOY, 2, seed=0), batch(size=1)
+    pairs = LatentBatch(*(tensor.repeat(4, 1, 1, 1) for tensor in pairs))
+    settings = FlowSettings(("a",), dataclasses.replace(LOOP, num_steps=120, learning_rate=3e-3, save_every=200))
+    losses = []
+
+    def step_loss(random):
+        losses.append(flow_loss(network, pairs, settings, random.generator))
+        return {"loss": losses[-1]}
+
+    train(network, step_loss, settings.loop, tmp_path)
+    first, last = (float(torch.stack(part).mean()) for part in (losses[:5], losses[-5:]))
+    assert last < first / 4
+
+
+def test_networks_of_one_seed_agree_and_leave_the_global_generator_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    one, same, other = (build_network(TOY, 2, seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.rand(1), expected)
+    weights = [network.unet.conv_in.weight for network in (one, same, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    assert one.null_text.shape == (1, 2, 8) and torch.equal(one.null_text, same.null_text)
+
+
+def test_the_edge_loss_sees_slopes_and_not_offsets():
+    ramp = torch.arange(5.0).expand(1, 1, 5, 5)
+    assert edge_loss(ramp + 3, ramp) == 0
+    assert edge_loss(2 * ramp, ramp) == 1
+    assert edge_loss(2 * ramp.mT, ramp.mT) == 1
+
+
+def test_the_coarse_loss_sees_means_and_not_detail():
+    checker = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(4, 4)[None, None]
+    assert coarse_loss(checker, torch.zeros(1, 1, 8, 8), 4) == 0
+    assert coarse_loss(checker + 3, torch.zeros(1, 1, 8, 8), 4) == 9
+
+
+def test_the_whitening_loss_is_zero_for_white_channels_only():
+    white = torch.from_numpy(np.random.default_rng(0).normal(size=(8, 4, 32, 32))).float()
+    assert whitening_loss(white) < 1e-3
+    same = white[:, :1].expand(-1, 4, -1, -1)
+    assert whitening_loss(same) > 0.5  # correlated
+    assert whitening_loss(white + 1) == pytest.approx(1, abs=0.05)  # a mean
+    assert whitening_loss(white * 2) > 0.5  # a variance

@@ -1,0 +1,231 @@
+"""Normalization, views, photometry, the small autoencoder and precomputed latents."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderTiny
+from safetensors.torch import load_file
+
+from depthfm_core.data.folder import list_frames, write_frame
+from depthfm_core.data.sample import DepthSample
+from depthfm_core.model.codec import load_codec
+from depthfm_core.training.augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
+from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder, full_state_dict
+from depthfm_core.training.latents import LatentSet, LatentSettings, valid_cells, write_latents
+from depthfm_core.training.normalize import NormalizationSettings, normalize_log_depth
+from depthfm_core.training.stages import save_autoencoder
+
+PERCENTILES = NormalizationSettings()
+SMALL = LatentSettings(ViewSettings(16, 24), views_per_frame=2, frames_per_shard=2)
+
+
+def scene(seed=0, height=32, width=48, sky_rows=0):
+    """A random smooth picture whose depth is a function of its red channel, so that crops can be compared."""
+    rng = np.random.default_rng(seed)
+    coarse = torch.from_numpy(rng.random((1, 3, 4, 4))).float()
+    image = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0]
+    valid = torch.ones(1, height, width, dtype=torch.bool)
+    valid[:, :sky_rows] = False
+    return DepthSample(image, torch.where(valid, 1 + 9 * image[:1], 0.0), valid)
+
+
+@pytest.fixture
+def frames(tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for seed in range(5):
+        write_frame(folder / f"{seed:03d}", scene(seed))
+    return list_frames([folder])
+
+
+@pytest.fixture(scope="module")
+def codec_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("codec")
+    save_autoencoder(build_autoencoder(AutoencoderSettings(), seed=0), 0.5, folder)
+    return folder
+
+
+def test_the_percentiles_become_minus_one_and_one_in_log_depth():
+    depth_m = torch.logspace(0, 2, 1001)[None, None]
+    out = normalize_log_depth(depth_m, depth_m > 0, PERCENTILES)
+    assert out[0, 0, 20] == pytest.approx(-1, abs=1e-3) and out[0, 0, 980] == pytest.approx(1, abs=1e-3)
+    assert out[0, 0, 500] == pytest.approx(0, abs=1e-3)  # the geometric mean
+    assert out.min() == -1 and out.max() == 1
+
+
+def test_normalization_does_not_depend_on_the_unit_of_depth():
+    sample = scene()
+    metres, feet = (normalize_log_depth(sample.depth_m * f, sample.valid, PERCENTILES) for f in (1, 3.28))
+    assert torch.allclose(metres, feet, atol=1e-4)
+
+
+def test_sky_becomes_the_far_plane_and_does_not_move_the_percentiles():
+    sample = scene(sky_rows=10)
+    out = normalize_log_depth(sample.depth_m, sample.valid, PERCENTILES)
+    below = normalize_log_depth(sample.depth_m[:, 10:], sample.valid[:, 10:], PERCENTILES)
+    assert (out[:, :10] == 1).all() and torch.equal(out[:, 10:], below)
+
+
+def test_normalization_is_finite_for_sky_alone_and_for_a_flat_wall():
+    flat = torch.full((1, 4, 4), 2.0)
+    assert normalize_log_depth(flat, flat > 5, PERCENTILES).eq(1).all()
+    assert normalize_log_depth(flat, flat > 0, PERCENTILES).isfinite().all()
+
+
+def test_percentiles_out_of_order_are_refused():
+    with pytest.raises(ValueError, match="ordered"):
+        NormalizationSettings(98, 2)
+
+
+def test_a_view_keeps_picture_and_depth_together():
+    for seed in range(8):
+        view = draw_view(scene(seed), ViewSettings(16, 24, min_scale=0.5), np.random.default_rng(seed))
+        assert view.image.shape == (3, 16, 24) and view.valid.all()
+        assert (view.depth_m - (1 + 9 * view.image[:1])).abs().max() < 1.0
+
+
+def test_a_view_invents_no_depth():
+    sample = scene(sky_rows=9)
+    view = draw_view(sample, ViewSettings(40, 40), np.random.default_rng(1))
+    assert torch.isin(view.depth_m, sample.depth_m).all()
+    assert torch.equal(view.valid, view.depth_m > 0) and not view.valid.all()
+
+
+def test_the_largest_view_without_jitter_is_the_frame_itself():
+    sample = scene()
+    whole = ViewSettings(32, 48, min_scale=1.0, aspect_jitter=0.0, flip_probability=0.0)
+    assert torch.allclose(draw_view(sample, whole, np.random.default_rng(0)).image, sample.image, atol=1e-6)
+    mirrored = ViewSettings(32, 48, min_scale=1.0, aspect_jitter=0.0, flip_probability=1.0)
+    view = draw_view(sample, mirrored, np.random.default_rng(0))
+    assert torch.allclose(view.image, sample.image.flip(-1), atol=1e-6)
+    assert torch.equal(view.depth_m, sample.depth_m.flip(-1))
+
+
+STILL = PhotometricSettings(0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 95, 0, 0)
+
+
+def test_photometry_without_strength_changes_nothing():
+    image = scene().image
+    assert torch.allclose(change_photometry(image, STILL, np.random.default_rng(0)), image, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [
+        {"exposure_stops": 1.0},
+        {"gamma": 2.0},
+        {"contrast": 0.5},
+        {"white_balance": 0.3},
+        {"saturation": 0.9},
+        {"hue_deg": 90.0},
+        {"grey_probability": 1.0},
+        {"probability": 1.0, "vignette": 0.9},
+        {"probability": 1.0, "blur_px": 3.0},
+        {"probability": 1.0, "noise": 0.2},
+        {"probability": 1.0, "jpeg_quality": 5},
+        {"border_probability": 1.0, "border": 0.3},
+    ],
+)
+def test_every_photometric_effect_changes_the_picture_and_stays_in_range(effect):
+    image = scene().image
+    settings = dataclasses.replace(STILL, **effect)
+    changed, again = (
+        torch.stack([change_photometry(image, settings, np.random.default_rng(seed)) for seed in range(4)])
+        for _ in range(2)
+    )
+    assert (changed - image).abs().max() > 0.01
+    assert changed.min() >= 0 and changed.max() <= 1
+    assert torch.equal(changed, again)
+
+
+def test_a_border_covers_the_edges_and_leaves_the_middle():
+    image = scene().image
+    bordered = dataclasses.replace(STILL, border_probability=1.0, border=0.25)
+    changed = change_photometry(image, bordered, np.random.default_rng(0))
+    assert torch.allclose(changed[:, 8:-8, 12:-12], image[:, 8:-8, 12:-12], atol=1e-4)
+    assert not torch.allclose(changed[:, 0], image[:, 0], atol=0.01)
+
+
+def test_hue_and_saturation_leave_brightness_where_it_is():
+    image = scene().image * 0.2 + 0.4
+    grey = change_photometry(image, dataclasses.replace(STILL, grey_probability=1.0), np.random.default_rng(0))
+    assert (grey - grey.mean(0)).abs().max() < 1e-6
+    luma = torch.einsum("c,chw->hw", torch.tensor([0.299, 0.587, 0.114]), image)
+    assert torch.allclose(grey[0], luma, atol=1e-4)
+
+
+def test_a_new_autoencoder_codes_a_thumbnail_in_color():
+    autoencoder = build_autoencoder(AutoencoderSettings(), seed=0)
+    color = torch.tensor([0.9, 0.3, 0.5])[:, None, None].expand(3, 64, 64)[None] * 2 - 1
+    with torch.no_grad():
+        decoded = autoencoder.decoder(autoencoder.encoder(color))
+    assert (decoded - color)[..., 24:40, 24:40].abs().max() < 0.2
+
+
+def test_the_idle_blocks_are_zero_in_the_file_and_diffusers_computes_the_same_with_it():
+    settings = AutoencoderSettings()
+    autoencoder = build_autoencoder(settings, seed=0)
+    standard = AutoencoderTiny()
+    standard.load_state_dict(full_state_dict(autoencoder))
+    image = torch.rand(1, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        assert torch.allclose(standard.encoder(image), autoencoder.encoder(image), atol=1e-5)
+        latent = torch.randn(1, 4, 4, 4)
+        assert torch.allclose(standard.decoder(latent), autoencoder.decoder(latent), atol=1e-5)
+    idle = sum(not any(p.any() for p in m.parameters()) for m in standard.modules() if hasattr(m, "fuse"))
+    assert idle == 20 - sum(settings.encoder_blocks) - sum(settings.decoder_blocks)
+
+
+def test_more_active_blocks_than_taesd_has_are_refused():
+    with pytest.raises(ValueError, match="1, 3, 3, 3"):
+        build_autoencoder(AutoencoderSettings(encoder_blocks=(2, 1, 2, 3)), seed=0)
+
+
+def test_a_cell_counts_when_half_of_its_pixels_are_measured_or_sky_counts():
+    sample = scene(height=16, width=16, sky_rows=5)
+    assert valid_cells(sample, sky_is_far=False).flatten().tolist() == [False, False, True, True]
+    assert valid_cells(scene(height=16, width=16, sky_rows=4), sky_is_far=False).all()
+    assert valid_cells(sample, sky_is_far=True).all()
+    assert not valid_cells(scene(height=16, width=16, sky_rows=16), sky_is_far=True).any()
+
+
+def test_latents_come_in_shards_that_are_made_once(frames, codec_folder, tmp_path):
+    def write():
+        write_latents(frames, SMALL, PhotometricSettings(), PERCENTILES, codec_folder, tmp_path / "latents")
+        return {path.name: path.read_bytes() for path in sorted((tmp_path / "latents").iterdir())}
+
+    first = write()
+    assert list(first) == [f"frames-{index:04d}.safetensors" for index in range(3)]
+    (tmp_path / "latents" / "frames-0001.safetensors").unlink()
+    kept = tmp_path / "latents" / "frames-0000.safetensors"
+    before = kept.stat().st_mtime_ns
+    assert write() == first
+    assert kept.stat().st_mtime_ns == before
+    shard = load_file(kept)
+    assert shard["image_latent"].shape == shard["depth_latent"].shape == (4, 4, 2, 3)
+    assert shard["valid"].shape == (4, 2, 3) and len(LatentSet([tmp_path / "latents"])) == 10
+
+
+def test_latents_are_scaled_and_pair_the_picture_with_its_depth(frames, codec_folder, tmp_path):
+    write_latents(frames[:1], SMALL, STILL, PERCENTILES, codec_folder, tmp_path / "one")
+    drawn = LatentSet([tmp_path / "one"]).draw(6, np.random.default_rng(0))
+    assert drawn.image_latent.dtype == torch.float32 and drawn.valid.shape == (6, 1, 2, 3)
+    codec = load_codec(codec_folder)
+    decoded = codec.decode(drawn.depth_latent)
+    assert codec.scaling_factor == 0.5 and decoded.abs().max() < 1.5
+    assert (decoded - decoded.mean(1, keepdim=True)).abs().max() < 0.2  # depth is a grey picture
+
+
+def test_two_folders_of_one_name_are_refused(frames, codec_folder, tmp_path):
+    (tmp_path / "b" / "frames").mkdir(parents=True)
+    write_frame(tmp_path / "b" / "frames" / "x", scene())
+    both = frames + list_frames([tmp_path / "b" / "frames"])
+    with pytest.raises(ValueError, match="differ"):
+        write_latents(both, SMALL, STILL, PERCENTILES, codec_folder, tmp_path / "latents")
+
+
+def test_a_folder_without_latents_is_named(tmp_path):
+    with pytest.raises(ValueError, match="run that stage first"):
+        LatentSet([tmp_path])

@@ -1,0 +1,150 @@
+"""Recipes, and a whole one on toy sizes from frames to a model that estimates depth."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import depthfm_core.training.recipe as recipe_module
+from depthfm_core.cli.train import add_arguments, run
+from depthfm_core.data.folder import write_frame
+from depthfm_core.data.sample import DepthSample
+from depthfm_core.model.checkpoints import load_checkpoint
+from depthfm_core.pipeline import load_pipeline
+from depthfm_core.training.recipe import read_recipe
+from depthfm_core.training.stages import run_recipe, split_frames, stage_names
+
+TOY = """
+[frames]
+folders = ["frames", "more"]
+held_out = 2
+[autoencoder.loop]
+num_steps = 2
+batch_size = 2
+learning_rate = 1e-3
+[autoencoder.model]
+crop_px = 32
+[latents.small]
+frames_per_shard = 2
+view = { height_px = 32, width_px = 48 }
+[network]
+null_text_tokens = 3
+[network.unet]
+model_channels = 32
+channel_mult = [1, 2]
+num_res_blocks = 1
+attention_resolutions = [2]
+num_heads = 2
+context_dim = 8
+[flow.first]
+latents = ["small"]
+[flow.first.loop]
+num_steps = 2
+batch_size = 2
+learning_rate = 1e-3
+[flow.second]
+latents = ["small"]
+start = "first"
+noising_step = 300
+[flow.second.loop]
+num_steps = 1
+batch_size = 2
+learning_rate = 1e-3
+"""
+
+
+def write_toy(tmp_path, text=TOY):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def write_toy_frames(output):
+    """Two folders of four frames: a grey ramp, near at its dark end."""
+    image = torch.linspace(0, 1, 56).expand(3, 40, 56)
+    sample = DepthSample(image, 1 + 9 * image[:1], torch.ones(1, 40, 56, dtype=torch.bool))
+    for name in ("frames", "more"):
+        (output / name).mkdir(parents=True)
+        for index in range(4):
+            write_frame(output / name / f"{index}", sample)
+
+
+def test_the_recipe_of_nano_is_valid_and_names_its_stages():
+    recipe = read_recipe(Path(recipe_module.__file__).with_name("nano.toml"))
+    names = stage_names(recipe)
+    assert names[:2] == ["frames", "autoencoder"] and names[-1] == "export"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("held_out = 2", "heldout = 2", "unknown keys heldout"),
+        ("[flow.first.loop]\nnum_steps = 2", "[flow.first.loop]\nsteps = 2", "unknown keys steps"),
+        ("num_steps = 1\n", "", "flow.second: loop is incomplete"),
+        ("crop_px = 32", 'crop_px = "32"', "crop_px is '32'"),
+        ("crop_px = 32", "crop_px = 32.5", "crop_px is 32.5"),
+        ("crop_px = 32", "crop_px = true", "crop_px is True"),
+        ('start = "first"', 'start = "zeroth"', "starts from 'zeroth'"),
+        ('[flow.second]\nlatents = ["small"]', '[flow.second]\nlatents = ["large"]', "needs latents out of small"),
+        ("view = { height_px = 32, width_px = 48 }", "view = 3", "view must be a table"),
+        ("noising_step = 300", 'time_sampling = "never"', "uniform"),
+        ("[frames]", "[frames", "not valid TOML"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_with_the_place_of_the_mistake(tmp_path, old, new, complaint):
+    assert old in TOY
+    with pytest.raises(ValueError, match=complaint):
+        read_recipe(write_toy(tmp_path, TOY.replace(old, new)))
+
+
+def test_whole_numbers_serve_as_fractions(tmp_path):
+    recipe = read_recipe(write_toy(tmp_path, TOY.replace("learning_rate = 1e-3", "learning_rate = 1")))
+    assert recipe.autoencoder.loop.learning_rate == 1.0
+
+
+def test_the_first_frames_of_each_folder_are_held_out(tmp_path):
+    write_toy_frames(tmp_path)
+    train, held_out = split_frames(read_recipe(write_toy(tmp_path)), tmp_path)
+    assert [f"{frame.parent.name}/{frame.name}" for frame in held_out] == ["frames/0", "frames/1", "more/0", "more/1"]
+    assert len(train) == 4 and not set(train) & set(held_out)
+    with pytest.raises(ValueError, match="held out"):
+        split_frames(read_recipe(write_toy(tmp_path, TOY.replace("held_out = 2", "held_out = 4"))), tmp_path)
+
+
+def test_a_recipe_runs_from_frames_to_a_model_that_estimates_depth_and_resumes(tmp_path):
+    write_toy_frames(tmp_path)
+    recipe = read_recipe(write_toy(tmp_path))
+    run_recipe(recipe, tmp_path)
+    model = tmp_path / "model.safetensors"
+    checkpoint = load_checkpoint(model)
+    assert checkpoint.noising_step == 300 and checkpoint.processing_resolution == 32
+    assert checkpoint.null_text.shape == (1, 3, 8)
+    prediction = load_pipeline(model)(torch.rand(1, 3, 50, 70))
+    assert prediction.depth.shape == (1, 1, 50, 70) and prediction.depth.isfinite().all()
+    first = load_file(model)
+    model.unlink()
+    run_recipe(recipe, tmp_path)
+    again = load_file(model)
+    assert first.keys() == again.keys() and all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_a_stage_without_its_inputs_and_an_unknown_stage_are_refused(tmp_path):
+    write_toy_frames(tmp_path)
+    recipe = read_recipe(write_toy(tmp_path))
+    with pytest.raises(ValueError, match="run stage autoencoder first"):
+        run_recipe(recipe, tmp_path, "flow.first")
+    with pytest.raises(ValueError, match="autoencoder, latents.small, flow.first, flow.second, export"):
+        run_recipe(recipe, tmp_path, "flow.third")
+
+
+def test_the_command_trains_one_stage_and_keeps_a_log(tmp_path):
+    write_toy_frames(tmp_path / "out")
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    arguments = [str(write_toy(tmp_path)), "--output", str(tmp_path / "out"), "--stage", "autoencoder"]
+    assert run(parser.parse_args(arguments)) == 0
+    assert (tmp_path / "out" / "autoencoder" / "config.json").exists()
+    assert not (tmp_path / "out" / "latents").exists()
+    assert "PSNR" in (tmp_path / "out" / "train.log").read_text(encoding="utf-8")
