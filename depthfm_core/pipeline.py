@@ -227,8 +227,8 @@ def _members_that_fit(image_latent: Tensor, device: torch.device) -> int:
 
 
 def _check_image(image: Tensor) -> None:
-    if image.ndim != 4 or image.shape[1] != 3 or image.shape[0] < 1:
-        raise ValueError(f"The image has shape {list(image.shape)}; expected [B, 3, H, W] with B at least 1.")
+    if image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0:
+        raise ValueError(f"The image has shape {list(image.shape)}; expected [B, 3, H, W], all at least 1.")
     if not image.is_floating_point():
         raise ValueError(f"The image holds {image.dtype}; expected floating point in [0, 1].")
     low, high = image.aminmax()

@@ -8,6 +8,7 @@ where the format permits it.
 import argparse
 import codecs
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,7 @@ _BROKEN = (
     EOFError,
     OSError,
     AssertionError,
+    struct.error,
 )
 
 

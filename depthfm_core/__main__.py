@@ -1,0 +1,83 @@
+"""`python -m depthfm_core COMMAND`: reads the command line and turns errors into one sentence and exit code 2."""
+
+import argparse
+import io
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from . import __version__
+from .cli import COMMANDS
+from .cli.errors import BAD_INPUT, USER_ERRORS, sentence
+
+INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + SIGINT and 128 + SIGPIPE, as shells report them
+
+
+class _Parser(argparse.ArgumentParser):
+    """Without argparse's usage lines before an error, and without guessing at abbreviated options."""
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises ValueError, which `main` reports like any other bad input."""
+        raise ValueError(f"{message}; see `{self.prog} --help`.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0, 2 for bad input, 130 for an interrupt, 141 for a closed pipe."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    _prepare_streams()
+    try:
+        args = _parser(argv).parse_args(argv)
+        return args.run(args)
+    except KeyboardInterrupt:
+        print("depthfm: interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `| head` has seen enough; what is still buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except (ImportError, *USER_ERRORS) as error:
+        if "--traceback" in argv or _is_own_module(error):
+            raise
+        print(f"depthfm: {sentence(error)}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _parser(argv: list[str]) -> _Parser:
+    """The parser of all commands' names and of the options of the one command that is asked for."""
+    parser = _Parser(prog="depthfm", description="Monocular depth by flow matching.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        if argv[:1] == [name]:
+            module = import_module(f".cli.{name}", __package__)
+            command.set_defaults(run=module.run)
+            module.add_arguments(command)
+            command.add_argument("--traceback", action="store_true", help="show where an error comes from")
+    return parser
+
+
+def _prepare_streams() -> None:
+    """Keeps libraries' warnings out of the output, and a file name that the console cannot show from ending a run.
+
+    Lines are written at once, so that a log or a pipe follows a long batch.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # read when diffusers is imported
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
+
+
+def _is_own_module(error: BaseException) -> bool:
+    """Whether a file of this package is missing, which no user can mend by installing something."""
+    return isinstance(error, ImportError) and str(error.name).startswith(f"{__package__}.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

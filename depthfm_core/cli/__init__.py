@@ -1,0 +1,12 @@
+"""The command line: one file a command, each with `add_arguments(parser)` and `run(args) -> exit code`."""
+
+# Command, which is also its module here, and what it does. `__main__` imports the one that runs and no other, so that
+# a package which only one command needs is missed by that command alone.
+COMMANDS = {
+    "predict": "depth maps of pictures and folders of pictures",
+    "convert": "a checkpoint of any layout to one safetensors file",
+    "download": "fetch a published model",
+    "info": "what a checkpoint holds",
+    "train": "train a model",
+    "synth": "render synthetic pictures with depth",
+}

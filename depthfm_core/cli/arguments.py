@@ -1,0 +1,138 @@
+"""Options of every command that estimates depth: which model, and how to estimate.
+
+Defaults are read off the code that uses them, and choices off its tables, so that they stand in one place.
+"""
+
+import argparse
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+
+import torch
+
+from ..flow import GRIDS, REDUCTIONS, SOLVERS, combine_members, cosine_alpha_bar, integrate, member_noise
+from ..model.bundled import MODELS
+from ..model.unet import ATTENTIONS
+from ..pipeline import DTYPES, DepthFMPipeline, EstimationSettings, load_pipeline
+from ..resize import fit
+
+# Field of EstimationSettings -> its option and how argparse reads it.
+ESTIMATION_OPTIONS = {
+    "num_steps": ("--steps", {"type": int, "metavar": "N", "help": "solver steps"}),
+    "solver": ("--solver", {"choices": tuple(SOLVERS), "help": "how the path is followed; dopri5 is adaptive"}),
+    "grid": ("--grid", {"choices": GRIDS, "help": "how the steps are spaced; rho makes them shrink towards depth"}),
+    "rho": ("--rho", {"type": float, "metavar": "X", "help": "exponent of --grid rho"}),
+    "rtol": ("--rtol", {"type": float, "metavar": "X", "help": "relative tolerance of --solver dopri5"}),
+    "atol": ("--atol", {"type": float, "metavar": "X", "help": "absolute tolerance of --solver dopri5"}),
+    "max_steps": ("--max-steps", {"type": int, "metavar": "N", "help": "most steps that --solver dopri5 may try"}),
+    "ensemble_size": ("--ensemble", {"type": int, "metavar": "E", "help": "runs from different noise, combined"}),
+    "reduction": ("--reduction", {"choices": tuple(REDUCTIONS), "help": "how the runs are combined"}),
+    "align_members": (
+        "--no-align",
+        {"action": "store_false", "help": "combine the runs as they are, not fitted to each other by scale and shift"},
+    ),
+    "seed": ("--seed", {"type": int, "metavar": "K", "help": "chooses the noise"}),
+    "noising_step": (
+        "--noising-step",
+        {"type": int, "metavar": "S", "help": "noise mixed into the source, 0 (none) to 999"},
+    ),
+    "processing_resolution": (
+        "--resolution",
+        {"type": int, "metavar": "R", "help": "short side in pixels that the network sees; 0 = the picture's own size"},
+    ),
+    "members_at_once": (
+        "--members-at-once",
+        {"type": int, "metavar": "N", "help": "runs computed at a time; 0 = as many as memory allows"},
+    ),
+}
+
+
+def default_of(function: Callable, parameter: str) -> object:
+    """The default of a function's parameter."""
+    return inspect.signature(function).parameters[parameter].default
+
+
+def add_estimation_arguments(parser: argparse.ArgumentParser) -> None:
+    """An option for every field of `EstimationSettings`."""
+    group = parser.add_argument_group("estimation")
+    defaults = EstimationSettings()
+    for name, (option, how) in ESTIMATION_OPTIONS.items():
+        default = getattr(defaults, name)
+        shown = "the model's own" if default is None else default
+        if how.get("action") != "store_false":
+            how = how | {"help": f"{how['help']} (default: {shown})"}
+        group.add_argument(option, dest=name, default=default, **how)
+
+
+def estimation_settings(args: argparse.Namespace) -> EstimationSettings:
+    """The settings that the options ask for.
+
+    Raises:
+        ValueError: for a value outside its range, before any model is loaded.
+        RuntimeError: for a `max_steps` that no path could be followed with.
+    """
+    settings = EstimationSettings(**{field.name: getattr(args, field.name) for field in fields(EstimationSettings)})
+    _rehearse(settings)
+    return settings
+
+
+def _rehearse(settings: EstimationSettings) -> None:
+    """Puts every setting to the function that will use it, on a single value, so that it refuses now and not later."""
+    integrate(
+        lambda x_t, _t: torch.zeros_like(x_t),
+        torch.zeros(1),
+        settings.num_steps,
+        settings.solver,
+        grid=settings.grid,
+        rho=settings.rho,
+        rtol=settings.rtol,
+        atol=settings.atol,
+        max_steps=settings.max_steps,
+    )
+    combine_members(torch.zeros(1, 1, 1, 1, 1), settings.reduction, settings.align_members)
+    member_noise(settings.seed, settings.ensemble_size, (1,))
+    cosine_alpha_bar(settings.noising_step or 0)
+    fit(torch.empty(1, 3, 1, 1, device="meta"), settings.processing_resolution or 0, 1)
+    if settings.members_at_once < 0:
+        raise ValueError(
+            f"members_at_once is {settings.members_at_once}; choose at least 1, or 0 for what memory allows."
+        )
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which model, and where and how precisely it computes: the arguments of `load_pipeline`."""
+    group = parser.add_argument_group("model")
+    model, dtype, attention = (default_of(load_pipeline, name) for name in ("model", "dtype", "attention"))
+    group.add_argument(
+        "--model", default=model, metavar="MODEL", help=f"{', '.join(MODELS)}, a file or a folder (default: {model})"
+    )
+    group.add_argument(
+        "--vae",
+        metavar="VAE",
+        help="file or folder of a Stable Diffusion 1.x/2.x autoencoder (default: the model's own)",
+    )
+    group.add_argument(
+        "--device", default="auto", metavar="DEVICE", help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps"
+    )
+    group.add_argument(
+        "--dtype", default=dtype, choices=tuple(DTYPES), help=f"precision of the network (default: {dtype})"
+    )
+    group.add_argument(
+        "--attention",
+        default=attention,
+        choices=ATTENTIONS,
+        help=f"rescaled gives the numbers of the authors' code without xformers (default: {attention})",
+    )
+
+
+def pipeline_from(args: argparse.Namespace) -> DepthFMPipeline:
+    """The pipeline that the options of `add_model_arguments` ask for; errors as in `load_pipeline`."""
+    device = best_device() if args.device == "auto" else args.device
+    return load_pipeline(args.model, args.vae, device, args.dtype, args.attention)
+
+
+def best_device() -> str:
+    """cuda where there is one, else mps, else cpu."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

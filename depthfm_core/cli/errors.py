@@ -1,0 +1,25 @@
+"""Errors that a user can do something about, and the one sentence that says what."""
+
+BAD_INPUT = 2  # the exit code
+# torch.OutOfMemoryError and the adaptive solver's step limit are RuntimeErrors; the project's own errors ValueErrors.
+USER_ERRORS = (ValueError, OSError, RuntimeError, MemoryError)
+
+
+def sentence(error: BaseException) -> str:
+    """The error on one line, with advice where the error itself has none."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ModuleNotFoundError):
+        return f'This needs the package {error.name}, which is not installed; `pip install "depthfm[train]"` brings it.'
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}."
+    if isinstance(error, MemoryError | RuntimeError) and _is_memory(error):
+        return (
+            f"There is not enough memory ({text.partition('. ')[0] or 'MemoryError'}); try a smaller --resolution, "
+            "--members-at-once 1, --dtype bfloat16 or --device cpu."
+        )
+    return text or type(error).__name__
+
+
+def _is_memory(error: BaseException) -> bool:
+    """Whether memory ran out; PyTorch's own class for it is of GPUs only."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error) or "allocate memory" in str(error)

@@ -1,0 +1,50 @@
+"""`info`: what a checkpoint holds."""
+
+import argparse
+
+from ..model.bundled import MODELS, find_model
+from ..model.checkpoints import DepthFMCheckpoint, load_checkpoint
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help=f"a file, a folder, or one of {', '.join(MODELS)}")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints one line a fact and returns 0; CheckpointError for an unusable file."""
+    path, _ = find_model(args.file)
+    for name, value in describe(load_checkpoint(path)).items():
+        print(f"{name + ':':28}{value}")
+    return 0
+
+
+def describe(checkpoint: DepthFMCheckpoint) -> dict[str, str]:
+    """The facts about a checkpoint, as words."""
+    weights = checkpoint.state_dict.values()
+    dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in weights})
+    facts = {
+        "file": str(checkpoint.path),
+        "parameters": f"{sum(tensor.numel() for tensor in weights):,} in {len(weights)} tensors, {', '.join(dtypes)}",
+    }
+    facts |= {name: _listed(value) for name, value in checkpoint.hyper.to_ldm().items()}
+    return facts | {
+        "channels a level": _listed(checkpoint.hyper.channels),
+        "heads a level": _listed(checkpoint.hyper.heads),
+        "noising step": f"{checkpoint.noising_step} of 1000",
+        "processing resolution": f"{checkpoint.processing_resolution} pixels on the short side",
+        "spread scale": f"{checkpoint.spread_scale:g}",
+        "empty text embedding": _listed(checkpoint.null_text.shape),
+        "autoencoder": _autoencoder(checkpoint),
+    }
+
+
+def _listed(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _autoencoder(checkpoint: DepthFMCheckpoint) -> str:
+    codec = checkpoint.build_codec()
+    if codec is None:
+        return "none inside; `predict` needs --vae"
+    count = sum(tensor.numel() for tensor in checkpoint.codec_tensors.values())
+    return f"{type(codec.autoencoder).__name__}, {count:,} parameters, scaling factor {codec.scaling_factor:g}"

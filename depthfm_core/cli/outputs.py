@@ -1,0 +1,112 @@
+"""What `predict` can save of a depth map: `--save` names a kind of the table `OUTPUTS`."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ..depth.color import colorize
+from ..depth.controlnet import controlnet_image
+from ..depth.files import write_exr, write_npy, write_png, write_png16, write_tiff
+from ..depth.normals import normals_from_depth, normals_to_image
+from ..depth.prediction import DepthPrediction
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """How the views look: `colormap` and `invert` of `color`, `fov_deg` and `convention` of `normals`."""
+
+    colormap: str
+    invert: bool
+    fov_deg: float
+    convention: str
+
+
+class Output(NamedTuple):
+    """A kind of output: what it is, its files (what their names have after the picture's -> writer), their values."""
+
+    description: str
+    files: dict[str, Callable[[Path, Tensor], None]]
+    views: Callable[[DepthPrediction, ViewOptions], tuple[Tensor, ...]]
+
+
+def _depth16(prediction: DepthPrediction, options: ViewOptions) -> tuple[Tensor]:
+    return ((1 - prediction.depth if options.invert else prediction.depth)[0, 0],)
+
+
+def _color(prediction: DepthPrediction, options: ViewOptions) -> tuple[Tensor]:
+    return (colorize(prediction.depth, options.colormap, options.invert)[0],)
+
+
+def _normals(prediction: DepthPrediction, options: ViewOptions) -> tuple[Tensor]:
+    normals = normals_from_depth(prediction.relative_depth, fov_deg=options.fov_deg, convention=options.convention)
+    return (normals_to_image(normals)[0],)
+
+
+def _relative(prediction: DepthPrediction, _options: ViewOptions) -> tuple[Tensor]:
+    return (prediction.relative_depth[0, 0],)
+
+
+def _disparity(prediction: DepthPrediction, _options: ViewOptions) -> tuple[Tensor]:
+    return (prediction.disparity[0, 0],)
+
+
+def _controlnet(prediction: DepthPrediction, _options: ViewOptions) -> tuple[Tensor]:
+    return (controlnet_image(prediction)[0],)
+
+
+def _uncertainty(prediction: DepthPrediction, _options: ViewOptions) -> tuple[Tensor, Tensor]:
+    """A picture, from black at 0 to the brightest color at the picture's own largest value, and the numbers."""
+    highest = prediction.uncertainty.amax()
+    share = prediction.uncertainty / highest.where(highest > 0, 1.0)
+    return colorize(share, "magma")[0], prediction.uncertainty[0, 0]
+
+
+OUTPUTS = {
+    "depth16": Output("16-bit gray, 0 = nearest, 65535 = farthest point", {"_depth16.png": write_png16}, _depth16),
+    "color": Output("depth in colors", {"_color.png": write_png}, _color),
+    "normals": Output("surface normals as colors", {"_normals.png": write_png}, _normals),
+    "npy": Output("float32 [H, W]: depth up to a factor, in (0, 1], larger = farther", {".npy": write_npy}, _relative),
+    "tiff": Output("the values of npy, 32 bits", {"_depth.tiff": write_tiff}, _relative),
+    "exr": Output("the values of npy, 32 bits, channel Y", {"_depth.exr": write_exr}, _relative),
+    "disparity": Output("16-bit gray, inverse depth, 65535 = nearest", {"_disparity.png": write_png16}, _disparity),
+    "controlnet": Output("gray for depth ControlNets, near = white", {"_controlnet.png": write_png}, _controlnet),
+    "uncertainty": Output(
+        "with --ensemble 2 or more: bright = uncertain; float32 error of log depth, 0.1 = 10 %",
+        {"_uncertainty.png": write_png, "_uncertainty.npy": write_npy},
+        _uncertainty,
+    ),
+}
+
+
+def describe_outputs() -> str:
+    """The table for `--help`: a line a kind, with the names of its files."""
+    lines = [
+        f"  {kind:12} {', '.join(f'NAME{ending}' for ending in output.files)}: {output.description}"
+        for kind, output in OUTPUTS.items()
+    ]
+    return "\n".join(["what --save can write for a picture NAME.jpg:", *lines])
+
+
+def output_paths(kinds: tuple[str, ...], folder: Path, name: str) -> list[Path]:
+    """The files that `write_outputs` writes for one picture."""
+    return [folder / f"{name}{ending}" for kind in kinds for ending in OUTPUTS[kind].files]
+
+
+def write_outputs(
+    prediction: DepthPrediction, kinds: tuple[str, ...], options: ViewOptions, folder: Path, name: str
+) -> Iterator[Path]:
+    """Makes all views of one picture, then writes them and yields each file's path; the folder is made if missing.
+
+    Raises:
+        ValueError: for a view that this picture does not have (normals of a single pixel); nothing is written.
+        OSError, ImageFileError: for what cannot be written.
+    """
+    values = [view for kind in kinds for view in OUTPUTS[kind].views(prediction, options)]
+    writers = [write for kind in kinds for write in OUTPUTS[kind].files.values()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, write, view in zip(output_paths(kinds, folder, name), writers, values, strict=True):
+        write(path, view)
+        yield path

@@ -1,0 +1,192 @@
+"""`predict`: depth maps of pictures.
+
+A picture that cannot be estimated is reported and the others go on, as a long batch should; the exit code tells.
+"""
+
+import argparse
+import importlib.util
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from ..depth.color import COLORMAPS, colorize
+from ..depth.files import read_image
+from ..depth.normals import CONVENTIONS, normals_from_depth
+from ..depth.points import focal_from_fov
+from ..flow import SolverProgress
+from ..pipeline import DepthFMPipeline, EstimationSettings
+from .arguments import add_estimation_arguments, add_model_arguments, default_of, estimation_settings, pipeline_from
+from .errors import BAD_INPUT, USER_ERRORS, sentence
+from .outputs import OUTPUTS, ViewOptions, describe_outputs, output_paths, write_outputs
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "room.jpg"
+# Formats that Pillow recognizes and cannot decode by itself.
+_NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = describe_outputs()
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        type=Path,
+        metavar="IMAGE_OR_FOLDER",
+        help="pictures, and folders whose pictures are all taken (not those in folders inside); default: an example",
+    )
+    _add_output_arguments(parser)
+    add_estimation_arguments(parser)
+    add_model_arguments(parser)
+
+
+def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    output = parser.add_argument_group("output")
+    output.add_argument("--output", type=Path, default=Path("depth"), metavar="DIR", help="folder (default: depth)")
+    output.add_argument(
+        "--save",
+        type=_kinds,
+        default="depth16,color",
+        metavar="LIST",
+        help="of the kinds below (default: depth16,color)",
+    )
+    colormap, fov_deg = default_of(colorize, "colormap"), default_of(normals_from_depth, "fov_deg")
+    convention = default_of(normals_from_depth, "convention")
+    output.add_argument(
+        "--colormap", choices=tuple(COLORMAPS), default=colormap, help=f"of color (default: {colormap})"
+    )
+    output.add_argument("--invert", action="store_true", help="depth16 and color: near and far change places")
+    output.add_argument(
+        "--fov",
+        type=float,
+        default=fov_deg,
+        metavar="DEG",
+        help=f"normals: the camera's horizontal field of view in degrees (default: {fov_deg:g})",
+    )
+    output.add_argument(
+        "--normal-convention",
+        choices=tuple(CONVENTIONS),
+        default=convention,
+        help=f"normals: y up (opengl) or down (directx) (default: {convention})",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes what was asked for; 0, or 2 when some picture failed.
+
+    Raises:
+        ValueError, OSError: for an option, input or model that cannot be used, before anything is written.
+    """
+    images = find_images(args.inputs or [EXAMPLE])
+    settings = estimation_settings(args)
+    _check_output(args, images, settings)
+    pipeline = pipeline_from(args)
+    failures = 0
+    with tqdm(images, unit="image", disable=None) as bar:
+        for path in bar:
+            try:
+                lines = _predict_one(path, pipeline, settings, args, CallCount(bar))
+            except USER_ERRORS as error:
+                if args.traceback:
+                    raise
+                failures += 1
+                tqdm.write(f"depthfm: {_about(path, error)}", file=sys.stderr)
+            else:
+                tqdm.write("\n".join(lines))
+    return BAD_INPUT if failures else 0
+
+
+class CallCount:
+    """Counts network calls over the chunks of one picture; an `on_step` of the pipeline that moves a progress bar."""
+
+    def __init__(self, bar: tqdm) -> None:
+        self.total = 0
+        self._earlier_chunks = 0
+        self._bar = bar
+
+    def __call__(self, progress: SolverProgress) -> None:
+        if progress.step == 1:
+            self._earlier_chunks = self.total
+        self.total = self._earlier_chunks + progress.num_calls
+        self._bar.set_postfix(network_calls=self.total)
+
+
+def find_images(inputs: Iterable[Path]) -> list[Path]:
+    """The pictures themselves, and of folders the files in them with a picture's suffix, sorted by name.
+
+    Raises:
+        ValueError: for a path that does not exist, a folder without pictures, or two pictures whose results would get
+            the same name.
+    """
+    images = [image for path in inputs for image in (_images_in(path) if path.is_dir() else [path])]
+    seen: dict[str, Path] = {}
+    for image in images:
+        if not image.exists():
+            raise ValueError(f"{image} does not exist; check the spelling and the current folder.")
+        other = seen.setdefault(image.stem.casefold(), image)
+        if other is not image:
+            raise ValueError(
+                f"{other} and {image} would both be saved as {image.stem}; rename one, or run them one at a time with "
+                "another --output."
+            )
+    return images
+
+
+def _images_in(folder: Path) -> list[Path]:
+    kinds = Image.registered_extensions()
+    suffixes = {suffix for suffix, kind in kinds.items() if kind in Image.OPEN and kind not in _NOT_DECODED}
+    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.is_file() and p.name[0] != ".")
+    if not images:
+        raise ValueError(f"{folder} holds no pictures; name files, or a folder with files like .jpg, .png or .webp.")
+    return images
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    """`--save`, as keys of `OUTPUTS` without repetition."""
+    kinds = tuple(dict.fromkeys(kind.strip() for kind in text.split(",")))
+    unknown = [kind for kind in kinds if kind not in OUTPUTS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown {unknown[0]!r} in {text!r}; choose from {', '.join(OUTPUTS)}")
+    return kinds
+
+
+def _check_output(args: argparse.Namespace, images: list[Path], settings: EstimationSettings) -> None:
+    """What would only be noticed after the first picture's estimation."""
+    if "uncertainty" in args.save and settings.ensemble_size < 2:
+        raise ValueError("Uncertainty is how far several runs differ; add --ensemble 2 or more (5 to 10 are usual).")
+    if "exr" in args.save and importlib.util.find_spec("OpenEXR") is None:
+        raise ValueError('--save exr needs the package OpenEXR; `pip install "depthfm[exr]"`, or save tiff or npy.')
+    focal_from_fov(1, args.fov)
+    if args.output.exists() and not args.output.is_dir():
+        raise ValueError(f"--output {args.output} is a file; name a folder.")
+    if any(folder.is_dir() and folder.resolve() == args.output.resolve() for folder in args.inputs):
+        raise ValueError(
+            f"--output {args.output} is the folder of the pictures, where the results would be taken for pictures the "
+            "next time; name another folder."
+        )
+    results = {path.resolve() for image in images for path in output_paths(args.save, args.output, image.stem)}
+    for image in images:
+        if image.resolve() in results:
+            raise ValueError(f"A result would be written over the picture {image}; name another --output.")
+
+
+def _predict_one(
+    path: Path, pipeline: DepthFMPipeline, settings: EstimationSettings, args: argparse.Namespace, calls: CallCount
+) -> list[str]:
+    """Writes the files of one picture; a line for each of them, and one for the picture."""
+    start = time.perf_counter()
+    image = read_image(path)
+    prediction = pipeline(image, settings, on_step=calls)
+    options = ViewOptions(args.colormap, args.invert, args.fov, args.normal_convention)
+    lines = [str(file) for file in write_outputs(prediction, args.save, options, args.output, path.stem)]
+    seconds = time.perf_counter() - start
+    height, width = image.shape[2:]
+    return [*lines, f"{path}: {width} x {height} pixels, {seconds:.2f} s, {calls.total} network calls"]
+
+
+def _about(path: Path, error: BaseException) -> str:
+    """The error's sentence, which names the picture."""
+    text = sentence(error)
+    return text if str(path) in text else f"{path}: {text}"

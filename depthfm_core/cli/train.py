@@ -1,0 +1,31 @@
+"""`train`: run a training recipe, or one stage of it, going on where an earlier run stopped."""
+
+import argparse
+import logging
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, metavar="RECIPE.toml", help="e.g. depthfm_core/training/nano.toml")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for all results")
+    parser.add_argument("--stage", metavar="NAME", help="run one stage only: frames, autoencoder, latents.NAME, ...")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the recipe and returns 0; ValueError for an unusable recipe or stage."""
+    from ..training.recipe import read_recipe
+    from ..training.stages import run_recipe
+
+    recipe = read_recipe(args.recipe)
+    args.output.mkdir(parents=True, exist_ok=True)
+    log = logging.FileHandler(args.output / "train.log", encoding="utf-8")
+    log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger = logging.getLogger(__package__.partition(".")[0])
+    logger.setLevel(logging.INFO)
+    logger.addHandler(log)
+    try:
+        run_recipe(recipe, args.output, args.stage)
+    finally:
+        logger.removeHandler(log)
+        log.close()
+    return 0

@@ -1,0 +1,131 @@
+"""The shape of the package: who may import whom, and that an import does nothing else."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import depthfm_core
+
+PACKAGE = Path(depthfm_core.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+# Room -> rooms directly below it. Everything below those is allowed too: imports point downwards.
+ROOMS = {
+    "flow": (),
+    "depth": (),
+    "model": ("flow",),
+    "data": ("depth",),
+    "resize": (),
+    "pipeline": ("flow", "depth", "model", "resize"),
+    "evaluation": ("pipeline", "data"),
+    "training": ("model", "flow", "data", "evaluation"),
+    "cli": ("training", "evaluation", "pipeline"),
+    "__main__": ("cli", "__init__"),
+    "__init__": ("pipeline",),
+}
+STANDARD = set(sys.stdlib_module_names)
+PACKAGES = {
+    "flow": {"torch", "einops"},
+    "depth": {"torch", "einops", "numpy", "PIL", "OpenEXR"},
+    "model": {"torch", "einops", "numpy", "diffusers", "safetensors"},
+    "pipeline": {"torch", "einops"},
+    "resize": {"torch", "einops"},
+}
+
+
+def room(path):
+    """The folder directly in the package that a file lies in, or the file's own name."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def below(name):
+    """All rooms that a room may import, itself included."""
+    return {name}.union(*(below(lower) for lower in ROOMS[name]))
+
+
+def imports(path):
+    """(level, module, names) of every import statement, at the top and in functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            yield node.level, node.module or "", [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            yield from ((0, alias.name, []) for alias in node.names)
+
+
+def imported_rooms(path):
+    """The rooms that a file's relative imports lead to."""
+    for level, module, names in imports(path):
+        if level:
+            base = path.relative_to(PACKAGE).parts[:-level]
+            parts = (*base, *module.split(".")) if module else base
+            yield from [parts[0]] if parts else [name if name in ROOMS else "__init__" for name in names]
+
+
+def relative_name(path):
+    return path.relative_to(PACKAGE).as_posix()
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative_name)
+def test_imports_point_downwards_only(path):
+    assert room(path) in ROOMS, f"{path} lies in no room of the architecture"
+    assert set(imported_rooms(path)) <= below(room(path))
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative_name)
+def test_the_package_never_names_itself_or_comfyui(path):
+    absolute = {module.partition(".")[0] for level, module, _ in imports(path) if not level}
+    assert not absolute & {"depthfm_core", "comfy", "comfy_api", "nodes"}
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if room(p) in PACKAGES], ids=relative_name)
+def test_each_room_needs_its_own_packages_only(path):
+    absolute = {module.partition(".")[0] for level, module, _ in imports(path) if not level}
+    assert absolute - STANDARD <= PACKAGES[room(path)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative_name)
+def test_code_is_ascii(path):
+    assert path.read_text(encoding="utf-8").isascii()
+
+
+def test_the_readers_of_imports_see_every_kind(tmp_path, monkeypatch):
+    file = tmp_path / "flow" / "new.py"
+    file.parent.mkdir()
+    file.write_text(
+        "from ..model.unet import a\nfrom .. import pipeline, __version__\nfrom . import ode\n"
+        "def f():\n    import comfy.sd\n"
+    )
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    assert list(imported_rooms(file)) == ["model", "pipeline", "__init__", "flow"]
+    assert (0, "comfy.sd", []) in list(imports(file))
+
+
+def fresh_process(code, folder):
+    command = [sys.executable, "-B", "-c", code]
+    environment = {"PYTHONPATH": str(PACKAGE.parent), "HOME": str(folder), "USERPROFILE": str(folder)}
+    system = {name: value for name, value in os.environ.items() if name in ("PATH", "SYSTEMROOT")}
+    return subprocess.run(command, cwd=folder, env=system | environment, capture_output=True, text=True, check=False)
+
+
+def test_an_import_loads_no_comfyui_writes_no_file_and_says_nothing(tmp_path):
+    code = (
+        "import sys, depthfm_core; depthfm_core.load_pipeline; "
+        "sys.exit(any(m.split('.')[0] in ('comfy', 'comfy_api', 'nodes') for m in sys.modules))"
+    )
+    done = fresh_process(code, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_list_of_commands_needs_no_heavy_package(tmp_path):
+    code = (
+        "import sys; from depthfm_core.__main__ import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as end: sys.exit(end.code or any(m in sys.modules for m in ('torch', 'diffusers', 'numba')))"
+    )
+    done = fresh_process(code, tmp_path)
+    assert done.returncode == 0
+    assert "predict" in done.stdout
