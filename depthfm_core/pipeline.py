@@ -41,7 +41,7 @@ class EstimationSettings:
         members_at_once: how many runs the networks see at a time; 0 = as many as memory allows.
     """
 
-    num_steps: int = 4
+    num_steps: int = 2
     solver: str = "euler"
     grid: str = "uniform"
     rho: float = 2.0

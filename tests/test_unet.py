@@ -152,6 +152,7 @@ def test_published_hyper_parameters_survive_the_round_trip():
         ({"model_channels": 40}, "norm groups"),
         ({"colour": 1}, "colour"),
         ({"channel_mult": 2}, "channel_mult"),
+        ({"channel_mult": [2, 4]}, "first entry"),
         ({"num_res_blocks": [1, 2]}, "num_res_blocks"),
         ({"use_spatial_transformer": False}, "use_spatial_transformer"),
     ],

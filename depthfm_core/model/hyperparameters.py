@@ -45,6 +45,9 @@ class UNetHyperParameters:
                 f"num_heads is {self.num_heads} and num_head_channels is {self.num_head_channels}; "
                 "set one of them and leave the other at -1."
             )
+        if self.channel_mult[0] != 1:
+            # LDM's first convolution has model_channels, diffusers' as many as the first level.
+            raise ValueError(f"channel_mult is {list(self.channel_mult)}; its first entry must be 1.")
         for heads, channels in zip(self.heads, self.channels, strict=True):
             if heads < 1 or channels % heads or channels % 32:
                 raise ValueError(

@@ -1,0 +1,8 @@
+"""The ComfyUI node pack: drop this folder into `custom_nodes`. Importing it does nothing and needs no ComfyUI."""
+
+
+async def comfy_entrypoint() -> object:
+    """The pack's nodes; ComfyUI calls this once, after the import."""
+    from .nodes.extension import DepthFMExtension
+
+    return DepthFMExtension()

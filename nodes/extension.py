@@ -1,0 +1,19 @@
+"""The list of nodes, as ComfyUI asks for it."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .load import LoadDepthFMModel
+from .model_files import register_model_folder
+from .sample import DepthFMSampler
+from .views import ColorizeDepth, NormalFromDepth
+
+NODES = (LoadDepthFMModel, DepthFMSampler, ColorizeDepth, NormalFromDepth)
+
+
+class DepthFMExtension(ComfyExtension):
+    """What `comfy_entrypoint` returns."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """The node classes; `models/depthfm` is a model folder from here on."""
+        register_model_folder()
+        return list(NODES)

@@ -1,0 +1,141 @@
+"""The node that estimates depth."""
+
+import torch
+from comfy_api.latest import io
+
+from ..depthfm_core.depth.controlnet import controlnet_image
+from ..depthfm_core.flow import GRIDS, REDUCTIONS, SOLVERS
+from ..depthfm_core.pipeline import EstimationSettings
+from ..depthfm_core.resize import MAX_SIDE_PX
+from . import runtime
+from .convert import image_from_comfy, image_to_comfy, mask_to_comfy
+from .sockets import CATEGORY, DepthType, ModelType, schema
+
+DEFAULTS = EstimationSettings()
+MODELS_OWN = -1  # a widget has no None
+
+
+class DepthFMSampler(io.ComfyNode):
+    """IMAGE to depth, by following the flow from image to depth."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """What the front end shows."""
+        return schema(
+            node_id="DepthFM_Sampler",
+            display_name="DepthFM Sampler",
+            category=CATEGORY,
+            description="Estimates depth from each image of a batch, at exactly the image's size.",
+            search_aliases=["depth", "depth map", "depth estimation", "monocular depth", "depthfm", "controlnet depth"],
+            inputs=[
+                ModelType.Input("model", tooltip="From Load DepthFM Model."),
+                io.Image.Input("image", tooltip="Any size, any number of frames. Alpha is ignored."),
+                *_sampling_widgets(),
+                *_ensemble_widgets(),
+                io.Int.Input(
+                    "processing_resolution",
+                    default=MODELS_OWN,
+                    min=MODELS_OWN,
+                    max=MAX_SIDE_PX,
+                    tooltip="Short side in pixels that the network sees. -1 = the model's own, which is the best for "
+                    "most images; 0 = the image's size. The result always has the image's size.",
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="A Stable Diffusion 1.5 or 2.x VAE, for models that bring none (all but 'nano'). It is "
+                    "used in place of the model's own where connected.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="depth image", tooltip="Gray, near = white: to look at and for a depth ControlNet."
+                ),
+                DepthType.Output(display_name="depth data", tooltip="Unrounded depth for the other DepthFM nodes."),
+                io.Mask.Output(
+                    display_name="uncertainty",
+                    tooltip="How far the ensemble's members disagree, in log depth (0.1 is about 10 %, clipped at "
+                    "1); black for an ensemble of one.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: runtime.ManagedModel,
+        image: torch.Tensor,
+        seed: int,
+        num_steps: int,
+        solver: str,
+        grid: str,
+        ensemble_size: int,
+        reduction: str,
+        processing_resolution: int,
+        vae: object | None = None,
+    ) -> io.NodeOutput:
+        """Estimates frame by frame."""
+        settings = EstimationSettings(
+            seed=seed,
+            num_steps=num_steps,
+            solver=solver,
+            grid=grid,
+            ensemble_size=ensemble_size,
+            reduction=reduction,
+            processing_resolution=None if processing_resolution == MODELS_OWN else processing_resolution,
+        )
+        depth = runtime.estimate(model, image_from_comfy(image), settings, vae)
+        return io.NodeOutput(image_to_comfy(controlnet_image(depth)), depth, mask_to_comfy(depth.uncertainty))
+
+
+def _sampling_widgets() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "seed",
+            default=DEFAULTS.seed,
+            min=0,
+            max=2**64 - 1,
+            control_after_generate=True,
+            tooltip="Chooses the noise. All frames of a batch get the same noise, so that video flickers less.",
+        ),
+        io.Int.Input(
+            "num_steps",
+            display_name="steps",
+            default=DEFAULTS.num_steps,
+            min=1,
+            max=200,
+            tooltip="Steps from image to depth. 1 is fastest; 2 to 4 are usual; more makes edges sharper.",
+        ),
+        io.Combo.Input(
+            "solver",
+            options=list(SOLVERS),
+            default=DEFAULTS.solver,
+            tooltip="'euler' asks the network once a step, 'midpoint', 'heun' and 'ralston' twice, 'rk4' four times. "
+            "'ab2' is second order for one. 'dopri5' chooses its own steps until the error is small.",
+        ),
+        io.Combo.Input(
+            "grid",
+            display_name="step spacing",
+            options=list(GRIDS),
+            default=DEFAULTS.grid,
+            tooltip="'uniform' steps, or 'rho': smaller ones towards the depth end. 'dopri5' ignores it.",
+        ),
+    ]
+
+
+def _ensemble_widgets() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "ensemble_size",
+            default=DEFAULTS.ensemble_size,
+            min=1,
+            max=100,
+            tooltip="Runs from different noise that are combined. From 2 on there is an uncertainty.",
+        ),
+        io.Combo.Input(
+            "reduction",
+            options=list(REDUCTIONS),
+            default=DEFAULTS.reduction,
+            tooltip="How the members are combined; 'median' ignores outliers. No effect on an ensemble of one.",
+        ),
+    ]

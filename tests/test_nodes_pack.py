@@ -1,0 +1,87 @@
+"""What of the node pack works without ComfyUI: its import, and the conversion of layouts."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+PACK = Path(__file__).parents[1]
+
+# Imports the pack as ComfyUI does, under a name of its own, and tells what that brought in.
+_IMPORT = """
+import importlib.util, json, sys
+folder = sys.argv[1]
+spec = importlib.util.spec_from_file_location("a_pack", folder + "/__init__.py", submodule_search_locations=[folder])
+pack = sys.modules["a_pack"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pack)
+watched = ("comfy", "torch", "diffusers", "a_pack")
+print(json.dumps([sorted(name for name in sys.modules if name.startswith(watched)), dir(pack)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def fresh_import(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("working_folder")
+    command = [sys.executable, "-B", "-c", _IMPORT, str(PACK)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    modules, names = json.loads(done.stdout)
+    return {"modules": modules, "names": names, "said": done.stderr, "files": list(folder.iterdir())}
+
+
+def test_importing_the_pack_imports_nothing_else_and_says_and_writes_nothing(fresh_import):
+    assert fresh_import["modules"] == ["a_pack"]
+    assert fresh_import["said"] == "" and fresh_import["files"] == []
+
+
+def test_the_pack_offers_only_the_v3_entry_point(fresh_import):
+    assert "comfy_entrypoint" in fresh_import["names"]
+    assert "NODE_CLASS_MAPPINGS" not in fresh_import["names"]  # it would make ComfyUI ignore the entry point
+
+
+@pytest.fixture(scope="module")
+def convert():
+    spec = importlib.util.spec_from_file_location("depthfm_convert", PACK / "nodes" / "convert.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_an_image_comes_back_unchanged_from_comfys_layout(convert):
+    image = torch.rand(2, 5, 7, 3)
+    assert torch.equal(convert.image_to_comfy(convert.image_from_comfy(image)), image)
+
+
+def test_red_stays_red_and_height_stays_height(convert):
+    image = torch.zeros(1, 4, 6, 3)
+    image[0, 3, 5] = torch.tensor([1.0, 0.5, 0.25])
+    assert convert.image_from_comfy(image)[0, :, 3, 5].tolist() == [1.0, 0.5, 0.25]
+
+
+def test_alpha_is_dropped(convert):
+    image = torch.rand(1, 4, 6, 4)
+    assert torch.equal(convert.image_from_comfy(image), convert.image_from_comfy(image[..., :3]))
+
+
+def test_half_precision_images_become_float32(convert):
+    assert convert.image_from_comfy(torch.rand(1, 4, 6, 3).half()).dtype == torch.float32
+
+
+def test_overshoot_is_clipped_and_a_nan_is_kept_for_the_pipeline_to_refuse(convert):
+    image = torch.tensor([-0.1, 1.2, float("nan")]).reshape(1, 1, 1, 3)
+    clipped = convert.image_from_comfy(image).flatten()
+    assert clipped[:2].tolist() == [0.0, 1.0] and clipped[2].isnan()
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 3), (1, 4, 6, 1), (1, 3, 4, 6)])
+def test_another_layout_is_refused_with_its_shape(convert, shape):
+    with pytest.raises(ValueError, match=str(list(shape)).replace("[", r"\[")):
+        convert.image_from_comfy(torch.rand(shape))
+
+
+def test_a_mask_has_no_channel_and_ends_at_one(convert):
+    mask = convert.mask_to_comfy(torch.tensor([0.25, 3.0]).reshape(1, 1, 1, 2))
+    assert mask.tolist() == [[[0.25, 1.0]]]
