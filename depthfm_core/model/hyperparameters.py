@@ -6,12 +6,25 @@ Stable Diffusion 2.1 has heads of 64 channels, with the same weight shapes. A fi
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral
 
 from torch import Tensor
 
 DEFAULT_NUM_HEADS = 8
 # Entries of published files that describe nothing which changes the function that the network computes.
 _IGNORED = ("image_size", "legacy", "use_checkpoint", "use_fp16", "dropout", "dims")
+# Far above any UNet's, and small enough that a damaged file's network is refused before it is built.
+_MOST_LEVELS = 16
+_LARGEST = {
+    "model_channels": 4096,
+    "channel_mult": 64,
+    "num_res_blocks": 32,
+    "attention_resolutions": 2**_MOST_LEVELS,
+    "context_dim": 2**16,
+    "in_channels": 64,
+    "out_channels": 64,
+    "transformer_depth": 64,
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,8 @@ class UNetHyperParameters:
     use_spatial_transformer: bool = True
 
     def __post_init__(self) -> None:
+        for name, largest in _LARGEST.items():
+            _check_whole(name, getattr(self, name), largest)
         if not self.use_spatial_transformer:
             raise ValueError("use_spatial_transformer is false; a DepthFM UNet attends to a text embedding.")
         if (self.num_heads > 0) == (self.num_head_channels > 0):
@@ -75,6 +90,12 @@ class UNetHyperParameters:
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         del values["num_head_channels" if self.num_heads > 0 else "num_heads"]
         return values
+
+
+def _check_whole(name: str, value: object, largest: int) -> None:
+    numbers = value if isinstance(value, tuple) else (value,)
+    if len(numbers) > _MOST_LEVELS or not all(isinstance(n, Integral) and 1 <= n <= largest for n in numbers):
+        raise ValueError(f"{name} is {value!r}; expected whole numbers from 1 to {largest}.")
 
 
 def from_ldm(values: Mapping) -> UNetHyperParameters:

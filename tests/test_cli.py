@@ -1,0 +1,401 @@
+import argparse
+import io
+import shutil
+import sys
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from depthfm_core import EstimationSettings, __main__, load_pipeline
+from depthfm_core.__main__ import main
+from depthfm_core.cli import COMMANDS, arguments, predict
+from depthfm_core.cli.outputs import OUTPUTS
+from depthfm_core.depth.color import colorize
+from depthfm_core.depth.controlnet import controlnet_image
+from depthfm_core.depth.files import read_image
+from depthfm_core.depth.normals import normals_from_depth, normals_to_image
+
+HEIGHT, WIDTH = 36, 52
+QUICK = ("--resolution", "32", "--steps", "2")
+SETTINGS = EstimationSettings(processing_resolution=32, num_steps=2)
+
+
+@pytest.fixture(scope="module")
+def model(golden_dir):
+    """The options that name the small reference model."""
+    vae = golden_dir / "micro-vae-diffusers.safetensors"
+    return ("--model", str(golden_dir / "depthfm-micro-heads8.ckpt"), "--vae", str(vae))
+
+
+@pytest.fixture(scope="module")
+def pipeline(model):
+    return load_pipeline(model[1], model[3])
+
+
+@pytest.fixture
+def loaded(pipeline, monkeypatch):
+    """Lets `predict` take the model that is loaded already."""
+    monkeypatch.setattr(predict, "pipeline_from", lambda _args: pipeline)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    down, across = np.mgrid[:HEIGHT, :WIDTH]
+    pixels = np.stack([down * 7, across * 4, (down * across) % 256], axis=-1).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+@pytest.fixture
+def saved(photo, tmp_path, capsys):
+    """Runs `predict` on the photo and returns what it printed and wrote."""
+
+    def run(*options, inputs=(photo,), code=0):
+        folder = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
+        assert main(["predict", *map(str, inputs), *QUICK, "--output", str(folder), *options]) == code
+        printed = capsys.readouterr()
+        return printed.out.splitlines(), printed.err, folder
+
+    return run
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def depth_of(folder):
+    return np.load(folder / "photo.npy")
+
+
+def pixels(path):
+    return np.asarray(Image.open(path))
+
+
+def test_predict_writes_depth_and_color_and_says_so(saved, loaded):
+    lines, errors, folder = saved()
+    assert names(folder) == ["photo_color.png", "photo_depth16.png"]
+    assert lines[:2] == [str(folder / "photo_depth16.png"), str(folder / "photo_color.png")]
+    assert f"{WIDTH} x {HEIGHT}" in lines[2] and "2 network calls" in lines[2] and len(lines) == 3
+    assert errors == ""
+
+
+def test_every_kind_of_output_holds_its_view_of_the_prediction(saved, loaded, photo, pipeline):
+    _, _, folder = saved("--save", ",".join(OUTPUTS), "--ensemble", "2")
+    prediction = pipeline(read_image(photo), replace(SETTINGS, ensemble_size=2))
+    relative = prediction.relative_depth[0, 0].numpy()
+    assert names(folder) == sorted(f"photo{ending}" for output in OUTPUTS.values() for ending in output.files)
+    for name in ("photo.npy", "photo_uncertainty.npy"):
+        assert np.load(folder / name).dtype == np.float32
+    np.testing.assert_array_equal(depth_of(folder), relative)
+    np.testing.assert_array_equal(np.load(folder / "photo_uncertainty.npy"), prediction.uncertainty[0, 0].numpy())
+    np.testing.assert_array_equal(pixels(folder / "photo_depth.tiff"), relative)
+    for name, values in (("depth16", prediction.depth), ("disparity", prediction.disparity)):
+        assert pixels(folder / f"photo_{name}.png").dtype == np.uint16
+        np.testing.assert_array_equal(pixels(folder / f"photo_{name}.png"), (values[0, 0] * 65535).round().numpy())
+    normals = normals_to_image(normals_from_depth(prediction.relative_depth))
+    views = {"color": colorize(prediction.depth), "normals": normals, "controlnet": controlnet_image(prediction)}
+    views["uncertainty"] = colorize(prediction.uncertainty / prediction.uncertainty.max(), "magma")
+    for name, view in views.items():
+        expected = (view[0] * 255).round().permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(pixels(folder / f"photo_{name}.png"), expected)
+
+
+def test_exr_holds_relative_depth(saved, loaded):
+    openexr = pytest.importorskip("OpenEXR")
+    _, _, folder = saved("--save", "npy,exr")
+    with openexr.File(str(folder / "photo_depth.exr")) as file:
+        np.testing.assert_array_equal(file.channels()["Y"].pixels, depth_of(folder))
+
+
+# Options that change the depth, each beside those with which it is compared.
+DEPTH_OPTIONS = {
+    "--steps": ((), ("--steps", "3")),
+    "--solver": ((), ("--solver", "heun")),
+    "--grid": ((), ("--grid", "rho")),
+    "--rho": (("--grid", "rho"), ("--grid", "rho", "--rho", "3")),
+    "--rtol": (("--solver", "dopri5"), ("--solver", "dopri5", "--rtol", "9")),
+    "--atol": (("--solver", "dopri5", "--rtol", "0"), ("--solver", "dopri5", "--rtol", "0", "--atol", "0.3")),
+    "--ensemble": ((), ("--ensemble", "2")),
+    "--reduction": (("--ensemble", "3"), ("--ensemble", "3", "--reduction", "median")),
+    "--no-align": (("--ensemble", "3"), ("--ensemble", "3", "--no-align")),
+    "--seed": ((), ("--seed", "1")),
+    "--noising-step": ((), ("--noising-step", "0")),
+    "--resolution": ((), ("--resolution", "48")),
+}
+VIEW_OPTIONS = {
+    "--colormap": ("color", ("--colormap", "gray")),
+    "--invert": ("color", ("--invert",)),
+    "--fov": ("normals", ("--fov", "100")),
+    "--normal-convention": ("normals", ("--normal-convention", "directx")),
+}
+MODEL_OPTIONS = {
+    "--model": ("--model", "FOLDER/depthfm-micro-headdim16.ckpt"),
+    "--dtype": ("--dtype", "bfloat16"),
+    "--attention": ("--attention", "rescaled"),
+}
+# Options with tests of their own, below.
+OTHER_OPTIONS = {"--save", "--output", "--device", "--vae", "--max-steps", "--members-at-once", "--traceback"}
+
+
+@pytest.mark.parametrize("option", DEPTH_OPTIONS)
+def test_an_estimation_option_changes_the_depth(saved, loaded, option):
+    before, after = (depth_of(saved("--save", "npy", *options)[2]) for options in DEPTH_OPTIONS[option])
+    assert before.shape == after.shape == (HEIGHT, WIDTH)
+    assert np.abs(before - after).max() > 1e-4
+
+
+@pytest.mark.parametrize("option", VIEW_OPTIONS)
+def test_a_view_option_changes_its_view(saved, loaded, option):
+    kind, options = VIEW_OPTIONS[option]
+    before, after = (pixels(saved("--save", kind, *o)[2] / f"photo_{kind}.png") for o in ((), options))
+    assert not np.array_equal(before, after)
+
+
+def test_invert_swaps_near_and_far(saved, loaded):
+    near_dark, near_bright = (pixels(saved(*o)[2] / "photo_depth16.png").astype(int) for o in ((), ("--invert",)))
+    assert near_dark.min() == 0 and near_dark.max() == 65535
+    assert np.abs(near_dark + near_bright - 65535).max() <= 1
+
+
+@pytest.mark.parametrize("option", MODEL_OPTIONS)
+def test_a_model_option_changes_the_depth(saved, loaded, model, golden_dir, monkeypatch, option):
+    before = depth_of(saved("--save", "npy")[2])
+    monkeypatch.setattr(predict, "pipeline_from", arguments.pipeline_from)
+    name, value = MODEL_OPTIONS[option]
+    after = depth_of(saved("--save", "npy", *model, name, value.replace("FOLDER", str(golden_dir)))[2])
+    assert np.abs(before - after).max() > 1e-4
+
+
+def test_every_option_of_predict_is_tested():
+    parser = argparse.ArgumentParser(add_help=False)
+    predict.add_arguments(parser)
+    offered = {option for action in parser._actions for option in action.option_strings} | {"--traceback"}
+    assert offered == {*DEPTH_OPTIONS, *VIEW_OPTIONS, *MODEL_OPTIONS} | OTHER_OPTIONS
+
+
+def test_every_setting_has_an_option_whose_default_is_the_settings_own():
+    parser = argparse.ArgumentParser()
+    arguments.add_estimation_arguments(parser)
+    assert set(arguments.ESTIMATION_OPTIONS) == {field.name for field in fields(EstimationSettings)}
+    assert arguments.estimation_settings(parser.parse_args([])) == EstimationSettings()
+
+
+@pytest.mark.parametrize(
+    ("options", "calls"),
+    [
+        ((), 2),
+        (("--solver", "heun", "--steps", "3"), 6),
+        (("--ensemble", "3", "--members-at-once", "1"), 6),
+        (("--ensemble", "3", "--members-at-once", "2"), 4),
+        (("--ensemble", "3", "--members-at-once", "3"), 2),
+    ],
+)
+def test_the_number_of_network_calls_is_reported(saved, loaded, options, calls):
+    lines, _, _ = saved(*options)
+    assert lines[-1].endswith(f" {calls} network calls")
+
+
+def test_the_adaptive_solver_stops_at_its_step_limit(saved, loaded):
+    tight = ("--solver", "dopri5", "--rtol", "1e-7", "--atol", "1e-7", "--max-steps", "3")
+    _, errors, folder = saved(*tight, code=2)
+    assert "photo.png" in errors and "max_steps" in errors and errors.count("\n") == 1
+    assert names(folder) == []
+
+
+def test_a_model_without_an_autoencoder_asks_for_one(saved, model):
+    _, errors, folder = saved(*model[:2], code=2)
+    assert "--vae" in errors and not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "device"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_the_device_is_the_best_there_is_unless_it_is_named(monkeypatch, cuda, mps, device):
+    parser = argparse.ArgumentParser()
+    arguments.add_model_arguments(parser)
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    monkeypatch.setattr(arguments, "load_pipeline", lambda *given: asked.append(given[2]))
+    for options in ([], ["--device", "cuda:1"]):
+        arguments.pipeline_from(parser.parse_args(options))
+    assert asked == [device, "cuda:1"]
+
+
+def test_without_inputs_the_example_is_estimated_by_nano(tmp_path, capsys):
+    assert main(["predict", "--output", str(tmp_path / "out"), "--steps", "1"]) == 0
+    assert names(tmp_path / "out") == ["room_color.png", "room_depth16.png"]
+    with Image.open(predict.EXAMPLE) as example:
+        assert pixels(tmp_path / "out" / "room_depth16.png").shape == example.size[::-1]
+    assert capsys.readouterr().err == ""
+
+
+def test_of_a_folder_the_pictures_are_taken_in_order(saved, loaded, photo, tmp_path):
+    folder = tmp_path / "pictures"
+    (folder / "inner").mkdir(parents=True)
+    for name in ("b.png", "a.v2.JPG", ".hidden.png", "inner/c.png"):
+        Image.open(photo).save(folder / name)
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "data.h5").write_bytes(b"no picture either")
+    lines, errors, output = saved("--save", "npy", inputs=(folder, photo))
+    assert errors == ""
+    assert names(output) == ["a.v2.npy", "b.npy", "photo.npy"]
+    assert [line for line in lines if line.endswith(".npy")] == [
+        str(output / name) for name in ("a.v2.npy", "b.npy", "photo.npy")
+    ]
+
+
+@pytest.mark.parametrize("name", ["rotated.jpg", "alpha.png", "grey.png", "deep.png"])
+def test_unusual_pictures_keep_their_upright_size(saved, loaded, photo, tmp_path, name):
+    image, exif = Image.open(photo), Image.Exif()
+    exif[274] = 6  # turned by 90 degrees
+    forms = {
+        "rotated.jpg": image,
+        "alpha.png": image.convert("RGBA"),
+        "grey.png": image.convert("L"),
+        "deep.png": Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257),
+    }
+    forms[name].save(tmp_path / name, **({"exif": exif} if name == "rotated.jpg" else {}))
+    _, _, folder = saved("--save", "npy", inputs=(tmp_path / name,))
+    upright = (WIDTH, HEIGHT) if name == "rotated.jpg" else (HEIGHT, WIDTH)
+    assert np.load((folder / name).with_suffix(".npy")).shape == upright
+
+
+def test_a_bad_picture_is_reported_and_the_others_go_on(saved, loaded, photo, tmp_path):
+    (tmp_path / "broken.png").write_bytes(photo.read_bytes()[:60])
+    shutil.copy(photo, tmp_path / "second.png")
+    inputs = (photo, tmp_path / "broken.png", tmp_path / "second.png")
+    lines, errors, folder = saved("--save", "npy", inputs=inputs, code=2)
+    assert names(folder) == ["photo.npy", "second.npy"]
+    assert errors.startswith("depthfm: ") and "broken.png" in errors and errors.count("\n") == 1
+    assert len(lines) == 4
+
+
+def test_a_picture_without_one_of_its_views_gets_none(saved, loaded, tmp_path):
+    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    _, errors, folder = saved("--save", "npy,normals", inputs=(tmp_path / "dot.png",), code=2)
+    assert "dot.png" in errors and "2 x 2" in errors
+    assert names(folder) == []
+
+
+@pytest.fixture
+def unloadable(monkeypatch):
+    """Fails the test if a model is loaded."""
+
+    def load(_args):
+        raise AssertionError("a model was loaded before the options were checked")
+
+    monkeypatch.setattr(predict, "pipeline_from", load)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--steps", "0"),
+        ("--solver", "dopri5", "--rtol", "-1"),
+        ("--solver", "dopri5", "--max-steps", "0"),
+        ("--solver", "dopri5", "--max-steps", "1"),
+        ("--grid", "rho", "--rho", "0"),
+        ("--ensemble", "0"),
+        ("--seed", "-1"),
+        ("--noising-step", "1000"),
+        ("--resolution", "-1"),
+        ("--members-at-once", "-1"),
+        ("--fov", "180"),
+        ("--save", "uncertainty"),
+        ("--save", "npy,jpeg"),
+    ],
+    ids=" ".join,
+)
+def test_options_are_checked_before_a_model_is_loaded(saved, unloadable, options):
+    lines, errors, folder = saved(*options, code=2)
+    assert lines == [] and not folder.exists()
+    assert errors.startswith("depthfm: ") and errors.count("\n") == 1
+
+
+def test_inputs_are_checked_before_a_model_is_loaded(saved, unloadable, photo, tmp_path):
+    (tmp_path / "empty").mkdir()
+    shutil.copy(photo, tmp_path / "PHOTO.jpeg")
+    shutil.copy(photo, tmp_path / "photo_color.png")
+    (tmp_path / "file").write_text("")
+    here = ("--output", str(tmp_path))
+    assert "does not exist" in saved(inputs=(photo, tmp_path / "none.png"), code=2)[1]
+    assert "no pictures" in saved(inputs=(tmp_path / "empty",), code=2)[1]
+    assert "both be saved as" in saved(inputs=(photo, tmp_path / "PHOTO.jpeg"), code=2)[1]
+    assert "written over" in saved(*here, inputs=(photo, tmp_path / "photo_color.png"), code=2)[1]
+    (tmp_path / "PHOTO.jpeg").unlink()
+    assert "folder of the pictures" in saved(*here, inputs=(tmp_path,), code=2)[1]
+    assert "is a file" in saved("--output", str(tmp_path / "file"), code=2)[1]
+
+
+def failing(error):
+    def run(*_args, **_kwargs):
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+        MemoryError(),
+        RuntimeError("can't allocate memory"),
+    ],
+    ids=repr,
+)
+def test_too_little_memory_comes_with_advice(saved, monkeypatch, error):
+    monkeypatch.setattr(predict, "pipeline_from", lambda _args: failing(error))
+    _, errors, folder = saved(code=2)
+    assert "photo.png: There is not enough memory" in errors and "--resolution" in errors and not folder.exists()
+
+
+def test_an_interrupt_ends_with_130_and_leaves_nothing(saved, monkeypatch):
+    monkeypatch.setattr(predict, "pipeline_from", lambda _args: failing(KeyboardInterrupt()))
+    _, errors, folder = saved(code=130)
+    assert errors == "depthfm: interrupted.\n" and not folder.exists()
+
+
+def test_traceback_shows_where_an_error_comes_from(saved, monkeypatch):
+    monkeypatch.setattr(predict, "pipeline_from", lambda _args: failing(RuntimeError("deep inside")))
+    with pytest.raises(RuntimeError, match="deep inside"):
+        saved("--traceback")
+    with pytest.raises(ValueError, match="seed"):
+        saved("--traceback", "--seed", "-1")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    assert COMMANDS[command] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["paint"], ["--nonsense"], ["predict", "--step", "3"]], ids=" ".join)
+def test_an_unusable_command_line_is_one_sentence(arguments, capsys):
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("depthfm: ") and printed.err.count("\n") == 1 and printed.out == ""
+
+
+def test_a_missing_package_is_named_but_a_missing_part_of_this_one_is_a_fault(monkeypatch, capsys):
+    monkeypatch.setattr(__main__, "import_module", failing(ModuleNotFoundError("gone", name="numba")))
+    assert main(["synth", "out"]) == 2
+    assert "package numba" in capsys.readouterr().err
+    monkeypatch.setattr(__main__, "import_module", failing(ModuleNotFoundError("gone", name="depthfm_core.cli.x")))
+    with pytest.raises(ModuleNotFoundError):
+        main(["synth", "out"])
+
+
+def test_a_name_that_the_console_cannot_show_is_no_error(saved, loaded, photo, tmp_path, monkeypatch):
+    shutil.copy(photo, tmp_path / "caf\u00e9.png")
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    _, _, folder = saved("--save", "npy", inputs=(tmp_path / "caf\u00e9.png",))
+    assert names(folder) == ["caf\u00e9.npy"]
+    assert b"caf\\xe9.npy" in stream.buffer.getvalue()  # shown before the end: lines are not held back
