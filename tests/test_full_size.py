@@ -27,12 +27,15 @@ PUBLISHED = {
     "context_dim": 1024,
     "legacy": False,
 }
-# Runs alone in a process, so that its peak is that of loading. ru_maxrss counts mapped pages that were touched, too.
+# Runs alone in a process. Linux's high-water mark counts mapped pages that were touched, too, and is set back before
+# the load; getrusage's would be the parent's, which held the whole model.
 MEASURE = """
-import json, resource, sys, time
+import json, re, sys, time
+from pathlib import Path
 import torch
 from depthfm_core.model.checkpoints import load_checkpoint
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+Path("/proc/self/clear_refs").write_text("5")
 before, start = peak(), time.perf_counter()
 network = load_checkpoint(sys.argv[1]).build_unet(dtype=getattr(torch, sys.argv[2]))
 seconds = time.perf_counter() - start
@@ -64,13 +67,14 @@ def published_file(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="needs the resource module")
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_full_size_checkpoint_loads_in_little_more_memory_than_its_file(published_file, dtype):
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self")
+@pytest.mark.parametrize(("dtype", "most"), [("float32", 1.3), ("bfloat16", 1.6)])
+def test_a_full_size_checkpoint_loads_in_little_more_memory_than_its_file(published_file, dtype, most):
+    """float32 stays mapped from the file; bfloat16 is half a file more, beside pages that the kernel may drop."""
     command = [sys.executable, "-c", MEASURE, str(published_file), dtype]
     measured = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     size = published_file.stat().st_size
     times = f"loaded in {measured['load']:.1f} s, used after {measured['use']:.1f} s"
     print(f"\n{dtype}: {times}, {measured['extra_bytes'] / size:.2f} of {size / 1e9:.2f} GB")  # noqa: T201
     assert measured["finite"]
-    assert measured["extra_bytes"] <= 1.3 * size
+    assert 0.4 * size < measured["extra_bytes"] <= most * size

@@ -156,6 +156,33 @@ def test_a_wrong_tensor_is_named(files, refused, tmp_path, fault, index):
     assert name in errors or name.startswith("input_blocks.0.0")  # without its first layer it is no UNet at all
 
 
+WRONG_SHAPES = {
+    "num_res_blocks": (10**9, 0, 1.5, "two", [1, 2], torch.zeros(3)),
+    "channel_mult": ([], [1, -2], [10**6, 2], 4, None, torch.zeros(2)),
+    "model_channels": (0, 33, 10**30, torch.zeros(())),
+    "attention_resolutions": (None, [[1]], ["x"]),
+    "context_dim": (-1, 25, 10**9, {}),
+    "in_channels": (4, 9, "x"),
+    "out_channels": ([10**6, 2], 5),
+    "num_heads": (0, 7, -1, "x", None),
+    "num_head_channels": (16, torch.zeros(1, 4)),
+    "transformer_depth": (float("nan"), 10**9, 2),
+    "use_linear_in_transformer": (False, torch.zeros(3)),
+    "use_spatial_transformer": (False, None),
+    "colour": (1,),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, v) for name, values in WRONG_SHAPES.items() for v in values], ids=str
+)
+def test_wrong_hyper_parameters_are_refused(files, refused, tmp_path, name, value):
+    content = torch.load(files["ckpt"], weights_only=False)
+    content["ldm_hparams"] = dict(content["ldm_hparams"]) | {name: value}
+    torch.save(content, tmp_path / "a.ckpt")
+    refused(model=tmp_path / "a.ckpt")
+
+
 def picture(**how):
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, **how)

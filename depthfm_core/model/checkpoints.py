@@ -190,7 +190,7 @@ def _hyper_parameters(path: Path, state_dict: Mapping[str, Tensor], stated: dict
         return from_ldm(stated) if stated else from_state_dict(state_dict)
     except (KeyError, IndexError) as error:
         raise CheckpointError(path, f"is incomplete: it has no {error}.", REMEDY) from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(path, f"has hyper-parameters that fit no DepthFM: {error}", REMEDY) from error
 
 

@@ -53,6 +53,9 @@ class UNetHyperParameters:
     def __post_init__(self) -> None:
         for name, largest in _LARGEST.items():
             _check_whole(name, getattr(self, name), largest)
+        for name in ("use_linear_in_transformer", "use_spatial_transformer"):
+            if not isinstance(getattr(self, name), Integral):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected true or false.")
         if not self.use_spatial_transformer:
             raise ValueError("use_spatial_transformer is false; a DepthFM UNet attends to a text embedding.")
         if (self.num_heads > 0) == (self.num_head_channels > 0):
