@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 _LEAST_AGREEMENT = 0.1  # standard deviation of the mean member, of that of a member
+MAX_ENSEMBLE_SIZE = 1000  # far beyond use; a mistyped number should not fill the memory
 
 
 def member_noise(seed: int, ensemble_size: int, shape: tuple[int, ...]) -> Tensor:
@@ -13,10 +14,10 @@ def member_noise(seed: int, ensemble_size: int, shape: tuple[int, ...]) -> Tenso
     images of a batch.
 
     Raises:
-        ValueError: for an ensemble without members, or a seed outside 0..2^64 - 1.
+        ValueError: for an ensemble of less than 1 or more than 1000 members, or a seed outside 0..2^64 - 1.
     """
-    if ensemble_size < 1:
-        raise ValueError(f"ensemble_size is {ensemble_size}; choose at least 1.")
+    if not 1 <= ensemble_size <= MAX_ENSEMBLE_SIZE:
+        raise ValueError(f"ensemble_size is {ensemble_size}; choose 1 to {MAX_ENSEMBLE_SIZE}.")
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed is {seed}; choose 0 to 2^64 - 1.")
     generator = torch.Generator().manual_seed(seed)

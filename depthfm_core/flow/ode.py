@@ -63,21 +63,22 @@ _DOPRI5 = Tableau(
 _DOPRI5_FOURTH = (5179 / 57600, 0, 7571 / 16695, 393 / 640, -92097 / 339200, 187 / 2100, 1 / 40)
 
 GRIDS = ("uniform", "rho")
+MAX_NUM_STEPS = 10_000  # far beyond use; a mistyped number should not fill the memory
 
 
 def time_grid(num_steps: int, grid: str = "uniform", rho: float = 2.0) -> list[float]:
     """The num_steps + 1 times from 0 to 1, each a float32 number.
 
     Args:
-        num_steps: at least 1.
+        num_steps: 1 to 10,000.
         grid: "uniform", or "rho" for t_k = 1 - (1 - k / N)^rho.
         rho: > 0; above 1 steps shrink towards t = 1, where the ensemble's spread is decided.
 
     Raises:
         ValueError: for an unknown grid, or a number outside its range.
     """
-    if num_steps < 1:
-        raise ValueError(f"num_steps is {num_steps}; choose at least 1.")
+    if not 1 <= num_steps <= MAX_NUM_STEPS:
+        raise ValueError(f"num_steps is {num_steps}; choose 1 to {MAX_NUM_STEPS}.")
     if grid not in GRIDS:
         raise ValueError(f"Unknown grid {grid!r}; choose one of {', '.join(GRIDS)}.")
     if not 0 < rho < float("inf"):
