@@ -198,6 +198,12 @@ def test_a_failed_write_leaves_nothing(reference, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_written_file_may_be_read_by_whom_any_new_file_may(reference, tmp_path):
+    save_checkpoint(reference, tmp_path / "a.safetensors")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_weights_of_the_wanted_dtype_stay_mapped_from_disk(golden_dir, tmp_path):
     convert(golden_dir / "depthfm-micro-heads8.ckpt", tmp_path / "a.safetensors", "float32")
     checkpoint = load_checkpoint(tmp_path / "a.safetensors")

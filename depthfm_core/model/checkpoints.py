@@ -159,7 +159,10 @@ def replace_codec(checkpoint: DepthFMCheckpoint, codec: LatentCodec) -> DepthFMC
 def _save_atomically(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        temporary.touch()
+        usual_mode = temporary.stat().st_mode
         save_file(tensors, temporary, metadata=metadata)
+        temporary.chmod(usual_mode)  # safetensors makes files that nobody else may read
         os.replace(temporary, path)
     except SafetensorError as error:
         raise OSError(f"{path} cannot be written ({error}).") from error
