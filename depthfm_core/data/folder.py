@@ -15,7 +15,7 @@ from .sample import DepthSample
 IMAGE_SUFFIX = "_rgb.jpg"
 DEPTH_SUFFIX = "_depth_mm.png"
 MAX_DEPTH_MM = 65535
-_JPEG_QUALITY = 92
+_JPEG_QUALITY = 93
 
 
 def list_frames(folders: Sequence[Path]) -> list[Path]:
@@ -60,7 +60,9 @@ def read_frame(frame: Path) -> DepthSample:
 
 
 def write_frame(frame: Path, sample: DepthSample) -> None:
-    """Writes a frame, the depth map first, so that a listed frame is always whole; depth beyond 65.535 m is cut there.
+    """Writes a frame; depth beyond 65.535 m is cut there.
+
+    Each file appears whole or not at all, the depth map first, so that a listed frame is always whole.
 
     Args:
         frame: `folder/name`; the folder must exist.
@@ -68,5 +70,12 @@ def write_frame(frame: Path, sample: DepthSample) -> None:
     """
     depth_mm = (sample.depth_m[0] * 1000).round().clamp(1, MAX_DEPTH_MM).where(sample.valid[0], 0.0)
     image = (sample.image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)  # [H, W, 3]
-    Image.fromarray(depth_mm.numpy().astype(np.uint16)).save(frame.with_name(frame.name + DEPTH_SUFFIX))
-    Image.fromarray(image.numpy()).save(frame.with_name(frame.name + IMAGE_SUFFIX), quality=_JPEG_QUALITY)
+    depth_path, image_path = (frame.with_name(frame.name + suffix) for suffix in (DEPTH_SUFFIX, IMAGE_SUFFIX))
+    _save(Image.fromarray(depth_mm.numpy().astype(np.uint16)), depth_path, format="PNG", compress_level=1)
+    _save(Image.fromarray(image.numpy()), image_path, format="JPEG", quality=_JPEG_QUALITY)
+
+
+def _save(image: Image.Image, path: Path, **options: object) -> None:
+    partial_path = path.with_suffix(".part")
+    image.save(partial_path, **options)
+    partial_path.replace(path)

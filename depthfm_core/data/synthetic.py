@@ -14,8 +14,8 @@ from random import Random
 
 import numpy as np
 import torch
-from PIL import Image
 
+from .folder import DEPTH_SUFFIX, IMAGE_SUFFIX, write_frame
 from .sample import DepthSample
 
 try:
@@ -32,7 +32,6 @@ from .synthetic_rooms import build_room
 
 DEFAULT_SIZE = (192, 256)
 OUTDOOR_SHARE = 0.25
-MAX_DEPTH_MM = 65535
 
 
 def render_scene(seed: int, size: tuple[int, int] = DEFAULT_SIZE, *, antialias: bool = False) -> DepthSample:
@@ -118,7 +117,7 @@ def _is_sensible(hits: Hits, directions: np.ndarray, face_normal: np.ndarray, in
 
 def frame_paths(out_dir: Path, seed: int) -> tuple[Path, Path]:
     """Where the picture and the depth of a seed are stored."""
-    return out_dir / f"{seed:08d}_rgb.jpg", out_dir / f"{seed:08d}_depth_mm.png"
+    return tuple(out_dir / (_frame_name(seed) + suffix) for suffix in (IMAGE_SUFFIX, DEPTH_SUFFIX))
 
 
 def write_frames(
@@ -131,8 +130,8 @@ def write_frames(
 ) -> Iterator[int]:
     """Renders the seeds that are not yet in a folder, and yields each seed once its two files are there.
 
-    `{seed:08d}_rgb.jpg` has quality 93; `{seed:08d}_depth_mm.png` is uint16 millimetres, 0 for sky, 65535 for
-    65.535 m and more. Files appear whole or not at all; the frames do not depend on `workers`.
+    The files are named by the eight-digit seed, as `folder.write_frame` writes them. The frames do not depend on
+    `workers`.
     """
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -145,16 +144,10 @@ def write_frames(
 
 
 def _write_frame(out_dir: Path, size: tuple[int, int], antialias: bool, seed: int) -> int:
-    picture_path, depth_path = frame_paths(out_dir, seed)
-    if not (picture_path.exists() and depth_path.exists()):
-        image, depth_m = _render_arrays(seed, size, antialias)
-        depth_mm = np.minimum(np.round(depth_m * 1000), MAX_DEPTH_MM).astype(np.uint16)
-        _save(Image.fromarray(image), picture_path, format="JPEG", quality=93)
-        _save(Image.fromarray(depth_mm), depth_path, format="PNG", compress_level=1)
+    if not all(path.exists() for path in frame_paths(out_dir, seed)):
+        write_frame(out_dir / _frame_name(seed), render_scene(seed, size, antialias=antialias))
     return seed
 
 
-def _save(image: Image.Image, path: Path, **options) -> None:
-    partial_path = path.with_suffix(".part")
-    image.save(partial_path, **options)
-    partial_path.replace(path)
+def _frame_name(seed: int) -> str:
+    return f"{seed:08d}"
