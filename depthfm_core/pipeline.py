@@ -56,6 +56,18 @@ class EstimationSettings:
     processing_resolution: int | None = None
     members_at_once: int = 0
 
+    def __post_init__(self) -> None:
+        if self.members_at_once < 0:
+            raise ValueError(
+                f"members_at_once is {self.members_at_once}; choose at least 1, or 0 for as many as memory allows."
+            )
+
+    @property
+    def solver_options(self) -> dict:
+        """The fields that are arguments of `flow.integrate`, by its names."""
+        names = ("num_steps", "solver", "grid", "rho", "rtol", "atol", "max_steps")
+        return {name: getattr(self, name) for name in names}
+
 
 @dataclass(frozen=True)
 class DepthFMPipeline:
@@ -121,21 +133,13 @@ class DepthFMPipeline:
         x_1, _ = integrate(
             lambda x_t, t: self.network(x_t, x_t.new_full((len(x_t),), t), image_latent),
             x_0,
-            settings.num_steps,
-            settings.solver,
-            grid=settings.grid,
-            rho=settings.rho,
-            rtol=settings.rtol,
-            atol=settings.atol,
-            max_steps=settings.max_steps,
+            **settings.solver_options,
             on_step=on_step,
         )
         return self.codec.decode(x_1).mean(1, keepdim=True)
 
     def _chunks(self, image_latent: Tensor, noise: Tensor, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Pairs of latents and noise, image by image and member by member, as many at a time as memory allows."""
-        if at_once < 0:
-            raise ValueError(f"members_at_once is {at_once}; choose at least 1, or 0 for as many as memory allows.")
         at_once = at_once or _members_that_fit(image_latent, self.device)
         latents = repeat(image_latent, "b c h w -> (b e) c h w", e=len(noise))
         noises = repeat(noise, "e c h w -> (b e) c h w", b=len(image_latent))

@@ -78,25 +78,11 @@ def estimation_settings(args: argparse.Namespace) -> EstimationSettings:
 
 def _rehearse(settings: EstimationSettings) -> None:
     """Puts every setting to the function that will use it, on a single value, so that it refuses now and not later."""
-    integrate(
-        lambda x_t, _t: torch.zeros_like(x_t),
-        torch.zeros(1),
-        settings.num_steps,
-        settings.solver,
-        grid=settings.grid,
-        rho=settings.rho,
-        rtol=settings.rtol,
-        atol=settings.atol,
-        max_steps=settings.max_steps,
-    )
+    integrate(lambda x_t, _t: torch.zeros_like(x_t), torch.zeros(1), **settings.solver_options)
     combine_members(torch.zeros(1, 1, 1, 1, 1), settings.reduction, settings.align_members)
     member_noise(settings.seed, settings.ensemble_size, (1,))
     cosine_alpha_bar(settings.noising_step or 0)
     fit(torch.empty(1, 3, 1, 1, device="meta"), settings.processing_resolution or 0, 1)
-    if settings.members_at_once < 0:
-        raise ValueError(
-            f"members_at_once is {settings.members_at_once}; choose at least 1, or 0 for what memory allows."
-        )
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
