@@ -8,7 +8,7 @@ the empty prompt's embedding and the amount of noise. Our own layout is one safe
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -147,6 +147,13 @@ def convert(source: str | Path, target: str | Path, dtype: str = "float16") -> D
     checkpoint = load_checkpoint(source)
     save_checkpoint(checkpoint, target, dtype)
     return checkpoint
+
+
+def replace_codec(checkpoint: DepthFMCheckpoint, codec: LatentCodec) -> DepthFMCheckpoint:
+    """The checkpoint with another autoencoder bundled into it."""
+    config = dict(codec.autoencoder.config) | {"_class_name": type(codec.autoencoder).__name__}
+    config["scaling_factor"] = codec.scaling_factor
+    return replace(checkpoint, codec_tensors=codec.autoencoder.state_dict(), codec_config=config)
 
 
 def _save_atomically(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
