@@ -18,7 +18,8 @@ from .resize import fit
 
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # A KL decoder's peak, measured by ComfyUI's estimate (comfy/sd.py: 2178 * h * w * 64 values): bytes a pixel in float32.
-_DECODER_BYTES_PER_PIXEL = 2178 * 4
+DECODER_BYTES_PER_PIXEL = 2178 * 4
+SHARE_OF_FREE_MEMORY = 0.6
 _HOST_BUDGET_BYTES = 4 * 2**30
 
 
@@ -140,7 +141,8 @@ class DepthFMPipeline:
 
     def _chunks(self, image_latent: Tensor, noise: Tensor, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Pairs of latents and noise, image by image and member by member, as many at a time as memory allows."""
-        at_once = at_once or _members_that_fit(image_latent, self.device)
+        pixels = self.codec.downscale**2 * image_latent.shape[-2] * image_latent.shape[-1]
+        at_once = at_once or members_that_fit(pixels, _budget_bytes(self.device))
         latents = repeat(image_latent, "b c h w -> (b e) c h w", e=len(noise))
         noises = repeat(noise, "e c h w -> (b e) c h w", b=len(image_latent))
         yield from zip(latents.split(at_once), noises.split(at_once), strict=True)
@@ -223,11 +225,16 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.float16 if device.type == "mps" else torch.float32
 
 
-def _members_that_fit(image_latent: Tensor, device: torch.device) -> int:
-    """How many decodes of this size fit into the free memory of a GPU, or into a fixed share of a host's."""
-    budget = torch.cuda.mem_get_info(device)[0] * 0.6 if device.type == "cuda" else _HOST_BUDGET_BYTES
-    pixels = 64 * image_latent.shape[-1] * image_latent.shape[-2]
-    return max(1, int(budget / (pixels * _DECODER_BYTES_PER_PIXEL)))
+def members_that_fit(num_pixels: int, budget_bytes: float) -> int:
+    """How many decodes of pictures with so many pixels fit into so many bytes; at least 1."""
+    return max(1, int(budget_bytes / (num_pixels * DECODER_BYTES_PER_PIXEL)))
+
+
+def _budget_bytes(device: torch.device) -> float:
+    """A share of a GPU's free memory, or a fixed budget of a host's."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] * SHARE_OF_FREE_MEMORY
+    return _HOST_BUDGET_BYTES
 
 
 def _check_image(image: Tensor) -> None:

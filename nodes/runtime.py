@@ -18,16 +18,20 @@ from torch import Tensor, nn
 from ..depthfm_core.depth.prediction import DepthPrediction
 from ..depthfm_core.flow.ode import network_calls
 from ..depthfm_core.model.checkpoints import load_checkpoint
-from ..depthfm_core.pipeline import DTYPES, DepthFMPipeline, EstimationSettings
+from ..depthfm_core.pipeline import (
+    DECODER_BYTES_PER_PIXEL,
+    DTYPES,
+    SHARE_OF_FREE_MEMORY,
+    DepthFMPipeline,
+    EstimationSettings,
+    members_that_fit,
+)
 from ..depthfm_core.resize import fit
 from .vae import VaeCodec
 
 logger = logging.getLogger(__name__)
 
 WEIGHT_DTYPES = {"default": None} | {name: dtype for name, dtype in DTYPES.items() if dtype is not None}
-# ComfyUI's estimate for a KL decoder in float32 (comfy/sd.py: 2178 * h * w * 64 values), the peak of a member's run.
-_BYTES_PER_PIXEL = 2178 * 4
-_SHARE_OF_FREE_MEMORY = 0.6
 _TYPICAL_DOPRI5_CALLS = 40  # for the progress bar; the solver itself cannot tell
 
 
@@ -146,7 +150,7 @@ class ManagedCodec:
 
     def encode(self, image: Tensor) -> Tensor:
         """See `LatentCodec.encode`."""
-        return _bring(self.patcher, image[0, 0].numel() * len(image) * _BYTES_PER_PIXEL).encode(image)
+        return _bring(self.patcher, image[0, 0].numel() * len(image) * DECODER_BYTES_PER_PIXEL).encode(image)
 
     def decode(self, latent: Tensor) -> Tensor:
         """See `LatentCodec.decode`."""
@@ -203,13 +207,13 @@ def _members_that_fit(pipeline: DepthFMPipeline, image: Tensor, settings: Estima
     resolution = settings.processing_resolution
     resolution = pipeline.processing_resolution if resolution is None else resolution
     shape = fit(torch.empty(image[:1].shape, device="meta"), resolution, pipeline.multiple)[0].shape
-    free = mm.get_free_memory(pipeline.device) * _SHARE_OF_FREE_MEMORY
-    return max(1, min(settings.ensemble_size, int(free / (shape[-1] * shape[-2] * _BYTES_PER_PIXEL))))
+    budget = mm.get_free_memory(pipeline.device) * SHARE_OF_FREE_MEMORY
+    return min(settings.ensemble_size, members_that_fit(shape[-1] * shape[-2], budget))
 
 
 def _bytes_of(latent: Tensor) -> int:
     """The estimate for a run of [N, 4, h, w] latents."""
-    return len(latent) * 64 * latent.shape[-1] * latent.shape[-2] * _BYTES_PER_PIXEL
+    return len(latent) * 64 * latent.shape[-1] * latent.shape[-2] * DECODER_BYTES_PER_PIXEL
 
 
 def _bring(patcher: comfy.model_patcher.ModelPatcher, memory_required: int) -> nn.Module:

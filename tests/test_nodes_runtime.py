@@ -198,7 +198,9 @@ def _memory_facts(runtime, model) -> dict:
 
 
 def _members_that_fit(runtime, pipeline) -> dict:
-    one_member = 64 * 80 * runtime._BYTES_PER_PIXEL / runtime._SHARE_OF_FREE_MEMORY  # 64x72 px are padded to 64x80
+    one_member = (
+        64 * 80 * runtime.DECODER_BYTES_PER_PIXEL / runtime.SHARE_OF_FREE_MEMORY
+    )  # 64x72 px are padded to 64x80
     free = {"nothing": 0, "three": 3.5 * one_member, "plenty": 1e15}
     real, fitting = runtime.mm.get_free_memory, {}
     for name, amount in free.items():
