@@ -9,3 +9,23 @@ GOLDEN = Path(__file__).parent / "golden"
 def golden_dir():
     """Checkpoints, inputs and outputs of the published method on small random weights; see README.md there."""
     return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def published_hparams():
+    """The `ldm_hparams` of depthfm-v1.ckpt."""
+    return {
+        "image_size": 32,
+        "in_channels": 8,
+        "out_channels": 4,
+        "model_channels": 320,
+        "attention_resolutions": [4, 2, 1],
+        "num_res_blocks": 2,
+        "channel_mult": [1, 2, 4, 4],
+        "num_heads": 8,
+        "use_spatial_transformer": True,
+        "use_linear_in_transformer": True,
+        "transformer_depth": 1,
+        "context_dim": 1024,
+        "legacy": False,
+    }

@@ -12,21 +12,6 @@ from depthfm_core.model.hyperparameters import from_ldm
 from depthfm_core.model.names import diffusers_to_ldm
 from depthfm_core.model.unet import DepthFMUNet
 
-PUBLISHED = {
-    "image_size": 32,
-    "in_channels": 8,
-    "out_channels": 4,
-    "model_channels": 320,
-    "attention_resolutions": [4, 2, 1],
-    "num_res_blocks": 2,
-    "channel_mult": [1, 2, 4, 4],
-    "num_heads": 8,
-    "use_spatial_transformer": True,
-    "use_linear_in_transformer": True,
-    "transformer_depth": 1,
-    "context_dim": 1024,
-    "legacy": False,
-}
 # Runs alone in a process. Linux's high-water mark counts mapped pages that were touched, too, and is set back before
 # the load; getrusage's would be the parent's, which held the whole model.
 MEASURE = """
@@ -47,17 +32,17 @@ print(json.dumps({"load": seconds, "use": used, "extra_bytes": extra, "finite": 
 
 
 @pytest.fixture(scope="module")
-def published_file(tmp_path_factory):
+def published_file(tmp_path_factory, published_hparams):
     """A file like depthfm-v1.ckpt with random weights, float32."""
     with torch.device("meta"):
-        shapes = DepthFMUNet(from_ldm(PUBLISHED), torch.empty(1, 77, 1024)).unet.state_dict()
+        shapes = DepthFMUNet(from_ldm(published_hparams), torch.empty(1, 77, 1024)).unet.state_dict()
     generator = torch.Generator().manual_seed(0)
     weights = {k: 0.02 * torch.randn(t.shape, generator=generator) for k, t in shapes.items()}
     content = {
         "noising_step": 400,
         "empty_text_embedding": np.zeros((1, 77, 1024), np.float32),
-        "ldm_hparams": PUBLISHED,
-        "state_dict": diffusers_to_ldm(weights, from_ldm(PUBLISHED)),
+        "ldm_hparams": published_hparams,
+        "state_dict": diffusers_to_ldm(weights, from_ldm(published_hparams)),
     }
     assert len(weights) == 686 and sum(t.numel() for t in weights.values()) == 865_922_244
     path = tmp_path_factory.mktemp("full") / "depthfm-v1.ckpt"

@@ -123,23 +123,8 @@ def test_hyper_parameters_are_read_off_the_shapes():
     assert inferred == UNetHyperParameters(32, (1, 2, 2), 2, (1, 4), 16, num_heads=8)  # heads do not show in shapes
 
 
-def test_published_hyper_parameters_survive_the_round_trip():
-    published = {
-        "image_size": 32,
-        "in_channels": 8,
-        "out_channels": 4,
-        "model_channels": 320,
-        "attention_resolutions": [4, 2, 1],
-        "num_res_blocks": 2,
-        "channel_mult": [1, 2, 4, 4],
-        "num_heads": 8,
-        "use_spatial_transformer": True,
-        "use_linear_in_transformer": True,
-        "transformer_depth": 1,
-        "context_dim": 1024,
-        "legacy": False,
-    }
-    hyper = from_ldm(published)
+def test_published_hyper_parameters_survive_the_round_trip(published_hparams):
+    hyper = from_ldm(published_hparams)
     assert hyper.heads == (8, 8, 8, 8) and hyper.attends == (True, True, True, False)
     assert from_ldm(hyper.to_ldm()) == hyper
 
