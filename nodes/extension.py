@@ -2,12 +2,13 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .decode import DepthFMDecode
 from .load import LoadDepthFMModel
 from .model_files import register_model_folder
 from .sample import DepthFMSampler
 from .views import ColorizeDepth, NormalFromDepth
 
-NODES = (LoadDepthFMModel, DepthFMSampler, ColorizeDepth, NormalFromDepth)
+NODES = (LoadDepthFMModel, DepthFMSampler, DepthFMDecode, ColorizeDepth, NormalFromDepth)
 
 
 class DepthFMExtension(ComfyExtension):
