@@ -81,6 +81,10 @@ class DepthPrediction:
         """1 / relative_depth, scaled to 1 at the nearest point: [B, 1, H, W] in (0, 1], larger = nearer."""
         return _exp_below_max(-self.log_depth)
 
+    def get_ram_usage(self) -> int:
+        """Bytes of the three maps; ComfyUI's cache asks under this name which of its results are large."""
+        return sum(values.nbytes for values in (self.depth, self.log_depth, self.uncertainty))
+
 
 def _exp_below_max(log_values: Tensor) -> Tensor:
     """exp(x - max x of each image): no overflow, and positive even where the range exceeds float32's."""
