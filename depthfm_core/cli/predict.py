@@ -85,9 +85,9 @@ def run(args: argparse.Namespace) -> int:
     pipeline = pipeline_from(args)
     failures = 0
     with tqdm(images, unit="image", disable=None) as bar:
-        for path in bar:
+        for index, path in enumerate(bar):
             try:
-                lines = _predict_one(path, pipeline, settings, args, CallCount(bar))
+                lines = _predict_one(path, pipeline, settings.from_image(index), args, CallCount(bar))
             except USER_ERRORS as error:
                 if args.traceback:
                     raise
