@@ -12,15 +12,15 @@ import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor
 
-from .normalize import percentiles
+from .normalize import HIGH_PERCENTILE, LOW_PERCENTILE, percentiles
 from .prediction import DepthPrediction
 
 
 def controlnet_image(
     prediction: DepthPrediction,
     *,
-    low_percentile: float = 2.0,
-    high_percentile: float = 98.0,
+    low_percentile: float = LOW_PERCENTILE,
+    high_percentile: float = HIGH_PERCENTILE,
     normalization: str = "per image",
     multiple: int | None = None,
     sizing: str = "pad",

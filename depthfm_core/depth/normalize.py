@@ -17,6 +17,9 @@ from torch import Tensor
 
 from .prediction import DepthPrediction
 
+LOW_PERCENTILE = 2.0
+HIGH_PERCENTILE = 98.0
+
 
 @dataclass(frozen=True)
 class DisplayLimits:
@@ -27,8 +30,8 @@ class DisplayLimits:
         nearest, farthest: for "fixed range", nearest < farthest: the log depth (about -1 to 1) that becomes 0 and 1.
     """
 
-    low_percentile: float = 2.0
-    high_percentile: float = 98.0
+    low_percentile: float = LOW_PERCENTILE
+    high_percentile: float = HIGH_PERCENTILE
     nearest: float = -1.0
     farthest: float = 1.0
 
