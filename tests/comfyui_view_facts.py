@@ -92,7 +92,9 @@ def _save_facts(scratch: Path) -> dict:
         "passes before the run": SaveDepth.validate_inputs(values="log depth") is True,
         "at the run": str(error_of(lambda: node.execute(_prediction(), "linked", "png16", "log depth"))),
     }
-    return {"texts": texts, "linked": linked}
+    sys.modules["OpenEXR"] = None
+    no_exr = str(error_of(lambda: node.execute(_prediction(), "exr/x", "exr", "depth")))
+    return {"texts": texts, "linked": linked, "no_exr": [no_exr, [path.name for path in (scratch / "exr").iterdir()]]}
 
 
 if __name__ == "__main__":

@@ -42,3 +42,9 @@ def test_the_graph_is_saved_unless_comfyui_was_told_not_to(facts):
 def test_a_choice_that_comes_by_a_link_is_checked_when_it_comes(facts):
     assert facts["linked"]["passes before the run"]
     assert "choose the format exr or npy" in facts["linked"]["at the run"]
+
+
+def test_without_the_package_openexr_saving_an_exr_says_what_to_install_and_writes_nothing(facts):
+    message, files = facts["no_exr"]
+    assert "needs the package OpenEXR; install it with `pip install" in message
+    assert files == []
