@@ -33,6 +33,7 @@ PACKAGES = {
     "model": {"torch", "einops", "numpy", "diffusers", "safetensors"},
     "pipeline": {"torch", "einops"},
     "resize": {"torch", "einops"},
+    "evaluation": {"torch"},
 }
 
 
