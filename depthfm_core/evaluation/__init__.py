@@ -1,0 +1,1 @@
+"""Zero-shot evaluation: metrics, the benchmarks' protocol, baselines, reports."""
