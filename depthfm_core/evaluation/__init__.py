@@ -1,5 +1,5 @@
-"""How good a depth map is: `metrics` of depth, `boundaries` of its edges, `uncertainty` of an ensemble's spread.
+"""Zero-shot evaluation: metrics, the benchmarks' protocol, baselines, reports.
 
-All of them judge one image at a time and average nothing over images: that, and leaving out images without valid
-pixels, is their caller's part.
+`metrics`, `boundaries` and `uncertainty` judge one image at a time and average nothing over images; `protocol` says how
+a data set is read and cut; `baselines` are the compared methods; `run` measures, `report` tells.
 """

@@ -1,0 +1,89 @@
+"""A folder of one's own: pictures with depth maps, in any of four layouts, also below further folders.
+
+    NAME/image.png  with  NAME/depth.npy           metres, 0 where nothing was measured
+    NAME.png (.jpg, .jpeg)  with  NAME.npy         metres, 0, NaN or infinite where nothing was measured
+    NAME.png (.jpg, .jpeg)  with  NAME_depth.png   16-bit gray, millimetres, 0 where nothing was measured
+    NAME_rgb.jpg    with  NAME_depth_mm.png        the same; the form of the synthetic scenes
+
+Pictures are turned upright by their EXIF tag as in `predict`, so a depth map belongs to the upright picture.
+"""
+
+import math
+import re
+from pathlib import Path
+
+from ..depth.files import read_image
+from .entries import Entry, read_split, require_folder
+from .rasters import between, make_sample, read_npy, read_png_m
+from .sample import DepthSample
+
+NAME = "folder"
+MIN_DEPTH_M, MAX_DEPTH_M = 0.0, math.inf
+# End of the picture's path -> end of the depth map's.
+_LAYOUTS = (
+    ("/image.png", "/depth.npy"),
+    (".png", ".npy"),
+    (".jpg", ".npy"),
+    (".jpeg", ".npy"),
+    (".png", "_depth.png"),
+    (".jpg", "_depth.png"),
+    (".jpeg", "_depth.png"),
+    ("_rgb.jpg", "_depth_mm.png"),
+)
+
+
+def list_entries(root: Path, split: Path | None = None) -> list[Entry]:
+    """The pairs below a folder, by name (in the list's order with a list); pictures without depth are left out.
+
+    Args:
+        root: the folder.
+        split: a list of NAMEs, one a line, relative to `root`, for a part of the pairs.
+
+    Raises:
+        ValueError: no such folder, no pair in it, two depth maps for one picture, or a name that is not there.
+    """
+    root = require_folder(root, "a set of pictures with depth")
+    files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    pairs = [(image, layout) for image in sorted(files) for layout in _LAYOUTS if _depth_of(image, layout) in files]
+    if not pairs:
+        ends = "; ".join(f"NAME{image} with NAME{depth}" for image, depth in _LAYOUTS)
+        raise ValueError(f"{root} holds no picture with a depth map; looked for {ends}.")
+    entries: dict[str, Entry] = {}
+    for image, layout in pairs:
+        name = _name(image, layout)
+        if name in entries:
+            raise ValueError(f"{name} in {root} has more than one picture or depth map; keep one pair of them.")
+        entries[name] = Entry(name, root / image, root / _depth_of(image, layout))
+    return list(entries.values()) if split is None else _chosen(entries, root, split)
+
+
+def read(entry: Entry) -> DepthSample:
+    """One pair; `valid` where depth was measured.
+
+    Raises:
+        ValueError: a file that cannot be read, or files of different sizes.
+    """
+    depth_m = read_npy(entry.depth) if entry.depth.suffix == ".npy" else read_png_m(entry.depth, 1000)
+    return make_sample(read_image(entry.image)[0], depth_m, between(depth_m, MIN_DEPTH_M, MAX_DEPTH_M), entry.image)
+
+
+def _chosen(entries: dict[str, Entry], root: Path, split: Path) -> list[Entry]:
+    names = [line[0] for line in read_split(split)]
+    missing = [name for name in names if name not in entries]
+    if missing:
+        raise ValueError(
+            f"{missing[0]!r} in {split} is no pair below {root}, which has {', '.join(list(entries)[:5])}."
+        )
+    return [entries[name] for name in names]
+
+
+def _depth_of(image: str, layout: tuple[str, str]) -> str | None:
+    end, depth_end = layout
+    return image[: -len(end)] + depth_end if _name(image, layout) is not None else None
+
+
+def _name(image: str, layout: tuple[str, str]) -> str | None:
+    """NAME, or None for a picture of another layout and for one that itself shows depth (depth.png, a_depth.png)."""
+    name = image[: -len(layout[0])]
+    shows_depth = re.search(r"(^|[/_])depth$", name)
+    return name if image.lower().endswith(layout[0]) and not shows_depth else None

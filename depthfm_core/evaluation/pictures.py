@@ -1,0 +1,65 @@
+"""Pictures of the largest errors: image, measured depth, aligned prediction, relative error, side by side."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from ..data import DepthSample
+from ..depth.color import colorize
+from ..depth.files import write_png
+
+HEIGHT_PX = 240
+LARGEST_ERROR = 0.5  # the relative error that takes the brightest color
+
+
+def picture_path(folder: Path, name: str) -> Path:
+    """Where the picture of an image lies; a name that is no file name gets one, and no two get the same."""
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[-60:]
+    return folder / f"{readable}_{hashlib.sha256(name.encode()).hexdigest()[:8]}.png"
+
+
+def save_error_picture(folder: Path, name: str, sample: DepthSample, depth_m: Tensor) -> None:
+    """Writes the picture of one image into `folder`.
+
+    Both depth maps share their range, the measured one's; pixels that were not measured are black.
+
+    Args:
+        folder: made if missing.
+        name: of the image.
+        sample: what was measured.
+        depth_m: [1, 1, H, W] aligned prediction in metres.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target, valid = sample.depth_m[None], sample.valid[None]
+    low, high = target[valid].min(), target[valid].max()
+    error = ((depth_m.float() - target).abs() / target.where(valid, 1.0)).clamp_max(LARGEST_ERROR) / LARGEST_ERROR
+    panels = [
+        _small(sample.image[None]),
+        _painted(target, low, high, valid),
+        _painted(depth_m.float(), low, high, torch.ones_like(valid)),
+        _small(colorize(error.where(valid, 0.0), "magma") * valid),
+    ]
+    write_png(picture_path(folder, name), rearrange(panels, "n 1 c h w -> c h (n w)"))
+
+
+def keep_only(folder: Path, names: list[str]) -> None:
+    """Removes the pictures of all other images."""
+    wanted = {picture_path(folder, name) for name in names}
+    for path in folder.glob("*.png"):
+        if path not in wanted:
+            path.unlink()
+
+
+def _painted(depth_m: Tensor, low: Tensor, high: Tensor, shown: Tensor) -> Tensor:
+    share = ((depth_m - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
+    return _small(colorize(share.where(shown, 0.0)) * shown)
+
+
+def _small(image: Tensor) -> Tensor:
+    width = max(1, round(HEIGHT_PX * image.shape[-1] / image.shape[-2]))
+    return F.interpolate(image, (HEIGHT_PX, width), mode="bilinear", antialias=True).clamp(0, 1)

@@ -1,0 +1,175 @@
+"""The report of a run: the same tables as Markdown, for a terminal and a repository, and as one HTML page."""
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .boundaries import BOUNDARIES
+from .metrics import METRICS
+from .published import published_rows
+from .summary import Summary
+from .uncertainty import UNCERTAINTY_MEASURES
+
+_STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1b1b1b;"
+    "background:#fff}table{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto}"
+    "th,td{padding:.3rem .8rem;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}"
+    "th:first-child,td:first-child{text-align:left}img{max-width:100%;height:auto}figcaption{color:#555}"
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a head."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report says.
+
+    Attributes:
+        title: of the page.
+        facts: name -> value: data set, settings, machine.
+        tables: in their order.
+        notes: what a reader of the numbers must know.
+        pictures: caption -> file, relative to the report.
+    """
+
+    title: str
+    facts: Mapping[str, str]
+    tables: Sequence[Table]
+    notes: Sequence[str]
+    pictures: Mapping[str, str]
+
+
+def build_tables(benchmark: str, summaries: Sequence[Summary], alignments: Sequence[str]) -> list[Table]:
+    """The measured rows beside the published ones, then every score, then the cost."""
+    tables = [_main_table(summaries, alignments)]
+    published = published_rows(benchmark)
+    if published:
+        tables.append(
+            Table(
+                "Published rows (AbsRel / delta1, not measured here)",
+                ["method", "AbsRel", "delta1", "table"],
+                [[row.method, _number(row.abs_rel), _number(row.delta1), row.table] for row in published],
+            )
+        )
+    for alignment in alignments:
+        names = {f"{alignment}.{name}": name for name in (*METRICS, *BOUNDARIES)}
+        tables.append(_score_table(f"All scores, aligned by {alignment}", names, summaries))
+    uncertainty = _score_table(
+        "The ensemble's uncertainty against the error of log depth", {n: n for n in UNCERTAINTY_MEASURES}, summaries
+    )
+    return [*tables, *([uncertainty] if uncertainty.rows else []), _cost_table(summaries)]
+
+
+def write_report(report: Report, summaries: Sequence[Summary], folder: Path) -> str:
+    """Writes report.md, report.json and report.html into `folder`, and returns the Markdown."""
+    markdown = _markdown(report)
+    content = {"facts": dict(report.facts), "notes": list(report.notes)}
+    content["methods"] = [summary.as_json() for summary in summaries]
+    (folder / "report.md").write_text(markdown, encoding="utf-8")
+    (folder / "report.html").write_text(_html(report), encoding="utf-8")
+    (folder / "report.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+    return markdown
+
+
+def _main_table(summaries: Sequence[Summary], alignments: Sequence[str]) -> Table:
+    head = ["method", "images"]
+    for alignment in alignments:
+        head += [f"AbsRel ({alignment})", f"delta1 ({alignment})"]
+    rows = []
+    for summary in summaries:
+        images = f"{summary.num_images}" + (f" (+{summary.num_skipped} empty)" if summary.num_skipped else "")
+        scores = [_number(summary.scores.get(f"{a}.{name}")) for a in alignments for name in ("abs_rel", "delta1")]
+        rows.append([summary.name, images, *scores])
+    return Table("Measured here", head, rows)
+
+
+def _score_table(title: str, names: Mapping[str, str], summaries: Sequence[Summary]) -> Table:
+    """A line a method that has any of the scores."""
+    rows = [
+        [summary.name, *(_number(summary.scores.get(column)) for column in names)]
+        for summary in summaries
+        if any(column in summary.scores for column in names)
+    ]
+    return Table(title, ["method", *names.values()], rows)
+
+
+def _cost_table(summaries: Sequence[Summary]) -> Table:
+    columns = {"seconds": "s an image", "peak_memory_mb": "peak MB", "num_calls": "network calls"}
+    rows = [
+        [
+            s.name,
+            *(_number(s.cost.get(column), 2 if column == "seconds" else 0) for column in columns),
+            s.gives,
+            s.weights,
+        ]
+        for s in summaries
+    ]
+    return Table("Cost (medians) and weights", ["method", *columns.values(), "gives", "weights"], rows)
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _markdown(report: Report) -> str:
+    """Columns are padded, so that the tables read well in a terminal too."""
+    parts = [f"# {report.title}", "\n".join(f"- {name}: {value}" for name, value in report.facts.items())]
+    for table in report.tables:
+        parts.append(f"## {table.title}\n\n{_markdown_table(table)}")
+    parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in report.notes))
+    if report.pictures:
+        shown = "\n\n".join(f"{caption}\n\n![{caption}]({path})" for caption, path in report.pictures.items())
+        parts.append(f"## Largest errors\n\nImage, measured depth, aligned prediction, relative error.\n\n{shown}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(table: Table) -> str:
+    lines = [table.head, *table.rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(table.head))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join(
+        "| "
+        + " | ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
+        + " |"
+        for line in (table.head, rule, *table.rows)
+    )
+
+
+def _html(report: Report) -> str:
+    say = html.escape
+    parts = [f"<h1>{say(report.title)}</h1>", "<ul>"]
+    parts += [f"<li>{say(name)}: {say(value)}</li>" for name, value in report.facts.items()]
+    parts.append("</ul>")
+    for table in report.tables:
+        parts += [f"<h2>{say(table.title)}</h2>", "<table><thead>", _html_row(table.head, "th"), "</thead><tbody>"]
+        parts += [*(_html_row(row, "td") for row in table.rows), "</tbody></table>"]
+    parts += ["<h2>Notes</h2><ul>", *(f"<li>{say(note)}</li>" for note in report.notes), "</ul>"]
+    if report.pictures:
+        parts.append("<h2>Largest errors</h2><p>Image, measured depth, aligned prediction, relative error.</p>")
+    for caption, path in report.pictures.items():
+        parts.append(
+            f'<figure><img src="{say(path)}" alt="{say(caption)}"><figcaption>{say(caption)}</figcaption></figure>'
+        )
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{say(report.title)}</title>'
+    )
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head><body>\n'
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )
+
+
+def _html_row(cells: Sequence[str], tag: str) -> str:
+    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"

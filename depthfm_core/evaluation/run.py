@@ -1,0 +1,116 @@
+"""Measures a method on a data set, image by image; what is in the folder already is not measured again."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..data import DepthSample
+from ..depth.align import align
+from .boundaries import boundary_scores
+from .memory import PeakMemory
+from .metrics import METRICS, measure
+from .pictures import save_error_picture
+from .protocol import Benchmark, Entry, prepare_prediction, resize_image
+from .spaces import to_space
+from .table import MEASURED, NAME, SKIPPED, STATUS, append_row, read_rows
+from .uncertainty import UNCERTAINTY_MEASURES, measure_uncertainty
+
+COST = ("seconds", "peak_memory_mb", "num_calls")
+BOUNDARIES = ("boundary_precision", "boundary_recall", "boundary_f1")
+SMALLEST_DEPTH_M = 1e-6  # Marigold's protocol, script/depth/eval.py
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of the images a process measures: every `count`-th, from `index` on."""
+
+    index: int = 0
+    count: int = 1
+
+
+def columns(alignments: Sequence[str]) -> list[str]:
+    """The columns of the table of images."""
+    aligned = [f"{alignment}.{name}" for alignment in alignments for name in (*METRICS, *BOUNDARIES)]
+    return [NAME, STATUS, *COST, *aligned, *UNCERTAINTY_MEASURES]
+
+
+def evaluate(
+    method: Callable[[Tensor], Tensor],
+    benchmark: Benchmark,
+    entries: Sequence[Entry],
+    alignments: Sequence[str],
+    folder: Path,
+    *,
+    share: Share = Share(),  # noqa: B008 (frozen)
+    num_pictures: int = 8,
+) -> Iterator[str]:
+    """Yields the name of each image once its line is in `folder`; images that have one are yielded at once.
+
+    Args:
+        method: see `baselines.Method`.
+        benchmark: how depth is read, masked and clipped.
+        entries: the images.
+        alignments: keys of `depth.align.ALIGNMENTS` that suit what the method gives; the first one ranks the pictures.
+        folder: for the table, and `worst/` with pictures of the largest errors.
+        share: this process's part.
+        num_pictures: how many pictures are kept.
+
+    Raises:
+        ValueError: for an alignment that does not suit the method, or a file that cannot be read.
+    """
+    for alignment in alignments:
+        to_space(torch.ones(1, 1, 1, 1), method.gives, alignment)
+    table = folder / ("images.csv" if share.count == 1 else f"images.{share.index}.csv")
+    done = read_rows(folder)
+    for entry in entries[share.index :: share.count]:
+        if entry.name not in done:
+            row, picture = _measure_entry(method, benchmark, entry, alignments)
+            append_row(table, columns(alignments), row)
+            done[entry.name] = row
+            if picture and entry.name in worst_names(done.values(), alignments[0], num_pictures):
+                save_error_picture(folder / "worst", entry.name, *picture)
+        yield entry.name
+
+
+def worst_names(rows: Sequence[Mapping], alignment: str, count: int) -> list[str]:
+    """The images with the largest abs_rel, the largest first."""
+    measured = [row for row in rows if row[STATUS] == MEASURED]
+    return [row[NAME] for row in sorted(measured, key=lambda row: -float(row[f"{alignment}.abs_rel"]))[:count]]
+
+
+def _measure_entry(
+    method: Callable, benchmark: Benchmark, entry: Entry, alignments: Sequence[str]
+) -> tuple[dict[str, object], tuple | None]:
+    """A line of the table, and what a picture of the errors shows; an image without ground truth is only counted."""
+    sample = benchmark.read(entry)
+    if not sample.valid.any():
+        return {NAME: entry.name, STATUS: SKIPPED}, None
+    image = resize_image(sample.image[None], benchmark.resolution)
+    with PeakMemory() as memory:
+        start = time.perf_counter()
+        values = method(image)
+        seconds = time.perf_counter() - start
+    row = {NAME: entry.name, STATUS: MEASURED, "seconds": f"{seconds:.4f}", "num_calls": method.num_calls}
+    row["peak_memory_mb"] = memory.megabytes
+    aligned = {name: _aligned(values, method.gives, name, sample, benchmark) for name in alignments}
+    for alignment, depth_m in aligned.items():
+        row |= {f"{alignment}.{name}": value for name, value in _scores(depth_m, sample).items()}
+    row |= _uncertainty(method, values, sample)
+    return row, (sample, aligned[alignments[0]])
+
+
+def _aligned(values: Tensor, gives: str, alignment: str, sample: DepthSample, benchmark: Benchmark) -> Tensor:
+    """[1, 1, H, W] depth in metres at the ground truth's size, clipped as the protocol says."""
+    prediction = prepare_prediction(to_space(values, gives, alignment), tuple(sample.depth_m.shape[-2:]))
+    depth_m = align(
+        prediction.double(),
+        sample.depth_m[None].double(),
+        sample.valid[None],
+        alignment,
+        max_side=benchmark.alignment_max_side,
+    )
+    return depth_m.clamp(benchmark.min_depth_m, benchmark.max_depth_m).clamp_min(SMALLEST_DEPTH_M)

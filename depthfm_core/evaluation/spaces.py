@@ -1,0 +1,45 @@
+"""What a method gives, turned into what an alignment fits.
+
+A method says what its numbers are. Depth up to scale and shift cannot be turned into log depth (its zero is unknown), nor
+disparity up to scale and shift into depth; so not every method can be scored under every alignment, and none is scored
+under one that its numbers do not fit.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+
+def _same(values: Tensor) -> Tensor:
+    return values
+
+
+def _exp(log_depth: Tensor) -> Tensor:
+    """Depth up to a factor, 1 = farthest; a factor is left open by every alignment that takes depth."""
+    return (log_depth - log_depth.amax((1, 2, 3), keepdim=True)).exp()
+
+
+def _exp_of_negative(log_depth: Tensor) -> Tensor:
+    return _exp(-log_depth)
+
+
+# What a method gives -> alignment -> how its numbers become what the alignment fits.
+SPACES: dict[str, dict[str, Callable[[Tensor], Tensor]]] = {
+    "depth": {"affine": _same},
+    "log_depth": {"affine": _exp, "log": _same, "disparity": _exp_of_negative, "scale": _exp},
+    "disparity": {"disparity": _same},
+    "depth_m": {"affine": _same, "log": Tensor.log, "disparity": Tensor.reciprocal, "scale": _same},
+}
+
+
+def to_space(values: Tensor, gives: str, alignment: str) -> Tensor:
+    """The method's numbers [B, 1, h, w] as what the alignment fits.
+
+    Raises:
+        ValueError: for an alignment that cannot express what the method gives.
+    """
+    if alignment not in SPACES[gives]:
+        raise ValueError(
+            f"A method that gives {gives} cannot be aligned by {alignment!r}; choose {' or '.join(SPACES[gives])}."
+        )
+    return SPACES[gives][alignment](values)

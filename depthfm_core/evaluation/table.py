@@ -1,0 +1,61 @@
+"""The table of a run, a line an image: written as soon as an image is measured, so that a run can go on later.
+
+CSV, one file a process; whatever number of processes goes on with a run, it reads the files of all.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+NAME, STATUS = "name", "status"
+MEASURED, SKIPPED = "measured", "no valid pixel"
+SETTINGS_FILE = "settings.json"
+
+
+def open_folder(folder: Path, settings: Mapping[str, object]) -> None:
+    """Makes the folder of a run, or makes sure that what lies there was measured with the same settings.
+
+    Raises:
+        ValueError: for results of other settings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, wanted = folder / SETTINGS_FILE, json.loads(json.dumps(settings))
+    if not path.exists():
+        path.write_text(json.dumps(wanted, indent=2), encoding="utf-8")
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    changed = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+    if changed:
+        told = ", ".join(f"{name} was {found.get(name)!r} and is {wanted.get(name)!r}" for name in changed)
+        raise ValueError(f"{folder} holds results of other settings ({told}); choose another --output or delete it.")
+
+
+def read_rows(folder: Path) -> dict[str, dict[str, str]]:
+    """All finished lines of a run, by image; a line that was cut off by an interruption is not one."""
+    return {row[NAME]: row for path in sorted(folder.glob("images*.csv")) for row in _finished(path)}
+
+
+def append_row(path: Path, columns: Sequence[str], row: Mapping[str, object]) -> None:
+    """Adds a line, after a head in a new file; what an interruption left of a line is cut off first."""
+    _cut_unfinished(path)
+    is_new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def _finished(path: Path) -> Iterator[dict[str, str]]:
+    text = path.read_text(encoding="utf-8")
+    yield from csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+
+
+def _cut_unfinished(path: Path) -> None:
+    if path.exists():
+        content = path.read_bytes()
+        if not content.endswith(b"\n"):
+            path.write_bytes(content[: content.rfind(b"\n") + 1])
+        if not content.rstrip():
+            path.unlink()
