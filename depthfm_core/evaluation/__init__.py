@@ -1,0 +1,1 @@
+"""Zero-shot evaluation: metrics, the benchmarks, the compared methods and the report."""
