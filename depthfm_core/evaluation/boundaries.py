@@ -14,7 +14,7 @@ from torch import Tensor
 from .metrics import check_depths
 
 _THRESHOLDS = torch.linspace(1.05, 1.25, 10, dtype=torch.float64)
-_NAMES = ("boundary_precision", "boundary_recall", "boundary_f1")
+BOUNDARIES = ("boundary_precision", "boundary_recall", "boundary_f1")
 
 
 def boundary_scores(pred: Tensor, target: Tensor, valid: Tensor) -> dict[str, Tensor]:
@@ -43,7 +43,7 @@ def boundary_scores(pred: Tensor, target: Tensor, valid: Tensor) -> dict[str, Te
     check_depths(pred, target, valid)
     images = zip(pred.cpu().double(), target.cpu().double(), valid.cpu(), strict=True)
     rows = [_score(p.squeeze(0), t.squeeze(0), v.squeeze(0)) for p, t, v in images]
-    return dict(zip(_NAMES, torch.stack(rows, dim=1), strict=True))
+    return dict(zip(BOUNDARIES, torch.stack(rows, dim=1), strict=True))
 
 
 def _score(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:

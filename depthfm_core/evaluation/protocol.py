@@ -183,3 +183,12 @@ def _with_kitti_mask(benchmark: Benchmark, mask: str) -> Benchmark:
 
 def _with_read(benchmark: Benchmark, read: Callable[[Entry], DepthSample], note: str) -> Benchmark:
     return replace(benchmark, read=read, notes=f"{benchmark.notes} {note}")
+
+
+def prepare_image(image: Tensor, benchmark: Benchmark) -> Tensor:
+    """The picture [1, 3, H, W] as methods get it: its long side at the protocol's, also where it is smaller."""
+    if benchmark.long_side_px is None:
+        return image
+    scale = benchmark.long_side_px / max(image.shape[-2:])
+    size = [max(1, round(side * scale)) for side in image.shape[-2:]]
+    return F.interpolate(image, size, mode="bilinear", antialias=True).clamp(0, 1)

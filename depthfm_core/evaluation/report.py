@@ -9,8 +9,8 @@ from pathlib import Path
 from .boundaries import BOUNDARIES
 from .metrics import METRICS
 from .published import published_rows
+from .run import UNCERTAINTY
 from .summary import Summary
-from .uncertainty import UNCERTAINTY_MEASURES
 
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1b1b1b;"
@@ -64,7 +64,7 @@ def build_tables(benchmark: str, summaries: Sequence[Summary], alignments: Seque
         names = {f"{alignment}.{name}": name for name in (*METRICS, *BOUNDARIES)}
         tables.append(_score_table(f"All scores, aligned by {alignment}", names, summaries))
     uncertainty = _score_table(
-        "The ensemble's uncertainty against the error of log depth", {n: n for n in UNCERTAINTY_MEASURES}, summaries
+        "The ensemble's uncertainty against the error of log depth", {n: n for n in UNCERTAINTY}, summaries
     )
     return [*tables, *([uncertainty] if uncertainty.rows else []), _cost_table(summaries)]
 

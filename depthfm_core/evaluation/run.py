@@ -1,7 +1,8 @@
 """Measures a method on a data set, image by image; what is in the folder already is not measured again."""
 
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,19 +10,20 @@ import torch
 from torch import Tensor
 
 from ..data import DepthSample
+from ..data.entries import Entry
 from ..depth.align import align
-from .boundaries import boundary_scores
+from .baselines.method import Method
+from .boundaries import BOUNDARIES, boundary_scores
 from .memory import PeakMemory
 from .metrics import METRICS, measure
 from .pictures import save_error_picture
-from .protocol import Benchmark, Entry, prepare_prediction, resize_image
+from .protocol import Benchmark, clip_aligned, prepare_image, prepare_prediction
 from .spaces import to_space
 from .table import MEASURED, NAME, SKIPPED, STATUS, append_row, read_rows
-from .uncertainty import UNCERTAINTY_MEASURES, measure_uncertainty
+from .uncertainty import log_error, measure_uncertainty
 
 COST = ("seconds", "peak_memory_mb", "num_calls")
-BOUNDARIES = ("boundary_precision", "boundary_recall", "boundary_f1")
-SMALLEST_DEPTH_M = 1e-6  # Marigold's protocol, script/depth/eval.py
+UNCERTAINTY = ("spearman", "ause", "calibration_error")  # of `uncertainty.UncertaintyScores`
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,11 @@ class Share:
 def columns(alignments: Sequence[str]) -> list[str]:
     """The columns of the table of images."""
     aligned = [f"{alignment}.{name}" for alignment in alignments for name in (*METRICS, *BOUNDARIES)]
-    return [NAME, STATUS, *COST, *aligned, *UNCERTAINTY_MEASURES]
+    return [NAME, STATUS, *COST, *aligned, *UNCERTAINTY]
 
 
 def evaluate(
-    method: Callable[[Tensor], Tensor],
+    method: Method,
     benchmark: Benchmark,
     entries: Sequence[Entry],
     alignments: Sequence[str],
@@ -83,13 +85,13 @@ def worst_names(rows: Sequence[Mapping], alignment: str, count: int) -> list[str
 
 
 def _measure_entry(
-    method: Callable, benchmark: Benchmark, entry: Entry, alignments: Sequence[str]
+    method: Method, benchmark: Benchmark, entry: Entry, alignments: Sequence[str]
 ) -> tuple[dict[str, object], tuple | None]:
     """A line of the table, and what a picture of the errors shows; an image without ground truth is only counted."""
     sample = benchmark.read(entry)
     if not sample.valid.any():
         return {NAME: entry.name, STATUS: SKIPPED}, None
-    image = resize_image(sample.image[None], benchmark.resolution)
+    image = prepare_image(sample.image[None], benchmark)
     with PeakMemory() as memory:
         start = time.perf_counter()
         values = method(image)
@@ -99,18 +101,37 @@ def _measure_entry(
     aligned = {name: _aligned(values, method.gives, name, sample, benchmark) for name in alignments}
     for alignment, depth_m in aligned.items():
         row |= {f"{alignment}.{name}": value for name, value in _scores(depth_m, sample).items()}
-    row |= _uncertainty(method, values, sample)
-    return row, (sample, aligned[alignments[0]])
+    return row | _uncertainty(method, values, sample), (sample, aligned[alignments[0]])
 
 
 def _aligned(values: Tensor, gives: str, alignment: str, sample: DepthSample, benchmark: Benchmark) -> Tensor:
-    """[1, 1, H, W] depth in metres at the ground truth's size, clipped as the protocol says."""
+    """[1, 1, H, W] float64 depth in metres at the ground truth's size, cut as the protocol says."""
     prediction = prepare_prediction(to_space(values, gives, alignment), tuple(sample.depth_m.shape[-2:]))
     depth_m = align(
-        prediction.double(),
-        sample.depth_m[None].double(),
+        prediction,
+        sample.depth_m[None],
         sample.valid[None],
         alignment,
-        max_side=benchmark.alignment_max_side,
+        max_side_px=benchmark.alignment_max_side,
+        dtype=torch.float64,
     )
-    return depth_m.clamp(benchmark.min_depth_m, benchmark.max_depth_m).clamp_min(SMALLEST_DEPTH_M)
+    return clip_aligned(depth_m, benchmark)
+
+
+def _scores(depth_m: Tensor, sample: DepthSample) -> dict[str, float]:
+    """All metrics and the boundary scores of one image; a score that it cannot have is left out."""
+    maps = (depth_m, sample.depth_m[None].double(), sample.valid[None])
+    found = {name: value.item() for name, value in (measure(*maps) | boundary_scores(*maps)).items()}
+    return {name: value for name, value in found.items() if not math.isnan(value)}
+
+
+def _uncertainty(method: Method, values: Tensor, sample: DepthSample) -> dict[str, float]:
+    """Scores of an ensemble's uncertainty; empty for a method that has none."""
+    if method.uncertainty is None:
+        return {}
+    size = tuple(sample.depth_m.shape[-2:])
+    log_depth, spread = (prepare_prediction(found, size) for found in (values, method.uncertainty))
+    error, sigma = log_error(log_depth, spread, sample.depth_m[None], sample.valid[None])
+    scores = measure_uncertainty(error, sigma, sample.valid[None])
+    found = {name: getattr(scores, name).item() for name in UNCERTAINTY}
+    return {name: value for name, value in found.items() if not math.isnan(value)}

@@ -1,0 +1,58 @@
+"""DepthFM itself: the bundled model, the downloaded one, and checkpoints in any layout."""
+
+from torch import Tensor
+
+from ...model.bundled import DOWNLOADS
+from ...pipeline import EstimationSettings, load_pipeline
+from .method import Estimator, MethodCard, Request, counted_calls
+
+
+def load_depthfm(request: Request) -> Estimator:
+    """A DepthFM as a method; it gives log depth.
+
+    Raises:
+        ValueError: as `pipeline.load_pipeline`.
+    """
+    options = request.options
+    pipeline = load_pipeline(
+        request.weights,
+        options.vae,
+        options.device,
+        request.choice("dtype", "auto"),
+        request.choice("attention", "plain"),
+    )
+    settings = request.choice("settings", EstimationSettings())
+
+    def estimate(image: Tensor) -> tuple[Tensor, int]:
+        with counted_calls(pipeline.network) as calls:
+            log_depth = pipeline(image, settings).log_depth
+        return log_depth, sum(calls)
+
+    return request.method(estimate)
+
+
+def _card(weights: str, fetch: str, licence: str, size: str, published: str = "") -> MethodCard:
+    return MethodCard(
+        load=load_depthfm,
+        gives="log_depth",
+        weights=weights,
+        fetch=fetch,
+        licence=licence,
+        size=size,
+        source="https://arxiv.org/abs/2403.13788",
+        options=("settings", "vae", "attention", "dtype"),
+        published=published,
+    )
+
+
+DEPTHFM = {
+    "nano": _card("nano", "it is part of this package", "MIT", "8.2 M + 2.4 M"),
+    "depthfm-v1": _card(
+        "depthfm-v1",
+        "python -m depthfm_core download depthfm-v1",
+        DOWNLOADS["depthfm-v1"].licence,
+        "866 M + 84 M",
+        "DepthFM (first version)",
+    ),
+    "depthfm": _card("", "name a checkpoint: depthfm=FILE or depthfm=FOLDER", "the checkpoint's own", "any"),
+}

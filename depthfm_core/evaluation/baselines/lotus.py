@@ -1,0 +1,86 @@
+"""Lotus: one run of a Stable Diffusion UNet that is told its task by a class embedding.
+
+The weights lie in diffusers' layout under a pipeline class that no library has, so the parts are loaded one by one.
+The authors draw the picture's latent from the autoencoder's distribution; here it is the distribution's mode.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ...resize import fit
+from .hugging_face import INSTALL
+from .marigold import DEFAULT_SEED
+from .method import Estimator, MethodCard, Request, import_library
+from .sizes import resize_long_side
+
+TIMESTEP = 999
+# "Predict"; the other way round would be "reconstruct the picture".
+TASK = (1.0, 0.0)
+
+
+def load_lotus(request: Request) -> Estimator:
+    """A Lotus, generative (starting from noise) or discriminative by its number of input channels.
+
+    Raises:
+        ValueError: without the libraries or the weights.
+    """
+    transformers = import_library("transformers", INSTALL)
+    diffusers = import_library("diffusers", "pip install diffusers")
+    with request.complaining():
+        unet = _part(diffusers.UNet2DConditionModel, request, "unet")
+        vae = _part(diffusers.AutoencoderKL, request, "vae")
+        text_encoder = _part(transformers.CLIPTextModel, request, "text_encoder")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            request.weights, subfolder="tokenizer", local_files_only=True
+        )
+    tokens = tokenizer("", return_tensors="pt").input_ids.to(request.options.device)
+    with torch.no_grad():
+        empty_text = text_encoder(tokens)[0]  # [1, 2, C]
+
+    def estimate(image: Tensor) -> tuple[Tensor, int]:
+        resized = resize_long_side(image, request.choice("processing_resolution", 0))
+        fitted, frame = fit(resized, 0, 2 ** (len(vae.config.block_out_channels) - 1))
+        found = _predict(unet, vae, empty_text, fitted.to(unet.device), request.choice("seed", DEFAULT_SEED))
+        return frame.undo(found), 1
+
+    return request.method(estimate)
+
+
+def _part(part_class: type, request: Request, folder: str) -> nn.Module:
+    part = part_class.from_pretrained(request.weights, subfolder=folder, local_files_only=True)
+    return part.to(request.options.device).eval()
+
+
+def _predict(unet: nn.Module, vae: nn.Module, empty_text: Tensor, image: Tensor, seed: int) -> Tensor:
+    """[1, 3, H, W] to the map in [0, 1], [1, 1, H, W]."""
+    latent = vae.encode(2 * image - 1).latent_dist.mode() * vae.config.scaling_factor
+    if unet.config.in_channels == 2 * latent.shape[1]:
+        noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed)).to(latent)
+        latent = torch.cat([latent, noise], dim=1)
+    task = latent.new_tensor([TASK])
+    embedding = torch.cat([task.sin(), task.cos()], dim=-1)
+    predicted = unet(latent, TIMESTEP, encoder_hidden_states=empty_text, class_labels=embedding).sample
+    decoded = vae.decode(predicted / vae.config.scaling_factor).sample
+    return (decoded / 2 + 0.5).clamp(0, 1).mean(1, keepdim=True)
+
+
+def _card(weights: str, gives: str, published: str, options: tuple[str, ...] = ()) -> MethodCard:
+    return MethodCard(
+        load=load_lotus,
+        gives=gives,
+        weights=weights,
+        fetch=f"hf download {weights}",
+        licence="Apache-2.0",
+        size="866 M + 84 M",
+        source="https://github.com/EnVision-Research/Lotus",
+        options=("processing_resolution", *options),
+        published=published,
+    )
+
+
+LOTUS = {
+    "lotus-g": _card("jingheya/lotus-depth-g-v2-1-disparity", "disparity", "Lotus-G", ("seed",)),
+    "lotus-d": _card("jingheya/lotus-depth-d-v2-0-disparity", "disparity", "Lotus-D"),
+    "lotus-g-v1": _card("jingheya/lotus-depth-g-v1-0", "depth", "", ("seed",)),
+    "lotus-d-v1": _card("jingheya/lotus-depth-d-v1-0", "depth", ""),
+}

@@ -1,0 +1,64 @@
+"""Marigold, through diffusers' own pipeline."""
+
+import torch
+from torch import Tensor
+
+from .hugging_face import INSTALL
+from .method import Estimator, MethodCard, Request, counted_calls, import_library
+from .sizes import resize_long_side
+
+DEFAULT_SEED = 1234
+
+
+def load_marigold(request: Request) -> Estimator:
+    """A Marigold for depth or disparity, whichever its own configuration says.
+
+    Raises:
+        ValueError: without the libraries or the weights.
+    """
+    import_library("transformers", INSTALL)
+    steps, members = PROTOCOL[request.name]
+    members = request.choice("ensemble_size", members)
+    if members > 1:
+        import_library("scipy", "pip install scipy")
+    pipeline_class = import_library("diffusers", "pip install diffusers").MarigoldDepthPipeline
+    with request.complaining():
+        pipeline = pipeline_class.from_pretrained(request.weights, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.to(request.options.device)
+    resolution = request.choice("processing_resolution", pipeline.default_processing_resolution or 0)
+    settings = {"num_inference_steps": request.choice("num_steps", steps), "ensemble_size": members}
+
+    def estimate(image: Tensor) -> tuple[Tensor, int]:
+        noise = torch.Generator().manual_seed(request.choice("seed", DEFAULT_SEED))
+        resized = resize_long_side(image, resolution).clamp(0, 1)
+        with counted_calls(pipeline.unet) as calls:
+            found = pipeline(resized, processing_resolution=0, output_type="pt", generator=noise, **settings)
+        return found.prediction, sum(calls)
+
+    return request.method(estimate, gives=pipeline.config.prediction_type or request.card.gives)
+
+
+# Denoising steps and members; v1-0 and v1-1 as Marigold's evaluation scripts, LCM as its model_index.json.
+PROTOCOL = {"marigold-v1-0": (50, 10), "marigold-v1-1": (1, 1), "marigold-lcm": (1, 1)}
+
+
+def _card(weights: str, licence: str, published: str) -> MethodCard:
+    return MethodCard(
+        load=load_marigold,
+        gives="depth",
+        weights=weights,
+        fetch=f"hf download {weights}",
+        licence=licence,
+        size="866 M + 84 M",
+        source="https://github.com/prs-eth/Marigold",
+        options=("num_steps", "ensemble_size", "seed", "processing_resolution"),
+        published=published,
+    )
+
+
+MARIGOLD = {
+    "marigold-v1-0": _card("prs-eth/marigold-depth-v1-0", "Apache-2.0", "Marigold"),
+    "marigold-v1-1": _card("prs-eth/marigold-depth-v1-1", "RAIL++-M", ""),
+    "marigold-lcm": _card("prs-eth/marigold-depth-lcm-v1-0", "Apache-2.0", "Marigold (LCM)"),
+}

@@ -1,0 +1,189 @@
+"""What a compared method looks like from outside, whichever library runs it, and what a loader is asked for.
+
+A loader fetches nothing: weights come from a path or from what the user put into a library's cache. What is missing is
+a ValueError with the command that fetches it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ...pipeline import EstimationSettings
+
+GIVES = {
+    "depth": "depth up to scale and shift, larger = farther",
+    "log_depth": "log depth up to scale and shift, larger = farther",
+    "disparity": "inverse depth up to scale and shift, larger = nearer",
+    "depth_m": "depth in meters",
+}
+
+
+class Method(Protocol):
+    """A loaded method.
+
+    Attributes:
+        name: as in `METHODS`.
+        gives: a key of `GIVES`: what the numbers of its map mean.
+        num_calls: how often the last image went through the network; a run of the network on a batch of n (members,
+            or depth and normals) counts n. Encoders and decoders of latents do not count.
+    """
+
+    name: str
+    gives: str
+    num_calls: int
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """[1, 3, H, W] RGB in [0, 1] to a [1, 1, h, w] map, float32 on the CPU, at the method's or the image's size."""
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """What a caller may choose; each method says in `MethodCard.options` which it takes. None = the method's own.
+
+    Attributes:
+        device: a torch device; every method takes it.
+        settings: of a DepthFM.
+        vae: the autoencoder of a DepthFM that brings none.
+        attention: of a DepthFM; see `pipeline.load_pipeline`.
+        dtype: of a DepthFM; see `pipeline.load_pipeline`.
+        num_steps: denoising steps of a diffusion model.
+        ensemble_size: runs from different noise of a diffusion model.
+        seed: of a diffusion model's noise; every image gets the same.
+        processing_resolution: long side in pixels that a diffusion model sees; 0 = the image's own.
+        domain: "indoor", "outdoor" or "object", which GeoWizard is told.
+        focal_px: focal length in pixels of the image, which makes Metric3D's depth metric.
+    """
+
+    device: str = "cpu"
+    settings: EstimationSettings | None = None
+    vae: str | None = None
+    attention: str | None = None
+    dtype: str | None = None
+    num_steps: int | None = None
+    ensemble_size: int | None = None
+    seed: int | None = None
+    processing_resolution: int | None = None
+    domain: str | None = None
+    focal_px: float | None = None
+
+
+@dataclass(frozen=True)
+class MethodCard:
+    """A row of `METHODS`.
+
+    Attributes:
+        load: from a `Request` to a `Method`.
+        gives: a key of `GIVES`.
+        weights: where the default weights are: a repository's name, or "" where a path must be given.
+        fetch: the command that fetches them, or what to do where there is none.
+        licence: of the weights.
+        size: parameters.
+        source: where its protocol (sizes, steps, meaning of the output) is laid down.
+        options: fields of `MethodOptions` that it takes, beside `device`.
+        published: its name in `published.TABLES`, "" where no table has it.
+    """
+
+    load: Callable[[Request], Method]
+    gives: str
+    weights: str
+    fetch: str
+    licence: str
+    size: str
+    source: str
+    options: tuple[str, ...] = ()
+    published: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a loader gets: the method's name and card, the weights' place, and the options."""
+
+    name: str
+    card: MethodCard
+    weights: str
+    options: MethodOptions = field(default_factory=MethodOptions)
+
+    def method(self, estimate: Callable[[Tensor], tuple[Tensor, int]], gives: str = "") -> Estimator:
+        """The method that `estimate` makes: from an image to a map of any leading shape, and network calls."""
+        return Estimator(self.name, gives or self.card.gives, estimate)
+
+    def choice(self, option: str, default: float | str) -> float | str:
+        """An option's value, or the method's own where it was not chosen."""
+        chosen = getattr(self.options, option)
+        return default if chosen is None else chosen
+
+    @contextmanager
+    def complaining(self, *errors: type[Exception]) -> Iterator[None]:
+        """Turns errors of loading into a ValueError with the command that fetches what may be missing."""
+        try:
+            yield
+        except ModuleNotFoundError as error:
+            raise ValueError(f"{self.name} needs the package {error.name}; pip install {error.name}.") from error
+        except (OSError, *errors) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ValueError(
+                f"{self.name} cannot be loaded from {self.weights} ({reason}). Fetch it: {self.card.fetch}"
+            ) from error
+
+
+@dataclass
+class Estimator:
+    """A `Method` made of one function; it checks what goes in and comes out."""
+
+    name: str
+    gives: str
+    estimate: Callable[[Tensor], tuple[Tensor, int]]
+    num_calls: int = 0
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor) -> Tensor:
+        """See `Method`.
+
+        Raises:
+            ValueError: for an image of another shape, type or range, or a map that is not one finite number a pixel.
+        """
+        _check_image(image)
+        found, self.num_calls = self.estimate(image)
+        found = found.detach().float().cpu()
+        if found.ndim < 2 or found.shape[:-2].numel() != 1 or not found.isfinite().all():
+            raise ValueError(f"{self.name} gave a map of shape {list(found.shape)}; expected one finite map.")
+        return found.reshape(1, 1, *found.shape[-2:])
+
+
+def import_library(name: str, install: str) -> ModuleType:
+    """A library that only some methods need.
+
+    Raises:
+        ValueError: where it is not installed, with the command that installs it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{name} needs the package {error.name}; install it: {install}") from error
+
+
+@contextmanager
+def counted_calls(network: nn.Module) -> Iterator[list[int]]:
+    """A list that, afterwards, holds the batch size of every run of a network whose first argument is its batch."""
+    sizes: list[int] = []
+    hook = network.register_forward_pre_hook(lambda _module, arguments: sizes.append(len(arguments[0])))
+    try:
+        yield sizes
+    finally:
+        hook.remove()
+
+
+def _check_image(image: Tensor) -> None:
+    if image.ndim != 4 or image.shape[:2] != (1, 3) or image.numel() == 0 or not image.is_floating_point():
+        raise ValueError(f"The image is {list(image.shape)} {image.dtype}; expected [1, 3, H, W] floating point.")
+    low, high = image.aminmax()
+    if not (low >= 0 and high <= 1):  # NaN fails both
+        raise ValueError(f"The image's values go from {low:.4g} to {high:.4g}; expected [0, 1] without NaN.")

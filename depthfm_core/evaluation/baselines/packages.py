@@ -1,0 +1,85 @@
+"""Methods that come as a package of their authors: MoGe and Depth Anything 3."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .method import Estimator, MethodCard, Request, import_library
+
+INSTALL_MOGE = "pip install git+https://github.com/microsoft/MoGe.git"
+INSTALL_DA3 = "pip install depth-anything-3"
+_MOGE_MODULES = {"moge": "moge.model.v1", "moge-2": "moge.model.v2"}
+
+
+def load_moge(request: Request) -> Estimator:
+    """MoGe (depth up to scale) or MoGe-2 (meters), without the mask that would leave pixels empty.
+
+    Raises:
+        ValueError: without the package or the weights.
+    """
+    model_class = import_library(_MOGE_MODULES[request.name], INSTALL_MOGE).MoGeModel
+    path = Path(request.weights)
+    weights = str(path / "model.pt") if path.is_dir() else request.weights
+    with request.complaining():
+        model = model_class.from_pretrained(weights, local_files_only=True)
+    device = torch.device(request.options.device)
+    model = model.to(device).eval()
+
+    def estimate(image: Tensor) -> tuple[Tensor, int]:
+        found = model.infer(image[0].to(device), apply_mask=False, use_fp16=device.type == "cuda")
+        return found["depth"], 1
+
+    return request.method(estimate)
+
+
+def load_depth_anything_3(request: Request) -> Estimator:
+    """Depth Anything 3 for single pictures; it gives depth up to scale, at its own size (long side 504).
+
+    Raises:
+        ValueError: without the package or the weights.
+    """
+    model_class = import_library("depth_anything_3.api", INSTALL_DA3).DepthAnything3
+    with request.complaining():
+        model = model_class.from_pretrained(request.weights, local_files_only=True)
+    model = model.to(request.options.device).eval()
+
+    def estimate(image: Tensor) -> tuple[Tensor, int]:
+        pixels = (image[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()  # [H, W, 3]
+        return torch.as_tensor(model.inference([pixels]).depth[0]), 1
+
+    return request.method(estimate)
+
+
+_MOGE_SOURCE = "https://github.com/microsoft/MoGe/blob/main/baselines/moge.py"
+PACKAGES = {
+    "moge": MethodCard(
+        load=load_moge,
+        gives="depth",
+        weights="Ruicheng/moge-vitl",
+        fetch="hf download Ruicheng/moge-vitl model.pt",
+        licence="MIT",
+        size="ViT-L",
+        source=_MOGE_SOURCE,
+        published="MoGe",
+    ),
+    "moge-2": MethodCard(
+        load=load_moge,
+        gives="depth_m",
+        weights="Ruicheng/moge-2-vitl-normal",
+        fetch="hf download Ruicheng/moge-2-vitl-normal model.pt",
+        licence="MIT",
+        size="331 M",
+        source=_MOGE_SOURCE,
+        published="MoGe-2",
+    ),
+    "depth-anything-v3": MethodCard(
+        load=load_depth_anything_3,
+        gives="depth",
+        weights="depth-anything/DA3MONO-LARGE",
+        fetch="hf download depth-anything/DA3MONO-LARGE",
+        licence="Apache-2.0",
+        size="350 M",
+        source="https://github.com/ByteDance-Seed/Depth-Anything-3",
+    ),
+}
