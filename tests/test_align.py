@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
-from depthfm_core.depth.align import ALIGNMENTS, FARTHEST_M, align
+from depthfm_core.depth.align import ALIGNMENTS, FARTHEST_M, align, fit
 
 LEAST_SQUARES = ["affine", "log", "disparity"]
 
@@ -157,6 +158,93 @@ def test_unknown_alignments_and_broken_input_are_errors():
         align(depth_m, depth_m, valid.float(), "affine")
     with pytest.raises(ValueError, match="prediction has NaN"):
         align(depth_m.where(~valid, torch.nan), depth_m, valid, "affine")
+    with pytest.raises(ValueError, match="max_side_px is 0; choose 1 or more"):
+        align(depth_m, depth_m, valid, "affine", max_side_px=0)
     for value in (0.0, -1.0, torch.nan, torch.inf):
         with pytest.raises(ValueError, match="target_depth_m must be positive and finite"):
             align(depth_m, depth_m.where(~valid, value), valid, "log")
+
+
+def independently(alignment, prediction, depth_m, valid):
+    """One image [H, W] aligned by the published formulas, in NumPy."""
+    p, g = prediction[valid], depth_m[valid]
+    if alignment == "scale":
+        return prediction * np.median(g) / np.median(p)
+    space = {"affine": g, "log": np.log(g), "disparity": 1 / g}[alignment]
+    scale, shift = np.linalg.lstsq(np.stack([p, np.ones_like(p)], axis=1), space, rcond=None)[0]
+    line = prediction * scale + shift
+    return {"affine": line, "log": np.exp(line), "disparity": 1 / np.clip(line, 1e-3, None)}[alignment]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+def test_in_double_precision_the_result_equals_an_independent_one(alignment, seed):
+    depth_m, valid = (values.numpy() for values in scene(seed, batch=3))
+    depth_m = depth_m.astype(np.float64)
+    prediction = np.random.default_rng(seed).uniform(0.5, 1.5, depth_m.shape)
+    tensors = (torch.from_numpy(values) for values in (prediction, depth_m, valid))
+    aligned = align(*tensors, alignment, dtype=torch.float64)
+    for i in range(3):
+        expected = independently(alignment, prediction[i, 0], depth_m[i, 0], valid[i, 0])
+        np.testing.assert_allclose(aligned[i, 0].numpy(), expected, rtol=1e-9)
+
+
+def test_disparity_where_the_prediction_is_positive_is_the_one_of_the_benchmark():
+    depth_m, valid = (values.numpy() for values in scene(batch=1))
+    prediction = 1 / depth_m + np.random.default_rng(3).uniform(-0.2, 0.2, depth_m.shape)
+    prediction[..., 0, :3] = -3.0
+    fitted_to = valid & (prediction > 0)
+    tensors = (torch.from_numpy(values) for values in (prediction, depth_m.astype(np.float64), fitted_to))
+    aligned = align(*tensors, "disparity", dtype=torch.float64)
+    expected = independently("disparity", prediction[0, 0], depth_m[0, 0].astype(np.float64), fitted_to[0, 0])
+    np.testing.assert_allclose(aligned[0, 0].numpy(), expected, rtol=1e-9)
+    assert expected.max() == FARTHEST_M  # some disparity was clipped at 1e-3
+
+
+def test_the_median_of_an_even_number_of_pixels_is_the_mean_of_the_middle_two():
+    depth_m = torch.tensor([2.0, 4.0, 8.0, 100.0]).view(1, 1, 1, 4)
+    prediction = torch.tensor([0.1, 1.0, 3.0, 9.0]).view(1, 1, 1, 4)
+    aligned = align(prediction, depth_m, torch.ones_like(depth_m, dtype=torch.bool), "scale")
+    torch.testing.assert_close(aligned, prediction * 6 / 2)
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+def test_the_fitted_line_is_the_inverse_of_what_was_done_to_the_depth(alignment):
+    depth_m, valid = scene()
+    line = fit(inverse_of(alignment, depth_m.double()), depth_m.double(), valid, alignment)
+    shift = 0.0 if alignment == "scale" else -0.5 / 0.3
+    np.testing.assert_allclose(line.scale.flatten(), 1 / 0.3, rtol=1e-9)
+    np.testing.assert_allclose(line.shift.flatten(), shift, rtol=1e-9)
+
+
+def test_a_fit_to_a_thinned_map_sees_every_nth_column_and_aligns_them_all():
+    # Twelve columns, of which a longest side of 3 keeps the columns 0, 4 and 8. There the depth is the prediction
+    # times 2, elsewhere it has nothing to do with it.
+    prediction = torch.arange(1.0, 13.0).repeat(2, 1)[None, None]
+    depth_m = torch.full_like(prediction, 5.0)
+    depth_m[..., [0, 4, 8]] = 2 * prediction[..., [0, 4, 8]]
+    valid = torch.ones_like(depth_m, dtype=torch.bool)
+    torch.testing.assert_close(align(prediction, depth_m, valid, "affine", max_side_px=3), prediction * 2)
+    assert not torch.allclose(align(prediction, depth_m, valid, "affine"), prediction * 2, rtol=0.1)
+
+
+@pytest.mark.parametrize(("height", "width", "max_side_px"), [(5, 23, 9), (23, 9, 17), (7, 31, 30), (40, 60, 11)])
+def test_the_thinned_map_is_the_one_that_the_benchmark_fits_to(height, width, max_side_px):
+    depth_m, valid = scene(batch=1, height=height, width=width)
+    prediction = random_prediction(depth_m)
+    # What Marigold's evaluation calls: an upsampling that is one-dimensional for a map [1, H, W].
+    downscale = torch.nn.Upsample(scale_factor=max_side_px / max(height, width), mode="nearest")
+    p, g, v = (downscale(values[0].float())[0].double().numpy() for values in (prediction, depth_m, valid))
+    assert p.shape[0] == height
+    matrix = np.stack([p[v > 0], np.ones(int(v.sum()))], axis=1)
+    scale, shift = np.linalg.lstsq(matrix, g[v > 0], rcond=None)[0]
+    aligned = align(prediction, depth_m, valid, "affine", max_side_px=max_side_px, dtype=torch.float64)
+    np.testing.assert_allclose(aligned.numpy(), prediction.double().numpy() * scale + shift, rtol=1e-9)
+
+
+@pytest.mark.parametrize("max_side_px", [9, 10, 1000, None])
+def test_a_map_that_is_small_enough_is_not_thinned(max_side_px):
+    depth_m, valid = scene()
+    prediction = random_prediction(depth_m)
+    aligned = align(prediction, depth_m, valid, "log", max_side_px=max_side_px)
+    torch.testing.assert_close(aligned, align(prediction, depth_m, valid, "log"), atol=0, rtol=0)

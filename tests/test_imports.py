@@ -33,7 +33,6 @@ PACKAGES = {
     "model": {"torch", "einops", "numpy", "diffusers", "safetensors"},
     "pipeline": {"torch", "einops"},
     "resize": {"torch", "einops"},
-    "evaluation": {"torch"},
 }
 
 
