@@ -8,5 +8,6 @@ COMMANDS = {
     "download": "fetch a published model",
     "info": "what a checkpoint holds",
     "train": "train a model",
+    "evaluate": "scores of models on a data set, with a report",
     "synth": "render synthetic pictures with depth",
 }

@@ -91,11 +91,17 @@ def _rehearse(settings: EstimationSettings) -> None:
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Which model, and where and how precisely it computes: the arguments of `load_pipeline`."""
-    group = parser.add_argument_group("model")
-    model, dtype, attention = (default_of(load_pipeline, name) for name in ("model", "dtype", "attention"))
-    group.add_argument(
+    model = default_of(load_pipeline, "model")
+    parser.add_argument_group("model").add_argument(
         "--model", default=model, metavar="MODEL", help=f"{', '.join(MODELS)}, a file or a folder (default: {model})"
     )
+    add_loading_arguments(parser)
+
+
+def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
+    """How a DepthFM is loaded, whichever it is: the arguments of `load_pipeline` but the model."""
+    group = parser.add_argument_group("loading")
+    dtype, attention = (default_of(load_pipeline, name) for name in ("dtype", "attention"))
     group.add_argument(
         "--vae",
         metavar="VAE",
@@ -117,12 +123,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def pipeline_from(args: argparse.Namespace) -> DepthFMPipeline:
     """The pipeline that the options of `add_model_arguments` ask for; errors as in `load_pipeline`."""
-    device = best_device() if args.device == "auto" else args.device
-    return load_pipeline(args.model, args.vae, device, args.dtype, args.attention)
+    return load_pipeline(args.model, args.vae, chosen_device(args.device), args.dtype, args.attention)
 
 
-def best_device() -> str:
-    """cuda where there is one, else mps, else cpu."""
+def chosen_device(name: str) -> str:
+    """The device of `--device`; "auto" is cuda where there is one, else mps, else cpu."""
+    if name != "auto":
+        return name
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

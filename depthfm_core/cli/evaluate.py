@@ -1,9 +1,8 @@
 """`evaluate`: scores of one or more methods on a data set, under the protocol that published numbers were made with."""
 
 import argparse
-import json
-import os
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,41 +14,220 @@ from .. import __version__
 from ..data.entries import Entry
 from ..data.kitti import MASKS
 from ..depth.align import ALIGNMENTS
-from ..evaluation.baselines import METHODS, MethodOptions, load_method, weights_fingerprint
+from ..evaluation.baselines import METHODS, MethodOptions, find_method, load_method
+from ..evaluation.fingerprint import fingerprint
 from ..evaluation.pictures import keep_only, picture_path
 from ..evaluation.protocol import BENCHMARKS, Benchmark, choose_benchmark
 from ..evaluation.report import Report, build_tables, write_report
-from ..evaluation.run import Share, evaluate, worst_names
+from ..evaluation.run import evaluate, worst_names
+from ..evaluation.share import Share, this_share
 from ..evaluation.spaces import SPACES
 from ..evaluation.summary import Summary, summarize
 from ..evaluation.table import open_folder, read_rows
-from .arguments import add_estimation_arguments, add_model_arguments, best_device, estimation_settings
+from .arguments import add_estimation_arguments, add_loading_arguments, chosen_device, estimation_settings
 
 DEFAULT_MODELS = ("nano", "constant", "ramp")
-BASELINE_OPTIONS = ("num_steps_baseline", "domain", "focal_px")
+DEFAULT_ALIGNMENTS = ("affine", "log")
+ALIGNMENT_NOTES = (
+    "affine fits scale and shift of depth (Marigold's protocol); log fits scale and power, in log depth, which is what "
+    "DepthFM leaves open; disparity fits scale and shift of inverse depth; scale fits a factor. Each leaves open "
+    "something else, so numbers under different alignments are not comparable.",
+    "constant and ramp are baselines without a network: one depth everywhere, and depth by the row.",
+    "Boundary scores need dense depth: with sparse depth few neighbors are both measured.",
+)
+# Option -> field of `MethodOptions`, for methods that are no DepthFM.
+BASELINE_OPTIONS = {
+    "baseline_steps": "num_steps",
+    "baseline_ensemble": "ensemble_size",
+    "domain": "domain",
+    "focal_px": "focal_px",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--dataset", required=True, metavar="NAME", help=f"{', '.join(BENCHMARKS)}, or the path of a folder of pairs"
-    )
-    parser.add_argument("--root", type=Path, metavar="DIR", help="where the data set lies (docs/benchmarks.md)")
+    parser.add_argument("--dataset", required=True, metavar="NAME", help=f"{', '.join(BENCHMARKS)}, or a folder's path")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="where a named data set lies; see docs/benchmarks.md")
     parser.add_argument("--split", type=Path, metavar="LIST", help="file list of the split, where one is needed")
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        default=list(DEFAULT_MODELS),
+        metavar="NAME[=PATH]",
+        help=f"one or more of {', '.join(METHODS)}; PATH: where its weights are; or a DepthFM checkpoint's path "
+        f"(default: {' '.join(DEFAULT_MODELS)})",
+    )
     parser.add_argument(
         "--align",
         nargs="+",
         choices=tuple(ALIGNMENTS),
-        metavar="HOW",
-        help=f"one or more of {', '.join(ALIGNMENTS)} (default: all of affine and log that suit every method)",
+        help=f"what is fitted before measuring (default: {' and '.join(DEFAULT_ALIGNMENTS)}, where the method's "
+        "numbers can be)",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for tables, report and pictures")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
-    parser.add_argument("--worst", type=int, default=8, metavar="N", help="pictures of the largest errors (default: 8)")
+    parser.add_argument("--worst", type=int, default=6, metavar="N", help="pictures of the largest errors (default: 6)")
     parser.add_argument("--kitti-mask", choices=tuple(MASKS), help="mask within KITTI's crop (default: eigen)")
     parser.add_argument("--diode-gradient-filter", action="store_true", help="leave out DIODE's depth edges")
     parser.add_argument("--baseline-steps", type=int, metavar="N", help="denoising steps of a diffusion baseline")
     parser.add_argument("--baseline-ensemble", type=int, metavar="E", help="ensemble of a diffusion baseline")
     parser.add_argument("--domain", choices=("indoor", "outdoor", "object"), help="what GeoWizard is told")
     parser.add_argument("--focal-px", type=float, metavar="F", help="focal length that Metric3D is told")
-    add_model_arguments(parser, models=METHODS)
+    add_loading_arguments(parser)
     add_estimation_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures what is not measured yet, writes the report and prints it; 0.
+
+    Raises:
+        ValueError: for an option, data set or method that cannot be used, before anything is measured.
+    """
+    benchmark, root = _benchmark(args)
+    _check_numbers(args)
+    entries = benchmark.list_entries(root, args.split)[: args.limit]
+    options = {model: _options(model, args) for model in args.model}
+    alignments = {model: _alignments(model, args) for model in args.model}
+    share = this_share()
+    for model in args.model:
+        settings = _settings(model, args, benchmark, options[model], alignments[model])
+        _measure(model, options[model], benchmark, entries, alignments[model], _folder(args, model), settings, share, args.worst)
+    share.wait()
+    if share.is_first:
+        summaries = [_summary(model, args, entries, alignments[model]) for model in args.model]
+        report = _report(args, benchmark, len(entries), summaries, list(dict.fromkeys(sum(alignments.values(), []))))
+        print(write_report(report, summaries, args.output))
+        print(f"{args.output / 'report.html'}")
+    return 0
+
+
+def _benchmark(args: argparse.Namespace) -> tuple[Benchmark, Path]:
+    """The benchmark and its folder; `--dataset` may be a folder's path itself."""
+    if args.dataset in BENCHMARKS:
+        if args.root is None:
+            raise ValueError(f"Where {args.dataset} lies is not known; add --root DIR (see docs/benchmarks.md).")
+        return choose_benchmark(args.dataset, args.kitti_mask, args.diode_gradient_filter), args.root
+    if not Path(args.dataset).is_dir():
+        raise ValueError(f"There is no data set or folder {args.dataset!r}; choose one of {', '.join(BENCHMARKS)}.")
+    return choose_benchmark("folder", args.kitti_mask, args.diode_gradient_filter), Path(args.dataset)
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    if args.limit is not None and args.limit < 1:
+        raise ValueError(f"--limit is {args.limit}; choose 1 or more images.")
+    if args.worst < 0:
+        raise ValueError(f"--worst is {args.worst}; choose 0 or more pictures.")
+    taken = {option for model in args.model for option in find_method(model)[1].options}
+    for option, field in BASELINE_OPTIONS.items():
+        if getattr(args, option) is not None and field not in taken:
+            raise ValueError(f"None of {', '.join(args.model)} takes --{option.replace('_', '-')}; leave it out.")
+
+
+def _options(model: str, args: argparse.Namespace) -> MethodOptions:
+    """What of the command line a method takes."""
+    chosen = {field: getattr(args, option) for option, field in BASELINE_OPTIONS.items()}
+    chosen |= {"settings": estimation_settings(args), "vae": args.vae, "dtype": args.dtype, "attention": args.attention}
+    taken = find_method(model)[1].options
+    return MethodOptions(chosen_device(args.device), **{name: chosen[name] for name in chosen if name in taken})
+
+
+def _alignments(model: str, args: argparse.Namespace) -> list[str]:
+    """The chosen alignments, or those of the default that a method's numbers can be fitted by, or the first that is."""
+    possible = SPACES[find_method(model)[1].gives]
+    if args.align:
+        return list(dict.fromkeys(args.align))
+    return [name for name in DEFAULT_ALIGNMENTS if name in possible] or list(possible)[:1]
+
+
+def _folder(args: argparse.Namespace, model: str) -> Path:
+    return args.output / re.sub(r"[^A-Za-z0-9_.-]+", "_", model)
+
+
+def _settings(
+    model: str, args: argparse.Namespace, benchmark: Benchmark, options: MethodOptions, alignments: Sequence[str]
+) -> dict:
+    """What a table of images depends on: a run goes on only with the same."""
+    return {
+        "model": model,
+        "weights": fingerprint(find_method(model)[2]),
+        "dataset": args.dataset,
+        "split": args.split and str(args.split),
+        "protocol": benchmark.notes,
+        "alignments": list(alignments),
+        "options": {name: value for name, value in asdict(options).items() if value is not None},
+    }
+
+
+def _measure(
+    model: str,
+    options: MethodOptions,
+    benchmark: Benchmark,
+    entries: Sequence[Entry],
+    alignments: Sequence[str],
+    folder: Path,
+    settings: dict,
+    share: Share,
+    num_pictures: int,
+) -> None:
+    """Fills the table of one method, with a progress bar; a finished table needs no network."""
+    open_folder(folder, settings)
+    done = read_rows(folder)
+    if all(entry.name in done for entry in entries):
+        return
+    method = load_method(model, options)
+    names = evaluate(method, benchmark, entries, alignments, folder, share=share, num_pictures=num_pictures)
+    total = len(entries[share.index :: share.count])
+    for _ in tqdm(names, total=total, desc=model, unit="image", disable=None):
+        pass
+
+
+def _summary(model: str, args: argparse.Namespace, entries: Sequence[Entry], alignments: Sequence[str]) -> Summary:
+    rows = read_rows(_folder(args, model))
+    wanted = [rows[entry.name] for entry in entries]
+    _, card, weights = find_method(model)
+    return summarize(model, card.gives, fingerprint(weights), wanted, alignments)
+
+
+def _report(
+    args: argparse.Namespace,
+    benchmark: Benchmark,
+    num_images: int,
+    summaries: Sequence[Summary],
+    alignments: Sequence[str],
+) -> Report:
+    settings = {name: value for name, value in asdict(estimation_settings(args)).items() if value is not None}
+    device = chosen_device(args.device)
+    facts = {
+        "data set": f"{args.dataset} ({benchmark.name}), {num_images} images",
+        "DepthFM settings": ", ".join(f"{name} {value}" for name, value in settings.items()),
+        "machine": f"{_device_name(device)}, PyTorch {torch.__version__}, depthfm {__version__}",
+    }
+    notes = [benchmark.notes, *ALIGNMENT_NOTES]
+    return Report(
+        title=f"Zero-shot depth on {Path(args.dataset).name}",
+        facts=facts,
+        tables=build_tables(benchmark.name, summaries, alignments),
+        notes=notes,
+        pictures=_pictures(args, args.model[0]),
+    )
+
+
+def _pictures(args: argparse.Namespace, model: str) -> dict[str, str]:
+    """Caption -> path below the output folder, of the first method's largest errors; other pictures are removed."""
+    folder = _folder(args, model)
+    rows = read_rows(folder)
+    first = _alignments(model, args)[0]
+    names = worst_names(list(rows.values()), first, args.worst)
+    keep_only(folder / "worst", names)
+    found = {}
+    for name in names:
+        path = picture_path(folder / "worst", name)
+        if path.exists():
+            error = float(rows[name][f"{first}.abs_rel"])
+            found[f"{model} on {name}: AbsRel {error:.3f} ({first})"] = path.relative_to(args.output).as_posix()
+    return found
+
+
+def _device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {device}, {torch.get_num_threads()} threads"

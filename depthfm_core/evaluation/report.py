@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .boundaries import BOUNDARIES
 from .metrics import METRICS
-from .published import published_rows
+from .published import rows_of
 from .run import UNCERTAINTY
 from .summary import Summary
 

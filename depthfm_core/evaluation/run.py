@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,20 +17,13 @@ from .memory import PeakMemory
 from .metrics import METRICS, measure
 from .pictures import save_error_picture
 from .protocol import Benchmark, clip_aligned, prepare_image, prepare_prediction
+from .share import Share
 from .spaces import to_space
 from .table import MEASURED, NAME, SKIPPED, STATUS, append_row, read_rows
 from .uncertainty import log_error, measure_uncertainty
 
 COST = ("seconds", "peak_memory_mb", "num_calls")
 UNCERTAINTY = ("spearman", "ause", "calibration_error")  # of `uncertainty.UncertaintyScores`
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which part of the images a process measures: every `count`-th, from `index` on."""
-
-    index: int = 0
-    count: int = 1
 
 
 def columns(alignments: Sequence[str]) -> list[str]:

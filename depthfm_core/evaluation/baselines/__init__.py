@@ -30,7 +30,7 @@ METHODS: dict[str, MethodCard] = {
     **PACKAGES,
 }
 
-__all__ = ["GIVES", "METHODS", "Estimator", "Method", "MethodCard", "MethodOptions", "load_method"]
+__all__ = ["GIVES", "METHODS", "Estimator", "Method", "MethodCard", "MethodOptions", "find_method", "load_method"]
 
 
 def load_method(model: str, options: MethodOptions | None = None) -> Method:
@@ -45,6 +45,17 @@ def load_method(model: str, options: MethodOptions | None = None) -> Method:
             command that fetches them), or weights that do not fit.
     """
     options = options or MethodOptions()
+    name, card, weights = find_method(model)
+    _check_options(name, card, options)
+    return card.load(Request(name, card, weights, options))
+
+
+def find_method(model: str) -> tuple[str, MethodCard, str]:
+    """The name, the card and the weights' place of a method given as NAME, NAME=PATH or a DepthFM checkpoint's path.
+
+    Raises:
+        ValueError: for an unknown name, or a method without default weights and no path.
+    """
     name, _, weights = model.partition("=")
     if name not in METHODS:
         if not Path(model).exists():
@@ -54,10 +65,9 @@ def load_method(model: str, options: MethodOptions | None = None) -> Method:
             )
         name, weights = "depthfm", model
     card = METHODS[name]
-    _check_options(name, card, options)
     if not (weights or card.weights):
         raise ValueError(f"{name} needs a path to its weights: {card.fetch}")
-    return card.load(Request(name, card, weights or card.weights, options))
+    return name, card, weights or card.weights
 
 
 def _check_options(name: str, card: MethodCard, options: MethodOptions) -> None:

@@ -25,10 +25,12 @@ def load_depthfm(request: Request) -> Estimator:
 
     def estimate(image: Tensor) -> tuple[Tensor, int]:
         with counted_calls(pipeline.network) as calls:
-            log_depth = pipeline(image, settings).log_depth
-        return log_depth, sum(calls)
+            prediction = pipeline(image, settings)
+        method.uncertainty = prediction.uncertainty if settings.ensemble_size > 1 else None
+        return prediction.log_depth, sum(calls)
 
-    return request.method(estimate)
+    method = request.method(estimate)
+    return method
 
 
 def _card(weights: str, fetch: str, licence: str, size: str, published: str = "") -> MethodCard:

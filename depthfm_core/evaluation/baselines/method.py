@@ -34,11 +34,13 @@ class Method(Protocol):
         gives: a key of `GIVES`: what the numbers of its map mean.
         num_calls: how often the last image went through the network; a run of the network on a batch of n (members,
             or depth and normals) counts n. Encoders and decoders of latents do not count.
+        uncertainty: [1, 1, h, w] spread of log depth of the last image's ensemble; None for a method that has none.
     """
 
     name: str
     gives: str
     num_calls: int
+    uncertainty: Tensor | None
 
     def __call__(self, image: Tensor) -> Tensor:
         """[1, 3, H, W] RGB in [0, 1] to a [1, 1, h, w] map, float32 on the CPU, at the method's or the image's size."""
@@ -142,6 +144,7 @@ class Estimator:
     gives: str
     estimate: Callable[[Tensor], tuple[Tensor, int]]
     num_calls: int = 0
+    uncertainty: Tensor | None = None
 
     @torch.no_grad()
     def __call__(self, image: Tensor) -> Tensor:

@@ -1,0 +1,30 @@
+"""Which weights were measured."""
+
+import hashlib
+from pathlib import Path
+
+from ..model.bundled import MODELS, find_model
+
+_CHUNK_BYTES = 2**24
+
+
+def fingerprint(weights: str) -> str:
+    """The SHA-256 of a weights file (of all files of a folder, by name), or the name itself where there is no file.
+
+    Args:
+        weights: a path, a name from `model.bundled.MODELS`, or a repository's name.
+
+    Raises:
+        ValueError: for a model that was not downloaded yet.
+    """
+    path = find_model(weights)[0] if weights in MODELS else Path(weights)
+    if not path.exists():
+        return weights
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.relative_to(path).as_posix().encode())
+        with file.open("rb") as content:
+            while chunk := content.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    return f"sha256:{digest.hexdigest()}"

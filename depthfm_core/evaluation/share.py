@@ -1,0 +1,42 @@
+"""Which part of the images a process measures, when `accelerate launch` started several."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Share:
+    """Every `count`-th image, from `index` on.
+
+    Attributes:
+        wait: returns once all processes have called it.
+    """
+
+    index: int = 0
+    count: int = 1
+    wait: Callable[[], None] = lambda: None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that reports."""
+        return self.index == 0
+
+
+def this_share() -> Share:
+    """The part of this process; all images where it is the only one.
+
+    Raises:
+        ValueError: when several processes were started and the package accelerate is missing.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Share()
+    try:
+        from accelerate import PartialState  # optional: only `accelerate launch` needs it
+    except ModuleNotFoundError as error:
+        raise ValueError("Several processes need the package accelerate; pip install accelerate.") from error
+    state = PartialState(cpu=not torch.cuda.is_available())
+    return Share(state.process_index, state.num_processes, state.wait_for_everyone)
+
