@@ -9,6 +9,7 @@ Source: Silberman et al. 2012, https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.
 """
 
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ SPLIT_SOURCE = "data_split/nyu_depth/labeled/filename_list_test.txt in the repos
 EXAMPLE = "test/kitchen_0004/rgb_0001.png test/kitchen_0004/depth_0001.png test/kitchen_0004/filled_0001.png"
 _SIZE = (480, 640)
 _EIGEN_ROWS, _EIGEN_COLS = (45, 471), (41, 601)
+# What scipy.io.loadmat raises for a damaged file, beside its own error, and for one of MATLAB 7.3.
+_SCIPY_ERRORS = (OSError, KeyError, IndexError, TypeError, ValueError, NotImplementedError, zlib.error)
 
 
 def list_entries(root: Path, split: Path | None = None) -> list[Entry]:
@@ -109,7 +112,7 @@ def _splits_mat(path: Path) -> list[int]:
         ) from error
     try:
         return [int(number) for number in scipy.io.loadmat(path)["testNdxs"].flatten()]
-    except (OSError, KeyError, ValueError, NotImplementedError) as error:
+    except (*_SCIPY_ERRORS, scipy.io.matlab.MatReadError) as error:
         raise ValueError(
             f"{path} is not NYU's {SPLITS_NAME}, which holds `testNdxs` ({error}); download it again."
         ) from error
