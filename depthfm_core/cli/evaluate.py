@@ -18,9 +18,9 @@ from ..evaluation.baselines import METHODS, MethodOptions, find_method, load_met
 from ..evaluation.fingerprint import fingerprint
 from ..evaluation.pictures import keep_only, picture_path
 from ..evaluation.protocol import BENCHMARKS, Benchmark, choose_benchmark
-from ..evaluation.report import Report, build_tables, write_report
+from ..evaluation.report import Report, build_tables, published_notes, write_report
 from ..evaluation.run import evaluate, worst_names
-from ..evaluation.share import Share, this_share
+from ..evaluation.share import this_share
 from ..evaluation.spaces import SPACES
 from ..evaluation.summary import Summary, summarize
 from ..evaluation.table import open_folder, read_rows
@@ -89,8 +89,15 @@ def run(args: argparse.Namespace) -> int:
     alignments = {model: _alignments(model, args) for model in args.model}
     share = this_share()
     for model in args.model:
-        settings = _settings(model, args, benchmark, options[model], alignments[model])
-        _measure(model, options[model], benchmark, entries, alignments[model], _folder(args, model), settings, share, args.worst)
+        folder = _folder(args, model)
+        open_folder(folder, _settings(model, args, benchmark, options[model], alignments[model]))
+        if any(entry.name not in read_rows(folder) for entry in entries):
+            method = load_method(model, options[model])
+            names = evaluate(
+                method, benchmark, entries, alignments[model], folder, share=share, num_pictures=args.worst
+            )
+            for _ in tqdm(names, total=len(share.part(entries)), desc=model, unit="image", disable=None):
+                pass
     share.wait()
     if share.is_first:
         summaries = [_summary(model, args, entries, alignments[model]) for model in args.model]
@@ -157,29 +164,6 @@ def _settings(
     }
 
 
-def _measure(
-    model: str,
-    options: MethodOptions,
-    benchmark: Benchmark,
-    entries: Sequence[Entry],
-    alignments: Sequence[str],
-    folder: Path,
-    settings: dict,
-    share: Share,
-    num_pictures: int,
-) -> None:
-    """Fills the table of one method, with a progress bar; a finished table needs no network."""
-    open_folder(folder, settings)
-    done = read_rows(folder)
-    if all(entry.name in done for entry in entries):
-        return
-    method = load_method(model, options)
-    names = evaluate(method, benchmark, entries, alignments, folder, share=share, num_pictures=num_pictures)
-    total = len(entries[share.index :: share.count])
-    for _ in tqdm(names, total=total, desc=model, unit="image", disable=None):
-        pass
-
-
 def _summary(model: str, args: argparse.Namespace, entries: Sequence[Entry], alignments: Sequence[str]) -> Summary:
     rows = read_rows(_folder(args, model))
     wanted = [rows[entry.name] for entry in entries]
@@ -201,7 +185,7 @@ def _report(
         "DepthFM settings": ", ".join(f"{name} {value}" for name, value in settings.items()),
         "machine": f"{_device_name(device)}, PyTorch {torch.__version__}, depthfm {__version__}",
     }
-    notes = [benchmark.notes, *ALIGNMENT_NOTES]
+    notes = [benchmark.notes, *ALIGNMENT_NOTES, *published_notes(benchmark.name)]
     return Report(
         title=f"Zero-shot depth on {Path(args.dataset).name}",
         facts=facts,

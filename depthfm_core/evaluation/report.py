@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .boundaries import BOUNDARIES
 from .metrics import METRICS
-from .published import rows_of
+from .published import TABLES
 from .run import UNCERTAINTY
 from .summary import Summary
 
@@ -50,16 +50,7 @@ class Report:
 
 def build_tables(benchmark: str, summaries: Sequence[Summary], alignments: Sequence[str]) -> list[Table]:
     """The measured rows beside the published ones, then every score, then the cost."""
-    tables = [_main_table(summaries, alignments)]
-    published = published_rows(benchmark)
-    if published:
-        tables.append(
-            Table(
-                "Published rows (AbsRel / delta1, not measured here)",
-                ["method", "AbsRel", "delta1", "table"],
-                [[row.method, _number(row.abs_rel), _number(row.delta1), row.table] for row in published],
-            )
-        )
+    tables = [_main_table(summaries, alignments), *_published_tables(benchmark)]
     for alignment in alignments:
         names = {f"{alignment}.{name}": name for name in (*METRICS, *BOUNDARIES)}
         tables.append(_score_table(f"All scores, aligned by {alignment}", names, summaries))
@@ -92,6 +83,25 @@ def _main_table(summaries: Sequence[Summary], alignments: Sequence[str]) -> Tabl
     return Table("Measured here", head, rows)
 
 
+def _published_tables(benchmark: str) -> list[Table]:
+    """What others measured on the same data set; the report's notes say what keeps it from being compared."""
+    tables = []
+    for published in TABLES.values():
+        scores = {method: row[benchmark] for method, row in published.rows.items() if benchmark in row}
+        rows = [[method, _number(score.abs_rel), _number(score.delta1)] for method, score in scores.items()]
+        if rows:
+            tables.append(
+                Table(f"Published, not measured here: {published.title}", ["method", "AbsRel", "delta1"], rows)
+            )
+    return tables
+
+
+def published_notes(benchmark: str) -> list[str]:
+    """Sources of the published tables that have the data set, and what keeps their numbers from being compared."""
+    tables = [table for table in TABLES.values() if any(benchmark in row for row in table.rows.values())]
+    return [f"{table.title}: {table.source}. {' '.join(table.notes)}" for table in tables]
+
+
 def _score_table(title: str, names: Mapping[str, str], summaries: Sequence[Summary]) -> Table:
     """A line a method that has any of the scores."""
     rows = [
@@ -109,7 +119,7 @@ def _cost_table(summaries: Sequence[Summary]) -> Table:
             s.name,
             *(_number(s.cost.get(column), 2 if column == "seconds" else 0) for column in columns),
             s.gives,
-            s.weights,
+            s.weights[:19],
         ]
         for s in summaries
     ]

@@ -60,7 +60,7 @@ def evaluate(
         to_space(torch.ones(1, 1, 1, 1), method.gives, alignment)
     table = folder / ("images.csv" if share.count == 1 else f"images.{share.index}.csv")
     done = read_rows(folder)
-    for entry in entries[share.index :: share.count]:
+    for entry in share.part(entries):
         if entry.name not in done:
             row, picture = _measure_entry(method, benchmark, entry, alignments)
             append_row(table, columns(alignments), row)

@@ -1,7 +1,7 @@
 """Which part of the images a process measures, when `accelerate launch` started several."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,10 @@ class Share:
     index: int = 0
     count: int = 1
     wait: Callable[[], None] = lambda: None
+
+    def part(self, entries: Sequence) -> Sequence:
+        """The entries that this process measures."""
+        return entries[self.index :: self.count]
 
     @property
     def is_first(self) -> bool:
@@ -39,4 +43,3 @@ def this_share() -> Share:
         raise ValueError("Several processes need the package accelerate; pip install accelerate.") from error
     state = PartialState(cpu=not torch.cuda.is_available())
     return Share(state.process_index, state.num_processes, state.wait_for_everyone)
-

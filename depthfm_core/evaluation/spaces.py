@@ -1,8 +1,8 @@
 """What a method gives, turned into what an alignment fits.
 
-A method says what its numbers are. Depth up to scale and shift cannot be turned into log depth (its zero is unknown), nor
-disparity up to scale and shift into depth; so not every method can be scored under every alignment, and none is scored
-under one that its numbers do not fit.
+A method says what its numbers are. Depth up to scale and shift cannot be turned into log depth (its zero is unknown),
+nor disparity up to scale and shift into depth; so not every method can be scored under every alignment, and none is
+scored under one that its numbers do not fit.
 """
 
 from collections.abc import Callable
