@@ -38,6 +38,7 @@ def read_rows(folder: Path) -> dict[str, dict[str, str]]:
 
 def append_row(path: Path, columns: Sequence[str], row: Mapping[str, object]) -> None:
     """Adds a line, after a head in a new file; what an interruption left of a line is cut off first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     _cut_unfinished(path)
     is_new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
@@ -55,7 +56,8 @@ def _finished(path: Path) -> Iterator[dict[str, str]]:
 def _cut_unfinished(path: Path) -> None:
     if path.exists():
         content = path.read_bytes()
-        if not content.endswith(b"\n"):
-            path.write_bytes(content[: content.rfind(b"\n") + 1])
-        if not content.rstrip():
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            path.write_bytes(whole)
+        if not whole:
             path.unlink()

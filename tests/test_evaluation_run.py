@@ -1,0 +1,186 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from depthfm_core.data import DepthSample
+from depthfm_core.data.entries import Entry
+from depthfm_core.depth.align import ALIGNMENTS
+from depthfm_core.evaluation.baselines import GIVES
+from depthfm_core.evaluation.baselines.method import Estimator
+from depthfm_core.evaluation.metrics import METRICS
+from depthfm_core.evaluation.pictures import picture_path
+from depthfm_core.evaluation.protocol import BENCHMARKS
+from depthfm_core.evaluation.run import columns, evaluate, worst_names
+from depthfm_core.evaluation.share import Share
+from depthfm_core.evaluation.spaces import SPACES, to_space
+from depthfm_core.evaluation.table import SKIPPED, read_rows
+
+SIZE = (24, 32)
+# What a perfect method would say of depth d, from its own unknown scale, shift or power.
+PERFECT = {
+    "depth": lambda d: 0.3 * d - 0.1,
+    "log_depth": lambda d: 0.7 * d.log() + 2,
+    "disparity": lambda d: 0.2 / d + 0.05,
+    "depth_m": lambda d: d,
+}
+# The alignments that undo it; log depth with an unknown power is no depth up to scale and shift.
+UNDONE = {
+    "depth": ["affine"],
+    "log_depth": ["log"],
+    "disparity": ["disparity"],
+    "depth_m": ["affine", "log", "disparity", "scale"],
+}
+
+
+def depth_of(name):
+    generator = torch.Generator().manual_seed(len(name))
+    return 1 + 4 * torch.rand(1, *SIZE, generator=generator)
+
+
+def read(entry):
+    depth_m = depth_of(entry.name)
+    valid = torch.zeros_like(depth_m, dtype=torch.bool) if entry.name == "blank" else depth_m > 1.2
+    return DepthSample(torch.full((3, *SIZE), len(entry.name) / 100), depth_m, valid)
+
+
+BENCHMARK = replace(BENCHMARKS["folder"], read=read)
+ENTRIES = [Entry(name, None, None) for name in ("a", "bb", "blank", "four")]
+
+
+def perfect(gives, seen=None):
+    """A method that knows the depth by the gray of the picture, which tells the length of the name."""
+
+    def estimate(image):
+        name = {1: "a", 2: "bb", 4: "four", 5: "blank"}[round(100 * image.mean().item())]
+        if seen is not None:
+            seen.append(name)
+        return PERFECT[gives](depth_of(name)[None]), 3
+
+    return Estimator("perfect", gives, estimate)
+
+
+def rough(image):
+    """Log depth with an error that is large on the right."""
+    error = torch.linspace(0, 1, SIZE[1]).expand(1, 1, *SIZE)
+    return depth_of("x" * round(100 * image.mean().item()))[None].log() + error, 1
+
+
+def test_the_methods_table_says_what_each_kind_can_be_aligned_by():
+    assert set(SPACES) == set(GIVES)
+    assert all(set(kinds) <= set(ALIGNMENTS) for kinds in SPACES.values())
+
+
+@pytest.mark.parametrize("gives", PERFECT)
+def test_a_perfect_method_scores_0_and_1_under_every_alignment_that_undoes_it(tmp_path, gives):
+    list(evaluate(perfect(gives), BENCHMARK, ENTRIES[:2], UNDONE[gives], tmp_path))
+    for row in read_rows(tmp_path).values():
+        for alignment in UNDONE[gives]:
+            for name in METRICS:
+                expected = 1 if name.startswith("delta") else 0
+                assert float(row[f"{alignment}.{name}"]) == pytest.approx(expected, abs=2e-5), name
+
+
+def test_an_image_without_ground_truth_is_counted_and_not_measured(tmp_path):
+    list(evaluate(perfect("depth"), BENCHMARK, ENTRIES, ["affine"], tmp_path))
+    rows = read_rows(tmp_path)
+    assert [rows[entry.name]["status"] == SKIPPED for entry in ENTRIES] == [False, False, True, False]
+    assert rows["blank"]["affine.abs_rel"] == ""
+    assert all("nan" not in value for row in rows.values() for value in row.values())
+
+
+def test_a_run_goes_on_where_it_was_stopped(tmp_path):
+    first, second = [], []
+    run = evaluate(perfect("depth", first), BENCHMARK, ENTRIES, ["affine"], tmp_path)
+    assert next(run) == "a"
+    run.close()
+    assert list(evaluate(perfect("depth", second), BENCHMARK, ENTRIES, ["affine"], tmp_path)) == [
+        entry.name for entry in ENTRIES
+    ]
+    assert (first, second) == (["a"], ["bb", "four"])
+
+
+def test_the_shares_of_all_processes_are_all_images(tmp_path):
+    for index in range(3):
+        list(evaluate(perfect("depth"), BENCHMARK, ENTRIES, ["affine"], tmp_path, share=Share(index, 3)))
+    assert len(list(tmp_path.glob("images.*.csv"))) == 3
+    assert set(read_rows(tmp_path)) == {entry.name for entry in ENTRIES}
+
+
+def test_the_shared_table_equals_that_of_one_process(tmp_path):
+    for index in range(2):
+        list(evaluate(perfect("depth"), BENCHMARK, ENTRIES, ["affine"], tmp_path / "two", share=Share(index, 2)))
+    list(evaluate(perfect("depth"), BENCHMARK, ENTRIES, ["affine"], tmp_path / "one"))
+    cost = ("seconds", "peak_memory_mb")
+    two, one = (
+        {name: {k: v for k, v in row.items() if k not in cost} for name, row in read_rows(tmp_path / kind).items()}
+        for kind in ("two", "one")
+    )
+    assert two == one
+
+
+def test_calls_and_seconds_are_in_the_table(tmp_path):
+    list(evaluate(perfect("depth"), BENCHMARK, ENTRIES[:1], ["affine"], tmp_path))
+    row = read_rows(tmp_path)["a"]
+    assert row["num_calls"] == "3" and float(row["seconds"]) >= 0
+    assert list(row) == columns(["affine"])
+
+
+def test_aligned_depth_is_cut_to_the_benchmarks_range(tmp_path):
+    cut = replace(BENCHMARK, min_depth_m=2.0, max_depth_m=3.0)
+    list(evaluate(perfect("depth_m"), cut, ENTRIES[:1], ["scale"], tmp_path))
+    depth_m = depth_of("a")[depth_of("a") > 1.2].double()
+    expected = ((depth_m.clamp(2, 3) - depth_m).abs() / depth_m).mean().item()
+    assert float(read_rows(tmp_path)["a"]["scale.abs_rel"]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_method_sees_the_long_side_that_the_protocol_asks_for(tmp_path):
+    sizes = []
+
+    def estimate(image):
+        sizes.append(tuple(image.shape[-2:]))
+        return image[:, :1], 0
+
+    asked = replace(BENCHMARK, long_side_px=64)
+    list(evaluate(Estimator("m", "depth", estimate), asked, ENTRIES[:1], ["affine"], tmp_path))
+    assert sizes == [(48, 64)]
+
+
+def test_an_alignment_that_the_method_cannot_have_is_refused_before_anything_is_measured(tmp_path):
+    with pytest.raises(ValueError, match="gives disparity cannot be aligned by 'log'; choose disparity"):
+        list(evaluate(perfect("disparity"), BENCHMARK, ENTRIES, ["log"], tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_uncertainty_of_an_ensemble_is_scored_and_of_others_left_empty(tmp_path):
+    method = Estimator("rough", "log_depth", rough)
+    method.uncertainty = torch.linspace(0, 1, SIZE[1]).expand(1, 1, *SIZE)
+    list(evaluate(method, BENCHMARK, ENTRIES[:1], ["log"], tmp_path / "with"))
+    list(evaluate(perfect("log_depth"), BENCHMARK, ENTRIES[:1], ["log"], tmp_path / "without"))
+    assert -1 <= float(read_rows(tmp_path / "with")["a"]["spearman"]) <= 1
+    assert read_rows(tmp_path / "without")["a"]["spearman"] == ""
+
+
+def test_pictures_are_kept_of_the_largest_errors_alone(tmp_path):
+    list(evaluate(Estimator("rough", "log_depth", rough), BENCHMARK, ENTRIES, ["log"], tmp_path, num_pictures=2))
+    names = worst_names(list(read_rows(tmp_path).values()), "log", 2)
+    assert len(names) == 2
+    for name in names:
+        picture = np.asarray(Image.open(picture_path(tmp_path / "worst", name)))
+        assert picture.shape == (240, 4 * 320, 3)
+
+
+def test_two_names_never_share_a_picture_and_every_name_is_a_file_name(tmp_path):
+    names = ["a/b", "a_b", "a b", "../x", "x" * 300]
+    paths = {picture_path(tmp_path, name) for name in names}
+    assert len(paths) == len(names)
+    assert all(path.parent == tmp_path and len(path.name) < 100 for path in paths)
+
+
+def test_log_depth_becomes_depth_and_disparity_up_to_a_factor():
+    log_depth = torch.tensor([[[[0.0, 1.0, 2.0]]]])
+    for alignment, sign in (("affine", 1), ("scale", 1), ("disparity", -1)):
+        found = to_space(log_depth, "log_depth", alignment)
+        torch.testing.assert_close(found / found[..., :1], (sign * log_depth).exp())
