@@ -2,12 +2,15 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .controlnet import DepthToControlNetImage
+from .geometry import DepthToGeometry, comfyui_has_geometry_nodes
 from .load import LoadDepthFMModel
 from .model_files import register_model_folder
 from .sample import DepthFMSampler
+from .save import SaveDepth
 from .views import ColorizeDepth, NormalFromDepth
 
-NODES = (LoadDepthFMModel, DepthFMSampler, ColorizeDepth, NormalFromDepth)
+NODES = (LoadDepthFMModel, DepthFMSampler, ColorizeDepth, NormalFromDepth, DepthToControlNetImage, SaveDepth)
 
 
 class DepthFMExtension(ComfyExtension):
@@ -16,4 +19,4 @@ class DepthFMExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The node classes; `models/depthfm` is a model folder from here on."""
         register_model_folder()
-        return list(NODES)
+        return [*NODES, DepthToGeometry] if comfyui_has_geometry_nodes() else list(NODES)
