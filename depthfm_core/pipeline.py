@@ -37,6 +37,8 @@ class EstimationSettings:
         reduction: one of `flow.REDUCTIONS`.
         align_members: fit members to each other by scale and shift before combining them.
         seed: chooses the noise; the same seed gives the same depth on any device and in any batch.
+        noise_per_image: image i of a batch gets the noise of `seed` + i. False gives all images the same noise, so
+            that neither a batch nor the frames of a video make a difference.
         noising_step: how noisy the source is, of 1000; None = the model's own.
         processing_resolution: short side in pixels that the networks see; 0 = the image's own, None = the model's own.
         members_at_once: how many runs the networks see at a time; 0 = as many as memory allows.
@@ -53,6 +55,7 @@ class EstimationSettings:
     reduction: str = "mean"
     align_members: bool = True
     seed: int = 0
+    noise_per_image: bool = False
     noising_step: int | None = None
     processing_resolution: int | None = None
     members_at_once: int = 0
@@ -102,7 +105,8 @@ class DepthFMPipeline:
             image: [B, 3, H, W] RGB in [0, 1], any H and W from 1 to 16,384.
             settings: how to estimate.
             on_step: told of every solver step of every chunk; an exception that it raises ends the estimation.
-            noise: [E, 4, h, w] standard normal noise of the members, in place of what the seed would give.
+            noise: [E, 4, h, w] standard normal noise of the members, in place of what the seed would give; or
+                [B, E, 4, h, w] for images with noise of their own.
 
         Raises:
             ValueError: for an image of another shape or range, or a setting outside its range.
@@ -114,7 +118,7 @@ class DepthFMPipeline:
         )
         image_latent = torch.cat([self.codec.encode((2 * one - 1).to(self.device)) for one in fitted.split(1)])
         if noise is None:
-            noise = member_noise(settings.seed, settings.ensemble_size, tuple(image_latent.shape[1:]))
+            noise = _noise(settings, image_latent)
         log_depth = torch.cat(
             [
                 frame.undo(self._log_depth(latent, noise_chunk.to(self.device), settings, on_step).cpu())
@@ -143,8 +147,9 @@ class DepthFMPipeline:
         """Pairs of latents and noise, image by image and member by member, as many at a time as memory allows."""
         pixels = self.codec.downscale**2 * image_latent.shape[-2] * image_latent.shape[-1]
         at_once = at_once or members_that_fit(pixels, _budget_bytes(self.device))
-        latents = repeat(image_latent, "b c h w -> (b e) c h w", e=len(noise))
-        noises = repeat(noise, "e c h w -> (b e) c h w", b=len(image_latent))
+        noise = noise.expand(len(image_latent), *noise.shape[-4:])  # [B, E, 4, h, w]
+        latents = repeat(image_latent, "b c h w -> (b e) c h w", e=noise.shape[1])
+        noises = rearrange(noise, "b e c h w -> (b e) c h w")
         yield from zip(latents.split(at_once), noises.split(at_once), strict=True)
 
     @property
@@ -156,6 +161,15 @@ class DepthFMPipeline:
     def device(self) -> torch.device:
         """Where the networks are."""
         return self.network.null_text.device
+
+
+def _noise(settings: EstimationSettings, image_latent: Tensor) -> Tensor:
+    """[E, 4, h, w], or [B, E, 4, h, w] for noise of each image's own."""
+    shape = tuple(image_latent.shape[1:])
+    if not settings.noise_per_image:
+        return member_noise(settings.seed, settings.ensemble_size, shape)
+    seeds = [(settings.seed + i) % 2**64 for i in range(len(image_latent))]
+    return torch.stack([member_noise(seed, settings.ensemble_size, shape) for seed in seeds])
 
 
 def load_pipeline(

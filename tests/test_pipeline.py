@@ -48,6 +48,18 @@ def test_a_result_does_not_depend_on_batch_or_chunks(pipeline):
     torch.testing.assert_close(alone.uncertainty, together.uncertainty[2:], rtol=1e-3, atol=1e-4)
 
 
+def test_noise_per_image_is_that_of_the_next_seeds_and_shared_noise_that_of_one(pipeline):
+    images = torch.rand(1, 3, 40, 56, generator=torch.Generator().manual_seed(0)).expand(2, -1, -1, -1)
+    settings = replace(QUICK, ensemble_size=2, seed=2**64 - 1)
+    own = pipeline(images, replace(settings, noise_per_image=True)).log_depth
+    shared = pipeline(images, settings).log_depth
+    next_seed = pipeline(images[:1], replace(settings, seed=0)).log_depth
+    torch.testing.assert_close(shared[0], shared[1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(own[:1], shared[:1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(own[1:], next_seed, rtol=1e-4, atol=1e-4)
+    assert (own[0] - own[1]).abs().max() > 1e-2
+
+
 class RecordingCodec(torch.nn.Module):
     """Averages pixels down to cells; remembers what it was asked to encode."""
 
