@@ -40,10 +40,14 @@ def find_comfyui() -> Path:
 
 
 class ComfyUI:
-    """A running server with only this pack; `base` holds its models, input and output folders."""
+    """A running server with only this pack; `base` holds its models, input and output folders.
 
-    def __init__(self, base: Path) -> None:
+    It serves a blank page, which starts faster, unless the real front end is asked for.
+    """
+
+    def __init__(self, base: Path, *, front_end: bool = False) -> None:
         self.base = base
+        self.front_end = front_end
         self.port = _free_port()
         self.log = base / "server.log"
         _install_pack(base)
@@ -92,7 +96,8 @@ class ComfyUI:
 
     def _start(self) -> subprocess.Popen:
         command = [sys.executable, "main.py", "--cpu", "--port", str(self.port), "--base-directory", str(self.base)]
-        command += ["--front-end-root", str(self.base / "frontend"), "--database-url", "sqlite:///:memory:"]
+        command += [] if self.front_end else ["--front-end-root", str(self.base / "frontend")]
+        command += ["--database-url", "sqlite:///:memory:"]
         command += ["--disable-auto-launch", "--disable-all-custom-nodes", "--whitelist-custom-nodes", PACK_NAME]
         with self.log.open("w", encoding="utf-8") as log:
             process = subprocess.Popen(
