@@ -32,7 +32,7 @@ def facts(tmp_path_factory):
 
 
 def test_every_node_takes_exactly_what_its_schema_offers(facts):
-    assert len(facts["signatures"]) == 4
+    assert len(facts["signatures"]) == 6
     for offered, taken in facts["signatures"].values():
         assert offered == taken
 
