@@ -71,11 +71,10 @@ def choices(options: dict) -> list[str]:
 
 def definition(node: dict) -> dict:
     """A node in the form of ComfyUI's nodeDefs.json."""
-    inputs = {}
-    for name, options in inputs_of(node).items():
-        inputs[name] = {"name": options.get("display_name") or name, "tooltip": options["tooltip"]}
-        if options.get("control_after_generate"):  # a widget that the front end adds
-            inputs["control_after_generate"] = {"name": "control after generate"}
+    inputs = {
+        name: {"name": options.get("display_name") or name, "tooltip": options["tooltip"]}
+        for name, options in inputs_of(node).items()
+    }
     outputs = {
         str(index): {"name": name, "tooltip": tooltip}
         for index, (name, tooltip) in enumerate(zip(node["output_name"], node["output_tooltips"], strict=True))
@@ -154,9 +153,8 @@ def test_every_node_has_a_help_page_whose_tables_name_its_inputs_and_outputs(com
     for name in nodes:
         text, texts = page(comfyui, name, language), locales[language][name]
         inputs, outputs = (list(table(text, heading)) for heading in HEADINGS[language])
-        own = [words["name"] for key, words in texts["inputs"].items() if key != "control_after_generate"]
         assert text.startswith(f"# {texts['display_name']}\n"), name
-        assert inputs == own, name
+        assert inputs == [words["name"] for words in texts["inputs"].values()], name
         assert outputs == [words["name"] for words in texts["outputs"].values()], name
 
 
