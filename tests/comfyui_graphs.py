@@ -24,7 +24,10 @@ SAMPLER = {
     "ensemble_size": 1,
     "reduction": "mean",
     "processing_resolution": 64,
+    "noise": "shared",
+    "frames_at_once": 0,
 }
+BATCH = ("noise", "frames_at_once")  # what the node has beyond the core's settings
 
 
 def save_toy_models(golden_dir: Path, folder: Path) -> None:
@@ -83,16 +86,16 @@ def error_of(comfyui: ComfyUI, graph: dict) -> str:
 
 def expected_depth(models: Path, image: torch.Tensor | None = None, **changed: object) -> DepthPrediction:
     """The core pipeline's prediction of an image, the photo if none is given, with the settings of `sampler_graph`."""
-    settings = EstimationSettings(**(SAMPLER | changed))
+    settings = EstimationSettings(**({k: v for k, v in SAMPLER.items() if k not in BATCH} | changed))
     pipeline = load_pipeline(models / "whole.safetensors", dtype="float32")
     return pipeline(picture_image() if image is None else image, settings)
 
 
-def assert_same_picture(picture: np.ndarray, image: torch.Tensor) -> None:
-    """Equal within one 8-bit level; ComfyUI rounds down."""
+def assert_same_picture(picture: np.ndarray, image: torch.Tensor, share: float = 1) -> None:
+    """Equal within one 8-bit level, since ComfyUI rounds down, in this share of the values."""
     expected = (image.permute(0, 2, 3, 1) * 255).numpy()
     assert picture.shape == expected.shape
-    assert np.abs(picture - expected).max() <= 1.01
+    assert np.mean(np.abs(picture - expected) <= 1.01) >= share
 
 
 def choices_of(widget: list) -> list[str]:

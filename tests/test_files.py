@@ -10,10 +10,7 @@ import torch
 from PIL import ExifTags, Image
 
 from depthfm_core.depth import files
-from depthfm_core.depth.files import (
-    ImageFileError,
-    read_image,
-)
+from depthfm_core.depth.files import ImageFileError, read_image
 
 LEVEL = 1 / 255
 

@@ -136,6 +136,7 @@ def test_no_run_replaces_a_file_of_an_earlier_one(comfyui, prefix):
     assert [path.read_bytes() for path in first] == before
     assert len({path.with_suffix("") for path in (*first, *second, *third)}) == 6
     assert not any("%" in path.name for path in first)
+    assert [path.stem[-7:] for path in first] == ["_00001_", "_00002_"]  # counted as Save Image does
 
 
 @pytest.mark.parametrize("prefix", ["../../x", "depth/../../x", "/x", "../output_x/y"])

@@ -109,7 +109,9 @@ def test_every_option_of_the_normals_changes_them_as_the_core_does(comfyui, pred
         settings = NORMAL | changed
         pictures = saved_pictures(comfyui, view_graph("DepthFM_Normal", **settings))
         core = settings | {"focal_px": settings["focal_px"] or None}
-        assert_same_picture(pictures, normals_to_image(normals_from_depth(prediction.relative_depth, **core)))
+        normals = normals_from_depth(prediction.relative_depth, **core)
+        # Of a toy network's rough depth, rounding decides at a few pixels which side of an edge they belong to.
+        assert_same_picture(pictures, normals_to_image(normals), share=0.995)
         assert not any(np.array_equal(pictures, others) for others in seen), changed
         seen.append(pictures)
 
