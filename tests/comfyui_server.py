@@ -130,7 +130,7 @@ def _install_pack(base: Path) -> None:
     pack = base / "custom_nodes" / PACK_NAME
     pack.mkdir(parents=True)
     shutil.copy(PACK / "__init__.py", pack)
-    for folder in ("nodes", "depthfm_core", "workflows"):
+    for folder in ("nodes", "depthfm_core", "workflows", "web", "locales"):
         shutil.copytree(PACK / folder, pack / folder, ignore=shutil.ignore_patterns("__pycache__"))
 
 
