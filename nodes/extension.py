@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .controlnet import DepthToControlNetImage
+from .decode import DepthFMDecode
 from .geometry import DepthToGeometry, comfyui_has_geometry_nodes
 from .load import LoadDepthFMModel
 from .model_files import register_model_folder
@@ -10,7 +11,15 @@ from .sample import DepthFMSampler
 from .save import SaveDepth
 from .views import ColorizeDepth, NormalFromDepth
 
-NODES = (LoadDepthFMModel, DepthFMSampler, ColorizeDepth, NormalFromDepth, DepthToControlNetImage, SaveDepth)
+NODES = (
+    LoadDepthFMModel,
+    DepthFMSampler,
+    DepthFMDecode,
+    ColorizeDepth,
+    NormalFromDepth,
+    DepthToControlNetImage,
+    SaveDepth,
+)
 
 
 class DepthFMExtension(ComfyExtension):

@@ -3,13 +3,13 @@
 from comfy_api.latest import io
 
 from ..depthfm_core.model.unet import ATTENTIONS
-from . import runtime
+from . import native
 from .model_files import model_names, model_path
 from .sockets import LOADER_CATEGORY, ModelType, schema
 
 
 class LoadDepthFMModel(io.ComfyNode):
-    """A DepthFM file to DEPTHFM_MODEL."""
+    """A DepthFM file to DEPTHFM_MODEL, and to what core's nodes take."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -30,10 +30,10 @@ class LoadDepthFMModel(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "weight_dtype",
-                    options=list(runtime.WEIGHT_DTYPES),
+                    options=list(native.WEIGHT_DTYPES),
                     default="default",
                     tooltip="'default' lets ComfyUI choose for your GPU. Half precision halves the network's memory. "
-                    "The model's own autoencoder always runs in float32.",
+                    "Autoencoders always run in float32 here.",
                 ),
                 io.Combo.Input(
                     "attention",
@@ -43,7 +43,18 @@ class LoadDepthFMModel(io.ComfyNode):
                     "without xformers.",
                 ),
             ],
-            outputs=[ModelType.Output(display_name="DEPTHFM_MODEL", tooltip="For the DepthFM Sampler.")],
+            outputs=[
+                ModelType.Output(display_name="DEPTHFM_MODEL", tooltip="For the DepthFM Sampler."),
+                io.Model.Output(
+                    display_name="MODEL",
+                    tooltip="The same model for core's nodes: KSampler (euler, simple, cfg 1, denoise 1), LoRA, "
+                    "torch.compile.",
+                ),
+                io.Conditioning.Output(
+                    display_name="CONDITIONING", tooltip="The empty prompt, for KSampler's positive and negative."
+                ),
+                io.Vae.Output(display_name="VAE", tooltip="The model's own autoencoder. Only 'nano' brings one."),
+            ],
         )
 
     @classmethod
@@ -55,4 +66,26 @@ class LoadDepthFMModel(io.ComfyNode):
     @classmethod
     def execute(cls, model_name: str, weight_dtype: str, attention: str) -> io.NodeOutput:
         """Reads the file."""
-        return io.NodeOutput(runtime.load_model(model_path(model_name), weight_dtype, attention))
+        model = native.load_model(model_path(model_name), weight_dtype, attention)
+        facts = native.depthfm_of(model).facts
+        vae = facts.vae or MissingVae(model_name)
+        return io.NodeOutput(model, model, [[facts.null_text, {}]], vae)
+
+
+class MissingVae:
+    """Stands on the VAE output of a model without an autoencoder; whatever is asked of it says which VAE to load.
+
+    An `ExecutionBlocker` of ComfyUI would stop the graph and leave nothing in its history.
+    """
+
+    model_name = ""  # so that a copy, made without __init__, can be asked too
+
+    def __init__(self, model_name: str) -> None:
+        self.model_name = model_name
+
+    def __getattr__(self, name: str) -> object:
+        # AttributeError, so that `hasattr` works on it
+        raise AttributeError(
+            f"{self.model_name} brings no autoencoder; use Load VAE with one of Stable Diffusion 1.5 or 2.x, for "
+            "example vae-ft-mse-840000-ema-pruned.safetensors."
+        )

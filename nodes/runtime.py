@@ -1,198 +1,197 @@
-"""DepthFM under ComfyUI's memory management, progress bar and cancel button; the only file that imports `comfy`.
-
-The networks are diffusers' modules behind ComfyUI's `ModelPatcher`. Before every call they are brought to their device,
-because the VAE on the socket, or another model, may have pushed them off since the last one.
-"""
+"""A run of DepthFM under ComfyUI's memory management, with its progress bar and cancel button."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import comfy.model_management as mm
-import comfy.model_patcher
 import comfy.utils
 import torch
-from torch import Tensor, nn
+from comfy.model_patcher import ModelPatcher
+from einops import rearrange
+from torch import Tensor
 
 from ..depthfm_core.depth.prediction import DepthPrediction
+from ..depthfm_core.flow import combine_members
 from ..depthfm_core.flow.ode import network_calls
-from ..depthfm_core.model.checkpoints import load_checkpoint
-from ..depthfm_core.pipeline import (
-    DECODER_BYTES_PER_PIXEL,
-    DTYPES,
-    SHARE_OF_FREE_MEMORY,
-    DepthFMPipeline,
-    EstimationSettings,
-    members_that_fit,
-)
+from ..depthfm_core.pipeline import SHARE_OF_FREE_MEMORY, DepthFMPipeline, EstimationSettings
 from ..depthfm_core.resize import fit
+from .native import depthfm_of, in_float32
 from .vae import VaeCodec
 
 logger = logging.getLogger(__name__)
 
-WEIGHT_DTYPES = {"default": None} | {name: dtype for name, dtype in DTYPES.items() if dtype is not None}
 _TYPICAL_DOPRI5_CALLS = 40  # for the progress bar; the solver itself cannot tell
+_MOST_AT_ONCE = 16  # a GPU is busy by then, and cancel would have to wait for more
 
 
-@dataclass(frozen=True, eq=False)
-class ManagedModel:
-    """What the DEPTHFM_MODEL socket carries.
-
-    Attributes:
-        path: where the model came from.
-        network: the patcher that holds a `DepthFMUNet`.
-        codec: the patcher that holds a `LatentCodec`; None for a model without an autoencoder.
-        noising_step, processing_resolution, spread_scale: see `DepthFMPipeline`.
-    """
-
-    path: Path
-    network: comfy.model_patcher.ModelPatcher
-    codec: comfy.model_patcher.ModelPatcher | None
-    noising_step: int
-    processing_resolution: int
-    spread_scale: float
-
-    def get_ram_usage(self) -> int:
-        """Bytes, for ComfyUI's cache."""
-        return self.network.model_size() + (self.codec.model_size() if self.codec else 0)
-
-
-def load_model(path: Path, weight_dtype: str, attention: str) -> ManagedModel:
-    """Reads a checkpoint in any layout; nothing is on the GPU yet.
-
-    Raises:
-        CheckpointError: for an unusable file.
-    """
-    checkpoint = load_checkpoint(path)
-    dtype = WEIGHT_DTYPES[weight_dtype] or _default_dtype(sum(t.numel() for t in checkpoint.state_dict.values()))
-    codec = checkpoint.build_codec()
-    return ManagedModel(
-        path=path,
-        network=_patcher(checkpoint.build_unet(attention, dtype)),
-        codec=None if codec is None else _patcher(codec),
-        noising_step=checkpoint.noising_step,
-        processing_resolution=checkpoint.processing_resolution,
-        spread_scale=checkpoint.spread_scale,
-    )
-
-
-def estimate(model: ManagedModel, image: Tensor, settings: EstimationSettings, vae: object | None) -> DepthPrediction:
+def estimate(
+    patcher: ModelPatcher, image: Tensor, settings: EstimationSettings, vae: object | None, frames_at_once: int = 0
+) -> DepthPrediction:
     """The depth of every frame, on the CPU.
 
-    One frame at a time, so that a long batch needs no more memory than one frame. When memory runs out, half as many of
-    a frame's ensemble members go through the networks at a time.
+    Results leave the GPU with every group of frames, so that a long batch needs no more memory than one group. When
+    memory runs out, half as much goes through the network at a time, down to a single member of a single frame.
 
     Args:
-        model: from `load_model`.
+        patcher: of a DepthFM, from `native.load_model`, possibly patched further.
         image: [B, 3, H, W] in [0, 1].
         settings: how to estimate; `members_at_once` is chosen here.
         vae: ComfyUI's VAE in place of the model's own autoencoder, or None.
+        frames_at_once: how many frames may share a network call; 0 = as many as memory allows.
 
     Raises:
-        ValueError: when there is no autoencoder, or the VAE is of another kind.
+        ValueError: for another model, a VAE of another kind, or when there is no autoencoder.
     """
     calls = network_calls(settings.solver, settings.num_steps) or _TYPICAL_DOPRI5_CALLS
     progress = Progress(len(image), settings.ensemble_size * calls)
-    pipeline = _pipeline(model, vae, progress.advance)
-    settings = replace(settings, members_at_once=_members_that_fit(pipeline, image, settings))
-    frames = []
-    for index, frame in enumerate(image.split(1)):
-        prediction, settings = _with_less_memory(pipeline, frame, settings, lambda i=index: progress.start(i))
-        frames.append(prediction)
-    log_depth, uncertainty = (torch.cat([getattr(f, name) for f in frames]) for name in ("log_depth", "uncertainty"))
+    pipeline = _pipeline(patcher, vae, progress.advance)
+    at_once = _pairs_that_fit(pipeline, image, settings)
+    size = frames_at_once or max(1, at_once // settings.ensemble_size)
+    settings = replace(settings, members_at_once=min(at_once, size * settings.ensemble_size))
+    groups = []
+    with _running(patcher):
+        for start in range(0, len(image), size):
+            prediction, at_once = _with_less_memory(
+                pipeline, image[start : start + size], _from_frame(settings, start), lambda s=start: progress.start(s)
+            )
+            settings = replace(settings, members_at_once=at_once)
+            groups.append(prediction)
+    log_depth, uncertainty = (torch.cat([getattr(g, name) for g in groups]) for name in ("log_depth", "uncertainty"))
     return DepthPrediction.from_log_depth(log_depth, uncertainty)
+
+
+def decode(latent: Tensor, vae: object, ensemble_size: int, reduction: str) -> DepthPrediction:
+    """The depth of sampled latents, on the CPU.
+
+    Args:
+        latent: [(B E), 4, h, w] as ComfyUI's samplers return them, with the members of an image one after another.
+        vae: ComfyUI's VAE.
+        ensemble_size: E.
+        reduction: see `flow.combine_members`.
+
+    Raises:
+        ValueError: for a VAE of another kind, latents of another shape, or a number that E does not divide.
+    """
+    codec = VaeCodec(vae, scaling_factor=1.0)
+    if latent.ndim != 4 or latent.shape[1] != 4:
+        raise ValueError(f"The latent has shape {list(latent.shape)}; expected [B, 4, h, w], from a DepthFM MODEL.")
+    if len(latent) % ensemble_size:
+        raise ValueError(
+            f"{len(latent)} latents do not divide into ensembles of {ensemble_size}; set ensemble_size to the number "
+            "of latents that were sampled for each image (1 if there was no ensemble)."
+        )
+    log_depth = codec.decode(latent.float()).mean(1, keepdim=True).cpu()  # [(B E), 1, H, W]
+    members = rearrange(log_depth, "(b e) 1 h w -> b e 1 h w", e=ensemble_size)
+    return DepthPrediction.from_log_depth(*combine_members(members, reduction))
 
 
 class Progress:
     """One bar over all frames, counted in network calls times members."""
 
     def __init__(self, num_frames: int, per_frame: int) -> None:
-        self.per_frame = per_frame
-        self.bar = comfy.utils.ProgressBar(num_frames * per_frame)
+        self.total, self.per_frame = num_frames * per_frame, per_frame
+        self.bar = comfy.utils.ProgressBar(self.total)
         self.start(0)
 
     def start(self, frame: int) -> None:
-        """A frame begins, or begins again."""
-        self.floor, self.done = frame * self.per_frame, 0
-        self.bar.update_absolute(self.floor)
+        """The group that begins with this frame begins, or begins again."""
+        self.done = frame * self.per_frame
+        self.bar.update_absolute(self.done)
 
     def advance(self, members: int) -> None:
         """A network call for so many members is done."""
-        self.done = min(self.done + members, self.per_frame)
-        self.bar.update_absolute(self.floor + self.done)
+        self.done = min(self.done + members, self.total)
+        self.bar.update_absolute(self.done)
 
 
 class ManagedNetwork:
-    """The velocity network for one run: cancellable, with progress, on its device when it is called."""
+    """The velocity network for one run: cancellable, with progress, and on its device whenever it is called.
 
-    def __init__(self, patcher: comfy.model_patcher.ModelPatcher, on_call: Callable[[int], None]) -> None:
+    Before every call, because the VAE on the socket, or another model, may have pushed it off since the last one.
+    """
+
+    def __init__(self, patcher: ModelPatcher, on_call: Callable[[int], None]) -> None:
         self.patcher = patcher
         self.on_call = on_call
-        self.hyper = patcher.model.hyper
+        self.hyper = depthfm_of(patcher).facts.hyper
+
+    @property
+    def computed_in_float32(self) -> bool:
+        """Whether the last call did, so that a non-finite result would come out the same again."""
+        model = self.patcher.model
+        return (model.manual_cast_dtype or model.get_dtype()) == torch.float32
 
     def __call__(self, x_t: Tensor, t: Tensor, image_latent: Tensor) -> Tensor:
-        """See `DepthFMUNet.forward`; raises ComfyUI's interrupt when the user has cancelled."""
+        """See `DepthFMModel.velocity`; raises ComfyUI's interrupt when the user has cancelled."""
         mm.throw_exception_if_processing_interrupted()
-        network = _bring(self.patcher, _bytes_of(x_t))
-        velocity = network(x_t, t, image_latent)
+        mm.load_models_gpu([self.patcher], memory_required=self.patcher.model.memory_required(x_t.shape))
+        velocity = self.patcher.model.velocity(self.patcher, x_t, t, image_latent)
         self.on_call(len(x_t))
         return velocity
 
 
-class ManagedCodec:
-    """The model's own autoencoder, on its device when it is called."""
-
-    downscale = 8
-
-    def __init__(self, patcher: comfy.model_patcher.ModelPatcher) -> None:
-        self.patcher = patcher
-
-    def encode(self, image: Tensor) -> Tensor:
-        """See `LatentCodec.encode`."""
-        return _bring(self.patcher, image[0, 0].numel() * len(image) * DECODER_BYTES_PER_PIXEL).encode(image)
-
-    def decode(self, latent: Tensor) -> Tensor:
-        """See `LatentCodec.decode`."""
-        return _bring(self.patcher, _bytes_of(latent)).decode(latent)
-
-
 @dataclass(frozen=True)
 class ManagedPipeline(DepthFMPipeline):
-    """The pipeline, whose device is where ComfyUI will bring the networks, not where they are now."""
+    """The pipeline whose device is where ComfyUI will bring the network, and that knows a way out of overflow."""
 
     load_device: torch.device = torch.device("cpu")
 
     @property
     def device(self) -> torch.device:
-        """Where the networks will be when they are called."""
+        """Where the network will be when it is called."""
         return self.load_device
 
+    def _log_depth(self, image_latent: Tensor, noise: Tensor, *rest: object) -> Tensor:
+        log_depth = super()._log_depth(image_latent, noise, *rest)
+        if log_depth.isfinite().all() or self.network.computed_in_float32:
+            return log_depth
+        logger.warning("DepthFM's result is not finite in half precision; going on in float32.")
+        self.network.patcher = in_float32(self.network.patcher)
+        return super()._log_depth(image_latent, noise, *rest)
 
-def _pipeline(model: ManagedModel, vae: object | None, on_call: Callable[[int], None]) -> ManagedPipeline:
-    if vae is None and model.codec is None:
+
+def _pipeline(patcher: ModelPatcher, vae: object | None, on_call: Callable[[int], None]) -> ManagedPipeline:
+    facts = depthfm_of(patcher).facts
+    if vae is None and facts.vae is None:
         raise ValueError(
-            f"{model.path.name} brings no autoencoder. Connect a Stable Diffusion 1.5 or 2.x VAE to the 'vae' input, "
+            f"{facts.path.name} brings no autoencoder. Connect a Stable Diffusion 1.5 or 2.x VAE to the 'vae' input, "
             "for example Load VAE with vae-ft-mse-840000-ema-pruned.safetensors."
         )
     return ManagedPipeline(
-        network=ManagedNetwork(model.network, on_call),
-        codec=ManagedCodec(model.codec) if vae is None else VaeCodec(vae),
-        noising_step=model.noising_step,
-        processing_resolution=model.processing_resolution,
-        spread_scale=model.spread_scale,
-        load_device=model.network.load_device,
+        network=ManagedNetwork(patcher, on_call),
+        codec=VaeCodec(facts.vae, facts.scaling_factor) if vae is None else VaeCodec(vae),
+        noising_step=facts.noising_step,
+        processing_resolution=facts.processing_resolution,
+        spread_scale=facts.spread_scale,
+        load_device=patcher.load_device,
     )
 
 
+@contextmanager
+def _running(patcher: ModelPatcher) -> Iterator[None]:
+    """Core's samplers announce a run to what is patched into a model, and its end."""
+    patcher.pre_run()
+    try:
+        yield
+    finally:
+        patcher.cleanup()
+
+
+def _from_frame(settings: EstimationSettings, start: int) -> EstimationSettings:
+    """The settings for the frames from `start` on, whose noise does not depend on the grouping."""
+    return replace(settings, seed=(settings.seed + start) % 2**64) if settings.noise_per_image else settings
+
+
 def _with_less_memory(
-    pipeline: DepthFMPipeline, frame: Tensor, settings: EstimationSettings, on_start: Callable[[], None]
-) -> tuple[DepthPrediction, EstimationSettings]:
-    """The frame's depth, and the settings with the members at once that had memory enough."""
+    pipeline: DepthFMPipeline, frames: Tensor, settings: EstimationSettings, on_start: Callable[[], None]
+) -> tuple[DepthPrediction, int]:
+    """The frames' depth, and how many members at once had memory enough."""
     while True:
         on_start()
         try:
-            return pipeline(frame, settings), settings
+            return pipeline(frames, settings), settings.members_at_once
         except mm.OOM_EXCEPTION:
             if settings.members_at_once == 1:
                 raise
@@ -202,34 +201,19 @@ def _with_less_memory(
         mm.soft_empty_cache()
 
 
-def _members_that_fit(pipeline: DepthFMPipeline, image: Tensor, settings: EstimationSettings) -> int:
-    """How many members of one frame fit into the free memory, by the estimate; at least one."""
+def _pairs_that_fit(pipeline: ManagedPipeline, image: Tensor, settings: EstimationSettings) -> int:
+    """How many pairs of frame and member fit through the network at a time, by ComfyUI's estimate; at least one."""
     resolution = settings.processing_resolution
     resolution = pipeline.processing_resolution if resolution is None else resolution
-    shape = fit(torch.empty(image[:1].shape, device="meta"), resolution, pipeline.multiple)[0].shape
-    budget = mm.get_free_memory(pipeline.device) * SHARE_OF_FREE_MEMORY
-    return min(settings.ensemble_size, members_that_fit(shape[-1] * shape[-2], budget))
+    height, width = fit(torch.empty(image[:1].shape, device="meta"), resolution, pipeline.multiple)[0].shape[-2:]
+    patcher = pipeline.network.patcher
+    one = patcher.model.memory_required([1, 4, height // 8, width // 8])
+    budget = _memory_for_a_run(patcher) * SHARE_OF_FREE_MEMORY
+    return max(1, min(_MOST_AT_ONCE, int(budget / one), len(image) * settings.ensemble_size))
 
 
-def _bytes_of(latent: Tensor) -> int:
-    """The estimate for a run of [N, 4, h, w] latents."""
-    return len(latent) * 64 * latent.shape[-1] * latent.shape[-2] * DECODER_BYTES_PER_PIXEL
-
-
-def _bring(patcher: comfy.model_patcher.ModelPatcher, memory_required: int) -> nn.Module:
-    """The patcher's module, wholly on its device, with so many bytes left free for the run where possible."""
-    mm.load_models_gpu([patcher], memory_required=memory_required, force_full_load=True)
-    return patcher.model.to(patcher.load_device)  # --novram leaves parts behind, and these modules cannot run in parts
-
-
-def _patcher(module: nn.Module) -> comfy.model_patcher.ModelPatcher:
-    """The module under management. The class is looked up late: newer ComfyUI binds it at start."""
-    patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
-    return patcher(module, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device())
-
-
-def _default_dtype(num_parameters: int) -> torch.dtype:
-    """What ComfyUI stores and computes this network in; its command-line switches are heard."""
-    device = mm.get_torch_device()
-    stored = mm.unet_dtype(device, num_parameters)
-    return mm.unet_manual_cast(stored, device) or stored
+def _memory_for_a_run(patcher: ModelPatcher) -> int:
+    """Bytes beside the weights; on a GPU those that other models hold count as free, since ComfyUI moves them out."""
+    if mm.is_device_cpu(patcher.load_device):
+        return mm.get_free_memory(patcher.load_device)
+    return mm.get_total_memory(patcher.load_device) - patcher.model_size()

@@ -4,6 +4,7 @@ import torch
 from comfy_api.latest import io
 
 from ..depthfm_core.depth.controlnet import controlnet_image
+from ..depthfm_core.depth.prediction import DepthPrediction
 from ..depthfm_core.flow import GRIDS, REDUCTIONS, SOLVERS
 from ..depthfm_core.pipeline import EstimationSettings
 from ..depthfm_core.resize import MAX_SIDE_PX
@@ -13,6 +14,7 @@ from .sockets import CATEGORY, DepthType, ModelType, schema
 
 DEFAULTS = EstimationSettings()
 MODELS_OWN = -1  # a widget has no None
+NOISES = {"shared": False, "per frame": True}
 
 
 class DepthFMSampler(io.ComfyNode):
@@ -28,7 +30,11 @@ class DepthFMSampler(io.ComfyNode):
             description="Estimates depth from each image of a batch, at exactly the image's size.",
             search_aliases=["depth", "depth map", "depth estimation", "monocular depth", "depthfm", "controlnet depth"],
             inputs=[
-                ModelType.Input("model", tooltip="From Load DepthFM Model."),
+                io.MultiType.Input(
+                    "model",
+                    types=[ModelType, io.Model],
+                    tooltip="From Load DepthFM Model: its DEPTHFM_MODEL, or its MODEL behind LoRA or other patches.",
+                ),
                 io.Image.Input("image", tooltip="Any size, any number of frames. Alpha is ignored."),
                 *_sampling_widgets(),
                 *_ensemble_widgets(),
@@ -40,6 +46,7 @@ class DepthFMSampler(io.ComfyNode):
                     tooltip="Short side in pixels that the network sees. -1 = the model's own, which is the best for "
                     "most images; 0 = the image's size. The result always has the image's size.",
                 ),
+                *_batch_widgets(),
                 io.Vae.Input(
                     "vae",
                     optional=True,
@@ -47,23 +54,13 @@ class DepthFMSampler(io.ComfyNode):
                     "used in place of the model's own where connected.",
                 ),
             ],
-            outputs=[
-                io.Image.Output(
-                    display_name="depth image", tooltip="Gray, near = white: to look at and for a depth ControlNet."
-                ),
-                DepthType.Output(display_name="depth data", tooltip="Unrounded depth for the other DepthFM nodes."),
-                io.Mask.Output(
-                    display_name="uncertainty",
-                    tooltip="How far the ensemble's members disagree, in log depth (0.1 is about 10 %, clipped at "
-                    "1); black for an ensemble of one.",
-                ),
-            ],
+            outputs=depth_sockets(),
         )
 
     @classmethod
     def execute(
         cls,
-        model: runtime.ManagedModel,
+        model: runtime.ModelPatcher,
         image: torch.Tensor,
         seed: int,
         num_steps: int,
@@ -72,11 +69,14 @@ class DepthFMSampler(io.ComfyNode):
         ensemble_size: int,
         reduction: str,
         processing_resolution: int,
+        noise: str,
+        frames_at_once: int,
         vae: object | None = None,
     ) -> io.NodeOutput:
-        """Estimates frame by frame."""
+        """Estimates group by group of frames."""
         settings = EstimationSettings(
             seed=seed,
+            noise_per_image=NOISES[noise],
             num_steps=num_steps,
             solver=solver,
             grid=grid,
@@ -84,8 +84,38 @@ class DepthFMSampler(io.ComfyNode):
             reduction=reduction,
             processing_resolution=None if processing_resolution == MODELS_OWN else processing_resolution,
         )
-        depth = runtime.estimate(model, image_from_comfy(image), settings, vae)
-        return io.NodeOutput(image_to_comfy(controlnet_image(depth)), depth, mask_to_comfy(depth.uncertainty))
+        depth = runtime.estimate(model, image_from_comfy(image), settings, vae, frames_at_once)
+        return io.NodeOutput(*depth_outputs(depth))
+
+
+def depth_sockets() -> list[io.Output]:
+    """The outputs of every node that makes depth; `depth_outputs` fills them."""
+    return [
+        io.Image.Output(
+            display_name="depth image", tooltip="Gray, near = white: to look at and for a depth ControlNet."
+        ),
+        DepthType.Output(display_name="depth data", tooltip="Unrounded depth for the other DepthFM nodes."),
+        io.Mask.Output(
+            display_name="uncertainty",
+            tooltip="How far the ensemble's members disagree, in log depth (0.1 is about 10 %, clipped at 1); black "
+            "for an ensemble of one.",
+        ),
+    ]
+
+
+def depth_outputs(depth: DepthPrediction) -> tuple[torch.Tensor, DepthPrediction, torch.Tensor]:
+    """What goes into `depth_sockets`."""
+    return image_to_comfy(controlnet_image(depth)), depth, mask_to_comfy(depth.uncertainty)
+
+
+def reduction_widget() -> io.Input:
+    """How the members of an ensemble become one."""
+    return io.Combo.Input(
+        "reduction",
+        options=list(REDUCTIONS),
+        default=DEFAULTS.reduction,
+        tooltip="How the members are combined; 'median' ignores outliers. No effect on an ensemble of one.",
+    )
 
 
 def _sampling_widgets() -> list[io.Input]:
@@ -96,7 +126,7 @@ def _sampling_widgets() -> list[io.Input]:
             min=0,
             max=2**64 - 1,
             control_after_generate=True,
-            tooltip="Chooses the noise. All frames of a batch get the same noise, so that video flickers less.",
+            tooltip="Chooses the noise. The same seed gives the same depth, on any device and in any batch.",
         ),
         io.Int.Input(
             "num_steps",
@@ -132,10 +162,24 @@ def _ensemble_widgets() -> list[io.Input]:
             max=100,
             tooltip="Runs from different noise that are combined. From 2 on there is an uncertainty.",
         ),
+        reduction_widget(),
+    ]
+
+
+def _batch_widgets() -> list[io.Input]:
+    return [
         io.Combo.Input(
-            "reduction",
-            options=list(REDUCTIONS),
-            default=DEFAULTS.reduction,
-            tooltip="How the members are combined; 'median' ignores outliers. No effect on an ensemble of one.",
+            "noise",
+            options=list(NOISES),
+            default="shared",
+            tooltip="'shared': all frames get the same noise, so that video flickers less. 'per frame': each its own, "
+            "that of the seeds which follow.",
+        ),
+        io.Int.Input(
+            "frames_at_once",
+            default=0,
+            min=0,
+            max=4096,
+            tooltip="How many frames share a network call; 0 = as many as memory allows. The depth is the same.",
         ),
     ]

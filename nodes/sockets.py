@@ -4,7 +4,7 @@ import inspect
 
 from comfy_api.latest import io
 
-ModelType = io.Custom("DEPTHFM_MODEL")  # runtime.ManagedModel
+ModelType = io.Custom("DEPTHFM_MODEL")  # ComfyUI's ModelPatcher of a native.DepthFMModel
 DepthType = io.Custom("DEPTHFM_DEPTH")  # depthfm_core's DepthPrediction, on the CPU
 
 CATEGORY = "image/geometry estimation"

@@ -23,7 +23,7 @@ from .comfyui_server import PACK, PACK_NAME, ComfyUI
 pytestmark = pytest.mark.comfy
 
 SIZE = (61, 75)  # height, width: odd, and no multiple of anything
-NODES = ("DepthFM_LoadModel", "DepthFM_Sampler", "DepthFM_Colorize", "DepthFM_Normal")
+NODES = ("DepthFM_LoadModel", "DepthFM_Sampler", "DepthFM_Decode", "DepthFM_Colorize", "DepthFM_Normal")
 SAMPLER = {
     "seed": 3,
     "num_steps": 2,
@@ -32,7 +32,10 @@ SAMPLER = {
     "ensemble_size": 1,
     "reduction": "mean",
     "processing_resolution": 64,
+    "noise": "shared",
+    "frames_at_once": 0,
 }
+BATCH = ("noise", "frames_at_once")
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +104,7 @@ def _error(comfyui: ComfyUI, graph: dict) -> str:
 
 def _expected(micro: Path, **changed):
     """The core pipeline's prediction with the same settings."""
-    settings = EstimationSettings(**(SAMPLER | changed))
+    settings = EstimationSettings(**({k: v for k, v in SAMPLER.items() if k not in BATCH} | changed))
     return load_pipeline(micro / "whole.safetensors", dtype="float32")(_image(), settings)
 
 
@@ -207,7 +210,52 @@ def test_every_frame_of_a_batch_is_the_single_frames_result(comfyui):
     graph["depth"]["inputs"]["image"] = ["batch", 0]
     frames = _saved(comfyui, graph)
     assert frames.shape == (3, *SIZE, 3)
-    assert np.array_equal(frames, np.repeat(single, 3, axis=0))
+    assert np.abs(frames.astype(int) - single).max() <= 1
+
+
+def test_noise_per_frame_is_that_of_the_next_seed_in_groups_of_any_size(comfyui):
+    graph = _graph(noise="per frame", frames_at_once=1, seed=3)
+    graph["batch"] = {"class_type": "RepeatImageBatch", "inputs": {"image": ["photo", 0], "amount": 2}}
+    graph["depth"]["inputs"]["image"] = ["batch", 0]
+    frames = _saved(comfyui, graph)
+    graph["depth"]["inputs"]["frames_at_once"] = 0
+    assert np.abs(frames.astype(int) - _saved(comfyui, graph)).max() <= 1
+    for frame, seed in zip(frames, (3, 4), strict=True):
+        assert np.abs(frame.astype(int) - _saved(comfyui, _graph(seed=seed))[0]).max() <= 1
+
+
+def test_ksampler_and_depthfm_decode_give_the_samplers_depth(comfyui):
+    """The picture of the graph is cropped to sides that need no padding, since VAE Encode knows none."""
+    graph = _graph(processing_resolution=0)
+    crop = {"image": ["photo", 0], "width": 64, "height": 48, "x": 0, "y": 0}
+    graph["crop"] = {"class_type": "ImageCrop", "inputs": crop}
+    graph["depth"]["inputs"]["image"] = ["crop", 0]
+    ours = _saved(comfyui, graph)
+    graph["encode"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["crop", 0], "vae": ["model", 3]}}
+    sampler = {"seed": 3, "steps": 2, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
+    sampler |= {"model": ["model", 1], "positive": ["model", 2], "negative": ["model", 2]}
+    graph["sampler"] = {"class_type": "KSampler", "inputs": sampler | {"latent_image": ["encode", 0]}}
+    decode = {"samples": ["sampler", 0], "vae": ["model", 3], "ensemble_size": 1, "reduction": "mean"}
+    graph["decoded"] = {"class_type": "DepthFM_Decode", "inputs": decode}
+    graph["save"]["inputs"]["images"] = ["decoded", 0]
+    theirs = _saved(comfyui, graph)
+    assert theirs.shape == ours.shape == (1, 48, 64, 3)
+    assert np.abs(theirs.astype(int) - ours).max() <= 1
+
+
+def test_the_sampler_takes_the_native_model_too(comfyui):
+    graph = _graph()
+    graph["depth"]["inputs"]["model"] = ["model", 1]
+    assert np.array_equal(_saved(comfyui, graph), _saved(comfyui, _graph()))
+
+
+def test_the_vae_of_a_model_without_one_stops_with_what_to_load(comfyui):
+    graph = _graph("bare.safetensors")
+    graph["encode"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["photo", 0], "vae": ["model", 3]}}
+    graph["decoded"] = {"class_type": "VAEDecode", "inputs": {"samples": ["encode", 0], "vae": ["model", 3]}}
+    graph["save"]["inputs"]["images"] = ["decoded", 0]
+    del graph["depth"]
+    assert "bare.safetensors brings no autoencoder; use Load VAE" in _error(comfyui, graph)
 
 
 def test_attention_and_dtype_change_the_result(comfyui):
@@ -256,7 +304,7 @@ def _node_to_api(node: dict, links: dict, info: dict) -> dict:
         options = rest[0] if rest else {}
         if sockets.get(name, {}).get("link") is not None:
             _, origin, slot, target, target_slot, link_kind = links[sockets[name]["link"]]
-            assert target == node["id"] and node["inputs"][target_slot]["name"] == name and link_kind == kind
+            assert target == node["id"] and node["inputs"][target_slot]["name"] == name and link_kind in kind.split(",")
             inputs[name] = [str(origin), slot]
         elif isinstance(kind, list) or kind in ("COMBO", "INT", "FLOAT", "BOOLEAN", "STRING"):
             inputs[name] = values.pop(0)

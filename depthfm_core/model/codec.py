@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
-from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor, nn
 
 from .reading import CheckpointError, mismatch, read_tensor_file
@@ -97,19 +96,22 @@ def build_codec(tensors: Mapping[str, Tensor], config: Mapping | None, *, source
     _check_names_and_shapes(autoencoder, tensors, source)
     autoencoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     if isinstance(autoencoder, AutoencoderTiny):
-        skip_idle_blocks(autoencoder)
+        skip_idle_blocks(autoencoder.encoder.layers, autoencoder.decoder.layers)
     return LatentCodec(autoencoder.eval().requires_grad_(False))
 
 
-def skip_idle_blocks(autoencoder: AutoencoderTiny) -> None:
-    """Replaces residual blocks whose weights are all zero by the ReLU that they compute.
+def skip_idle_blocks(*stacks: nn.Sequential) -> None:
+    """Replaces residual blocks of a tiny autoencoder whose weights are all zero by the ReLU that they compute.
 
     `nano` is a standard TAESD file, which ComfyUI and diffusers read as it is, whose costliest blocks are zero.
+
+    Args:
+        stacks: encoders and decoders, diffusers' or ComfyUI's.
     """
-    for layers in (autoencoder.encoder.layers, autoencoder.decoder.layers):
+    for layers in stacks:
         for index, block in enumerate(layers):
-            if isinstance(block, AutoencoderTinyBlock) and not any(p.any() for p in block.parameters()):
-                layers[index] = nn.ReLU()
+            if hasattr(block, "fuse") and not any(p.any() for p in block.parameters()):
+                layers[index] = block.fuse
 
 
 def _find_in_folder(folder: Path) -> tuple[dict, Path]:

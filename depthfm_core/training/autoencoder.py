@@ -66,7 +66,7 @@ def build_autoencoder(settings: AutoencoderSettings, seed: int) -> AutoencoderTi
     start_as_thumbnail(autoencoder)
     _idle(autoencoder.encoder.layers, settings.encoder_blocks)
     _idle(autoencoder.decoder.layers, settings.decoder_blocks)
-    skip_idle_blocks(autoencoder)
+    skip_idle_blocks(autoencoder.encoder.layers, autoencoder.decoder.layers)
     return autoencoder.to(memory_format=torch.channels_last)
 
 

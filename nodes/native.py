@@ -1,0 +1,256 @@
+"""DepthFM as a native model of ComfyUI: its own `UNetModel`, which core's samplers, LoRA and compile nodes know.
+
+ComfyUI's sigma runs from 1, the noised image latent, to 0, the depth latent; the network's time is t = 1 - sigma. So
+core's KSampler with euler, simple, cfg 1 and denoise 1 takes the same steps as our own Euler.
+"""
+
+import math
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.supported_models
+import torch
+from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers, merge_nested_dicts
+from torch import Tensor, nn
+
+from ..depthfm_core.flow import noise_source
+from ..depthfm_core.model.checkpoints import DepthFMCheckpoint, load_checkpoint
+from ..depthfm_core.model.codec import SD_SCALING_FACTOR
+from ..depthfm_core.model.hyperparameters import UNetHyperParameters
+from ..depthfm_core.pipeline import DTYPES
+from .vae import build_vae
+
+WEIGHT_DTYPES = {"default": None} | {name: dtype for name, dtype in DTYPES.items() if dtype is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What a DepthFM is besides its network; lies on the model, so that every clone of its patcher has it.
+
+    Attributes:
+        path: where the model came from.
+        hyper: the network's shape.
+        null_text: [1, L, D] embedding of the empty prompt.
+        noising_step, processing_resolution, spread_scale: see `DepthFMPipeline`.
+        vae: the model's own autoencoder as ComfyUI's VAE; None for a model without one.
+        scaling_factor: turns that autoencoder's latents (or Stable Diffusion's) into the network's.
+    """
+
+    path: Path
+    hyper: UNetHyperParameters
+    null_text: Tensor
+    noising_step: int
+    processing_resolution: int
+    spread_scale: float
+    vae: object | None
+    scaling_factor: float
+
+
+def load_model(path: Path, weight_dtype: str, attention: str) -> comfy.model_patcher.ModelPatcher:
+    """A checkpoint in any layout as a model under ComfyUI's management; nothing is on the GPU yet.
+
+    Args:
+        path: the file.
+        weight_dtype: one of `WEIGHT_DTYPES`; "default" leaves the choice to ComfyUI and its command-line switches.
+        attention: "plain" or "rescaled", see `depthfm_core.model.unet.ATTENTIONS`.
+
+    Raises:
+        CheckpointError: for an unusable file.
+    """
+    checkpoint = load_checkpoint(path)
+    facts = _facts(checkpoint)
+    model = DepthFMModel(_config(checkpoint, WEIGHT_DTYPES[weight_dtype]), facts, mm.unet_offload_device())
+    patcher = _patcher_class()(model, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device())
+    assign = patcher.is_dynamic() if hasattr(patcher, "is_dynamic") else False  # newer than 0.3.75
+    model.diffusion_model.load_state_dict(dict(checkpoint.state_dict), assign=assign)
+    if attention == "rescaled":
+        patcher.set_model_attn1_patch(_rescale_logits)
+    return patcher
+
+
+def depthfm_of(patcher: comfy.model_patcher.ModelPatcher) -> "DepthFMModel":
+    """The DepthFM behind a MODEL, patched or not.
+
+    Raises:
+        ValueError: for another model.
+    """
+    if not isinstance(patcher.model, DepthFMModel):
+        raise ValueError(
+            f"The model is a {type(patcher.model).__name__}; connect the DEPTHFM_MODEL or MODEL of Load DepthFM Model."
+        )
+    return patcher.model
+
+
+def in_float32(patcher: comfy.model_patcher.ModelPatcher) -> comfy.model_patcher.ModelPatcher:
+    """A clone that shares the weights and computes in float32, whatever they are stored in."""
+    clone = patcher.clone()
+    clone.set_model_compute_dtype(torch.float32)
+    return clone
+
+
+class DepthFMSampling(nn.Module):
+    """Sigma and time of the flow, as ComfyUI's samplers ask for them."""
+
+    def __init__(self, noising_step: int) -> None:
+        super().__init__()
+        self.noising_step = noising_step
+        self.register_buffer("sigmas", torch.arange(1, 1001) / 1000, persistent=False)
+
+    @property
+    def sigma_min(self) -> Tensor:
+        """The smallest sigma above 0 of a schedule."""
+        return self.sigmas[0]
+
+    @property
+    def sigma_max(self) -> Tensor:
+        """1: the noised image latent."""
+        return self.sigmas[-1]
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """The network's time."""
+        return 1 - sigma
+
+    def sigma(self, timestep: Tensor) -> Tensor:
+        """The inverse of `timestep`."""
+        return 1 - timestep
+
+    def percent_to_sigma(self, percent: float) -> float:
+        """Sigma after a share of the path."""
+        return min(1.0, max(0.0, 1.0 - percent))
+
+    def calculate_input(self, sigma: Tensor, x_t: Tensor) -> Tensor:  # noqa: ARG002 (ComfyUI's signature)
+        """The network sees x_t as it is."""
+        return x_t
+
+    def calculate_denoised(self, sigma: Tensor, velocity: Tensor, x_t: Tensor) -> Tensor:
+        """Where the velocity would lead until sigma 0."""
+        return x_t + velocity * sigma.reshape(sigma.shape[:1] + (1,) * (x_t.ndim - 1))
+
+    def noise_scaling(self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False) -> Tensor:  # noqa: ARG002
+        """The source of the path: the image latent with the model's amount of noise."""
+        return noise_source(latent_image, self.noising_step, noise)
+
+    def inverse_noise_scaling(self, sigma: Tensor, latent: Tensor) -> Tensor:  # noqa: ARG002
+        """The end of the path is the depth latent itself."""
+        return latent
+
+
+class DepthFMModel(comfy.model_base.BaseModel):
+    """ComfyUI's `UNetModel` with DepthFM's weights; the image latent is concatenated to every x_t."""
+
+    def __init__(self, config: comfy.supported_models.SD20, facts: Facts, device: torch.device) -> None:
+        super().__init__(config, device=device)
+        self.model_sampling = DepthFMSampling(facts.noising_step)
+        self.concat_keys = ("concat_image",)
+        self.facts = facts
+        if facts.vae:  # latents of its own, whose colors no preview knows
+            self.latent_format = comfy.latent_formats.LatentFormat()
+            self.latent_format.scale_factor = facts.scaling_factor
+
+    def velocity(
+        self, patcher: comfy.model_patcher.ModelPatcher, x_t: Tensor, t: Tensor, image_latent: Tensor
+    ) -> Tensor:
+        """The velocity at x_t, [N, 4, h, w] float32, with what is patched into `patcher` (LoRA, attention, compile).
+
+        Args:
+            patcher: a patcher of this model, loaded.
+            x_t: [N, 4, h, w] points of the path, on the patcher's device.
+            t: [N] float32 in [0, 1].
+            image_latent: [N, 4, h, w] clean image latents.
+        """
+        options = _transformer_options(patcher, 1 - t)
+        text = self.facts.null_text.to(x_t.device).expand(len(x_t), -1, -1)
+        wrappers = get_all_wrappers(WrappersMP.APPLY_MODEL, options)
+        run = WrapperExecutor.new_class_executor(self._velocity, self, wrappers)
+        return run.execute(x_t, 1 - t, image_latent, text, None, options)
+
+    def _velocity(
+        self,
+        x_t: Tensor,
+        sigma: Tensor,
+        c_concat: Tensor,
+        c_crossattn: Tensor,
+        control: None = None,
+        transformer_options: dict | None = None,
+    ) -> Tensor:
+        """`BaseModel._apply_model`, which wrappers expect, up to the step from velocity to denoised latent."""
+        dtype = self.manual_cast_dtype or self.get_dtype()
+        sample = torch.cat([x_t, c_concat], dim=1).to(dtype)  # [N, 8, h, w]
+        t = self.model_sampling.timestep(sigma).float()
+        options = transformer_options or {}
+        velocity = self.diffusion_model(sample, t, c_crossattn.to(dtype), control=control, transformer_options=options)
+        return velocity.float()
+
+
+class _Config(comfy.supported_models.SD20):
+    """Stable Diffusion 2's family; `unet_config` says the heads, which differ."""
+
+    unet_extra_config = {"attn_precision": torch.float32}  # SD 2.1's logits overflow float16
+
+
+def _config(checkpoint: DepthFMCheckpoint, dtype: torch.dtype | None) -> _Config:
+    num_parameters = sum(tensor.numel() for tensor in checkpoint.state_dict.values())
+    dtype = dtype or mm.unet_dtype(mm.get_torch_device(), num_parameters)
+    config = _Config(_unet_config(checkpoint.hyper))
+    config.set_inference_dtype(dtype, mm.unet_manual_cast(dtype, mm.get_torch_device()))
+    return config
+
+
+def _unet_config(hyper: UNetHyperParameters) -> dict:
+    """The hyper-parameters in ComfyUI's words: one transformer depth for each residual block."""
+    depths = [hyper.transformer_depth if attends else 0 for attends in hyper.attends]
+    return {
+        "image_size": 32,  # not used by the network
+        "in_channels": hyper.in_channels,
+        "out_channels": hyper.out_channels,
+        "model_channels": hyper.model_channels,
+        "channel_mult": list(hyper.channel_mult),
+        "num_res_blocks": [hyper.num_res_blocks] * len(depths),
+        "num_heads": hyper.num_heads,
+        "num_head_channels": hyper.num_head_channels,
+        "context_dim": hyper.context_dim,
+        "use_spatial_transformer": True,
+        "use_linear_in_transformer": hyper.use_linear_in_transformer,
+        "transformer_depth": [depth for depth in depths for _ in range(hyper.num_res_blocks)],
+        "transformer_depth_output": [depth for depth in depths for _ in range(hyper.num_res_blocks + 1)],
+        "transformer_depth_middle": hyper.transformer_depth,
+        "legacy": False,
+    }
+
+
+def _facts(checkpoint: DepthFMCheckpoint) -> Facts:
+    codec = checkpoint.build_codec()  # checks the tensors as well
+    return Facts(
+        path=checkpoint.path,
+        hyper=checkpoint.hyper,
+        null_text=checkpoint.null_text,
+        noising_step=checkpoint.noising_step,
+        processing_resolution=checkpoint.processing_resolution,
+        spread_scale=checkpoint.spread_scale,
+        vae=codec and build_vae(checkpoint.codec_tensors, codec.autoencoder.config),
+        scaling_factor=codec.scaling_factor if codec else SD_SCALING_FACTOR,
+    )
+
+
+def _transformer_options(patcher: comfy.model_patcher.ModelPatcher, sigma: Tensor) -> dict:
+    """What core's sampler hands to a network: the patcher's patches and wrappers, and where on the path it is."""
+    options = comfy.model_patcher.create_model_options_clone(patcher.model_options)["transformer_options"]
+    merge_nested_dicts(options.setdefault("wrappers", {}), patcher.wrappers, copy_dict1=False)
+    merge_nested_dicts(options.setdefault("callbacks", {}), patcher.callbacks, copy_dict1=False)
+    return options | {"sigmas": sigma, "cond_or_uncond": [0], "uuids": [uuid.uuid4()]}
+
+
+def _rescale_logits(tokens: Tensor, context: Tensor, value: Tensor, _options: dict) -> tuple[Tensor, Tensor, Tensor]:
+    """The authors' scale of self-attention without xformers, put into the queries, whose projection has no bias."""
+    count = tokens.shape[1]
+    return tokens * math.sqrt(math.log(count) / math.log(4 * count)), context, value
+
+
+def _patcher_class() -> type[comfy.model_patcher.ModelPatcher]:
+    """Looked up late: newer ComfyUI binds `CoreModelPatcher` at its start."""
+    return getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)

@@ -1,0 +1,208 @@
+"""Facts about DepthFM as a model of ComfyUI, see `test_nodes_native.py`; run by `comfyui_process.ask`."""
+
+from pathlib import Path
+
+from comfyui_process import GOLDEN, answer, error_of, image, relative, settings, toy_model
+
+TIMES = (0.0, 0.25, 0.5, 0.9)
+HEADS = ("heads8", "headdim16")
+
+
+def facts(folder: Path) -> dict:
+    """Everything that the tests ask about."""
+    model = toy_model(folder)
+    return {
+        "golden": {f"{heads} {kind}": _golden(heads, kind) for heads in HEADS for kind in ("plain", "rescaled")},
+        "pipeline": _pipeline_golden(model),
+        **_ksampler_facts(model),
+        **_lora_facts(model),
+        **_compile_facts(model),
+        **_lowvram_facts(model),
+        **_float32_facts(folder),
+        **_loader_facts(folder),
+    }
+
+
+def _network(patcher):
+    from a_pack.nodes.runtime import ManagedNetwork
+
+    return ManagedNetwork(patcher, lambda _members: None)
+
+
+def _log_depth(patcher, **changed):
+    from a_pack.nodes.runtime import estimate
+
+    return estimate(patcher, image(), settings(**changed), None).log_depth
+
+
+def _golden(heads: str, kind: str) -> float:
+    """The worst relative error of velocities, of our Euler, and of core's KSampler."""
+    import comfy.sample
+    from a_pack.depthfm_core.flow import integrate, noise_source
+    from a_pack.nodes.native import load_model
+    from safetensors.torch import load_file
+
+    golden = load_file(GOLDEN / f"depthfm-micro-{heads}.safetensors")
+    patcher = load_model(GOLDEN / f"depthfm-micro-{heads}.ckpt", "default", kind)
+    network, z = _network(patcher), golden["z_image"]
+    errors = [relative(network(z, z.new_full((2,), t), z), golden[f"velocity_{kind}_t{t}"]) for t in TIMES]
+    x_0 = noise_source(z, 400, golden["noise"])
+    x_1, _ = integrate(lambda x_t, t: network(x_t, x_t.new_full((2,), t), z), x_0, 2)
+    text = [[patcher.model.facts.null_text, {}]]
+    sampled = comfy.sample.sample(patcher, golden["noise"], 2, 1.0, "euler", "simple", text, text, z / 0.18215)
+    expected = golden[f"euler_{kind}_noised_steps2"]
+    return max(*errors, relative(x_1, expected), relative(sampled * 0.18215, expected))
+
+
+def _pipeline_golden(patcher) -> float:
+    """The worst relative error of image to depth, through the runner of the Sampler."""
+    from a_pack.nodes import runtime
+    from safetensors.torch import load_file
+
+    golden = load_file(GOLDEN / "depthfm-micro-pipeline.safetensors")
+    golden |= load_file(GOLDEN / "depthfm-micro-pipeline-noise.safetensors")
+    photo = golden["image_uint8"].permute(2, 0, 1)[None].float() / 255
+    pipeline, errors = runtime._pipeline(patcher, None, lambda _members: None), []
+    for num_steps, members in ((1, 1), (2, 1), (4, 1), (2, 3)):
+        chosen = settings(num_steps=num_steps, processing_resolution=0, align_members=False)
+        depth = pipeline(photo, chosen, noise=golden[f"noise_ensemble{members}"]).depth
+        errors.append(relative(depth, golden[f"depth_steps{num_steps}_ensemble{members}"]))
+    return max(errors)
+
+
+def _sampled(patcher, seed: int, sampler: str = "euler", steps: int = 2):
+    """KSampler's and DepthFM Decode's way to the depth of the picture, whose sides need no padding."""
+    import comfy.sample
+    from a_pack.nodes.runtime import decode
+    from einops import rearrange
+
+    facts = patcher.model.facts
+    latent = facts.vae.encode(rearrange(image()[..., :64], "b c h w -> b h w c"))
+    noise, text = comfy.sample.prepare_noise(latent, seed), [[facts.null_text, {}]]
+    sampled = comfy.sample.sample(patcher, noise, steps, 1.0, sampler, "simple", text, text, latent, seed=seed)
+    return decode(sampled, facts.vae, 1, "mean").log_depth
+
+
+def _ours(patcher, seed: int, **changed):
+    from a_pack.nodes.runtime import estimate
+
+    chosen = settings(ensemble_size=1, seed=seed, **changed)
+    return estimate(patcher, image()[..., :64], chosen, None).log_depth
+
+
+def _ksampler_facts(patcher) -> dict:
+    import torch
+    from a_pack.nodes.native import DepthFMSampling
+
+    sampling, half = DepthFMSampling(400), torch.tensor([0.5])
+    exact = _ours(patcher, 5, num_steps=64)
+    heun, euler = (relative(_sampled(patcher, 5, name, 4), exact) for name in ("heun", "euler"))
+    return {
+        "ksampler_against_ours": relative(_sampled(patcher, 5), _ours(patcher, 5)),
+        "another_seed": relative(_sampled(patcher, 6), _ours(patcher, 5)),
+        "heun_is_nearer_than_euler": heun < euler,
+        "time_and_back": sampling.sigma(sampling.timestep(half)).item(),
+        "ends": [sampling.sigma_min.item(), sampling.sigma_max.item(), sampling.percent_to_sigma(0.25)],
+    }
+
+
+def _lora_facts(patcher) -> dict:
+    """A LoRA for one layer, in the names that trainers write, through core's own loader."""
+    import comfy.sd
+    import torch
+
+    name, layer = "lora_unet_mid_block_attentions_0_proj_in", patcher.model.diffusion_model.middle_block[1].proj_in
+    generator = torch.Generator().manual_seed(0)
+    lora = {
+        f"{name}.lora_up.weight": torch.randn(layer.weight.shape[0], 2, generator=generator),
+        f"{name}.lora_down.weight": torch.randn(2, layer.weight.shape[1], generator=generator),
+    }
+    before = _log_depth(patcher)
+    patched, _ = comfy.sd.load_lora_for_models(patcher, None, lora, 1.0, 0)
+    changed, again = _log_depth(patched), _log_depth(patcher)
+    return {"lora_changes": relative(changed, before), "without_lora_again": relative(again, before)}
+
+
+def _compile_facts(patcher) -> dict:
+    """What core's torch.compile node does, with a compiler that only counts."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    graphs, compiled = [], patcher.clone()
+
+    def counting(graph, _inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    set_torch_compile_wrapper(compiled, backend=counting)
+    difference = relative(_log_depth(compiled), _log_depth(patcher))
+    return {"compiled_graphs": len(graphs), "compiled_difference": difference}
+
+
+def _lowvram_facts(patcher) -> dict:
+    """Most layers stay where they are and are cast when they are called, as with too little memory on a GPU."""
+    import comfy.model_management as mm
+
+    whole, load = _log_depth(patcher), mm.load_models_gpu
+
+    def load_a_part(models, memory_required=0, **_options):
+        for one in models:
+            one.unpatch_model()
+            one.patch_model(one.load_device, lowvram_model_memory=one.model_size() // 4)
+
+    mm.unload_all_models()
+    mm.load_models_gpu = load_a_part
+    part, is_part = _log_depth(patcher), patcher.model.model_lowvram
+    mm.load_models_gpu = load
+    patcher.unpatch_model()
+    return {"lowvram": is_part, "lowvram_difference": relative(part, whole)}
+
+
+def _float32_facts(folder: Path) -> dict:
+    """A half-precision network that overflows once: in float32 it goes on, and the weights stay as they were."""
+    import torch
+
+    half = toy_model(folder, "bfloat16")
+    half.model.manual_cast_dtype = torch.bfloat16  # as on a GPU that computes in it; on a CPU ComfyUI casts to float32
+    seen, forward = [], half.model.diffusion_model.forward
+
+    def overflowing(sample, *args, **kwargs):
+        seen.append(str(sample.dtype))
+        result = forward(sample, *args, **kwargs)
+        return result if sample.dtype == torch.float32 else result * float("inf")
+
+    half.model.diffusion_model.forward = overflowing
+    log_depth = _log_depth(half, ensemble_size=1)
+    half.model.diffusion_model.forward = lambda *args, **kwargs: forward(*args, **kwargs) * float("nan")
+    hopeless = error_of(lambda: _log_depth(half, ensemble_size=1))
+    half.unpatch_model()
+    return {
+        "dtypes_after_overflow": seen,
+        "finite_after_overflow": bool(log_depth.isfinite().all()),
+        "stored_dtype_after_overflow": str(half.model.get_dtype()),
+        "cast_dtype_after_overflow": str(half.model.manual_cast_dtype),
+        "hopeless": str(hopeless),
+    }
+
+
+def _loader_facts(folder: Path) -> dict:
+    import comfy.model_management as mm
+    import torch
+    from a_pack.depthfm_core.model.bundled import NANO_PATH
+    from a_pack.nodes.native import depthfm_of, load_model
+
+    class Other:
+        model = torch.nn.Identity()
+
+    bare = toy_model(folder, codec=False)
+    nano = load_model(NANO_PATH, "default", "plain")
+    return {
+        "dtypes": {name: str(toy_model(folder, name).model.get_dtype()) for name in ("default", "float16", "bfloat16")},
+        "foreign": str(error_of(lambda: depthfm_of(Other()))),
+        "bare_vae": bare.model.facts.vae,
+        "nano_vae": type(nano.model.facts.vae).__name__,
+        "devices": [str(nano.load_device) == str(mm.get_torch_device()), str(nano.model.device)],
+    }
+
+
+if __name__ == "__main__":
+    answer(facts)

@@ -1,0 +1,89 @@
+"""Facts from inside of the real ComfyUI: a script runs in a process of its own and answers with JSON.
+
+ComfyUI's modules (`comfy`, `nodes`, `folder_paths`) must not mix with the other tests' process.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+PACK = Path(__file__).parents[1]
+GOLDEN = PACK / "tests" / "golden"
+
+
+def ask(script: str, folder: Path) -> dict:
+    """What a script of this folder answers; it may write into `folder`."""
+    from .comfyui_server import find_comfyui
+
+    environment = os.environ | {"PYTHONPATH": str(find_comfyui())}
+    command = [sys.executable, str(Path(__file__).with_name(script)), str(folder)]
+    done = subprocess.run(command, env=environment, cwd=find_comfyui(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def answer(facts: Callable[[Path], dict]) -> None:
+    """The script's side: starts ComfyUI's modules on the CPU, loads the pack as `a_pack`, prints the facts."""
+    sys.argv, folder = [sys.argv[0], "--cpu"], Path(sys.argv[1])
+    import comfy.options
+
+    comfy.options.enable_args_parsing()
+    import torch
+
+    _load_pack()
+    with torch.inference_mode():
+        print(json.dumps(facts(folder)))
+
+
+def _load_pack() -> None:
+    spec = importlib.util.spec_from_file_location(
+        "a_pack", PACK / "__init__.py", submodule_search_locations=[str(PACK)]
+    )
+    sys.modules["a_pack"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["a_pack"])
+
+
+def toy_model(folder: Path, dtype: str = "default", codec: bool = True):
+    """The toy DepthFM with a toy autoencoder inside, or without one, loaded by the pack."""
+    from a_pack.depthfm_core.model.checkpoints import load_checkpoint, replace_codec, save_checkpoint
+    from a_pack.depthfm_core.model.codec import load_codec
+    from a_pack.nodes.native import load_model
+
+    checkpoint = load_checkpoint(GOLDEN / "depthfm-micro-heads8.ckpt")
+    if codec:
+        checkpoint = replace_codec(checkpoint, load_codec(GOLDEN / "micro-vae-diffusers.safetensors"))
+    path = folder / ("whole.safetensors" if codec else "bare.safetensors")
+    save_checkpoint(checkpoint, path, "float32")
+    return load_model(path, dtype, "plain")
+
+
+def settings(**changed):
+    """Quick settings of the pack's core."""
+    from a_pack.depthfm_core.pipeline import EstimationSettings
+
+    return EstimationSettings(**({"num_steps": 2, "processing_resolution": 64, "ensemble_size": 2} | changed))
+
+
+def image(frames: int = 1):
+    """Noise as pictures, [frames, 3, 64, 72]."""
+    import torch
+
+    return torch.rand(frames, 3, 64, 72, generator=torch.Generator().manual_seed(0))
+
+
+def error_of(action: Callable[[], object]) -> BaseException | None:
+    """What an action raises, whatever it is."""
+    try:
+        action()
+    except BaseException as error:  # noqa: BLE001 (whatever comes is what the test looks at)
+        return error
+    return None
+
+
+def relative(found, expected) -> float:
+    """The relative error in the Euclidean norm."""
+    return ((found - expected).norm() / expected.norm()).item()

@@ -1,0 +1,236 @@
+"""Facts about runs under ComfyUI's management, see `test_nodes_runtime.py`; run by `comfyui_process.ask`."""
+
+import asyncio
+import inspect
+import json
+import sys
+from pathlib import Path
+
+from comfyui_process import GOLDEN, answer, error_of, image, relative, settings, toy_model
+
+
+def facts(folder: Path) -> dict:
+    """Everything that the tests ask about."""
+    nodes = asyncio.run(asyncio.run(sys.modules["a_pack"].comfy_entrypoint()).get_node_list())
+    model = toy_model(folder)
+    return {
+        "signatures": {node.__name__: _signature(node) for node in nodes},
+        **_memory_facts(model),
+        **_group_facts(model),
+        **_run_facts(model),
+        **_vae_facts(model),
+        **_decode_facts(model),
+        **_folder_facts(),
+        "growth": _growth(model),
+    }
+
+
+def _signature(node) -> tuple[list, list]:
+    return sorted(i.id for i in node.GET_SCHEMA().inputs), sorted(inspect.signature(node.execute).parameters)
+
+
+def _estimate(model, frames: int = 1, vae=None, frames_at_once: int = 0, **changed):
+    from a_pack.nodes.runtime import estimate
+
+    return estimate(model, image(frames), settings(**changed), vae, frames_at_once)
+
+
+def _memory_facts(model) -> dict:
+    from a_pack.nodes import runtime
+
+    tried = []
+
+    def pipeline_with_room_for(members):
+        def run(_frames, chosen):
+            tried.append(chosen.members_at_once)
+            if chosen.members_at_once > members:
+                raise runtime.mm.OOM_EXCEPTION("out of memory")
+            return "depth"
+
+        return run
+
+    _, at_once = runtime._with_less_memory(pipeline_with_room_for(1), None, settings(members_at_once=5), int)
+    first = list(tried)
+    hopeless = error_of(
+        lambda: runtime._with_less_memory(pipeline_with_room_for(0), None, settings(members_at_once=1), int)
+    )
+    pipeline = runtime._pipeline(model, None, int)
+    one, all_five = (pipeline(image(), settings(members_at_once=n, ensemble_size=5)) for n in (1, 5))
+    return {
+        "members_tried": first,
+        "members_that_had_room": at_once,
+        "hopeless": type(hopeless).__name__,
+        "difference_by_members_at_once": (one.log_depth - all_five.log_depth).abs().max().item(),
+        "pairs_that_fit": _pairs_that_fit(pipeline),
+    }
+
+
+def _pairs_that_fit(pipeline) -> dict:
+    """By free memory in units of what ComfyUI's own estimate says of one pair; 64x72 px are padded to 64x80."""
+    from a_pack.nodes import runtime
+
+    one = pipeline.network.patcher.model.memory_required([1, 4, 8, 10]) / runtime.SHARE_OF_FREE_MEMORY
+    free = {"nothing": 0, "three": 3.5 * one, "plenty": 1e15}
+    real, fitting = runtime.mm.get_free_memory, {}
+    for name, amount in free.items():
+        runtime.mm.get_free_memory = lambda _device, amount=amount: amount
+        fitting[name] = runtime._pairs_that_fit(pipeline, image(2), settings(ensemble_size=5))
+    fitting["many frames"] = runtime._pairs_that_fit(pipeline, image(9), settings(ensemble_size=5))
+    runtime.mm.get_free_memory = real
+    return fitting
+
+
+def _group_facts(model) -> dict:
+    """How five frames are grouped, and that the grouping makes no difference, with either kind of noise."""
+    from a_pack.nodes import runtime
+
+    sizes, velocity = [], runtime.ManagedNetwork.__call__
+
+    def recording(self, x_t, t, image_latent):
+        sizes.append(len(x_t))
+        return velocity(self, x_t, t, image_latent)
+
+    runtime.ManagedNetwork.__call__ = recording
+    grouped = {}
+    for own in (False, True):
+        for frames_at_once in (0, 1, 2):
+            changed = {"num_steps": 1, "noise_per_image": own}
+            grouped[own, frames_at_once] = _estimate(model, 5, None, frames_at_once, **changed).log_depth
+    runtime.ManagedNetwork.__call__ = velocity
+    return {
+        "group_sizes": [sizes[:1], sizes[1:6], sizes[6:9]],
+        "difference_by_group": max(relative(grouped[own, n], grouped[own, 0]) for own in (False, True) for n in (1, 2)),
+        "difference_by_noise": relative(grouped[True, 0], grouped[False, 0]),
+    }
+
+
+def _run_facts(model) -> dict:
+    """Progress of two frames in groups of one, and a cancel after the second network call."""
+    import comfy.model_management as mm
+    import comfy.utils
+
+    seen, totals = [], []
+
+    def hook(value, total, preview, node_id=None):
+        seen.append(value)
+        totals.append(total)
+        if cancel_at == value:
+            mm.interrupt_current_processing(True)
+
+    cancel_at = None
+    comfy.utils.set_progress_bar_global_hook(hook)
+    before = _estimate(model, 2, frames_at_once=1)
+    progress = list(seen)
+    seen.clear()
+    cancel_at = 4
+    error = error_of(lambda: _estimate(model, 2, frames_at_once=1, num_steps=4))
+    assert isinstance(error, mm.InterruptProcessingException), error
+    calls = [value for value in seen if value]
+    comfy.utils.set_progress_bar_global_hook(None)
+    after = _estimate(model, 2, frames_at_once=1)
+    return {
+        "progress": progress,
+        "progress_total": totals[0],
+        "calls_before_cancel": len(calls),
+        "difference_after_cancel": (before.log_depth - after.log_depth).abs().max().item(),
+    }
+
+
+def _vae_facts(model) -> dict:
+    from types import SimpleNamespace
+
+    import comfy.sd
+    import torch
+    from a_pack.nodes.vae import VaeCodec, build_vae
+    from safetensors.torch import load_file
+
+    tensors = load_file(GOLDEN / "micro-vae-diffusers.safetensors")
+    config = json.loads((GOLDEN / "micro-vae-diffusers.json").read_text(encoding="utf-8"))
+    vae, other = build_vae(tensors, config), build_vae({k: 1.1 * v for k, v in tensors.items()}, config)
+    attributes = dict(vars(vae))
+    own, on_socket, another = (_estimate(model, vae=choice).log_depth for choice in (None, vae, other))
+    latent = 20 * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    raw = VaeCodec(vae).decode(latent)
+    half = comfy.sd.VAE(sd={k: v.bfloat16() for k, v in tensors.items()}, config=_config_of(vae), dtype=torch.bfloat16)
+    rounded = build_vae({k: v.bfloat16().float() for k, v in tensors.items()}, config)
+    before, in_float32, after = half.decode(latent), VaeCodec(half, 1.0).decode(latent), half.decode(latent)
+    wrong = error_of(lambda: VaeCodec(SimpleNamespace(latent_channels=16, latent_dim=2, downscale_ratio=8)))
+    return {
+        "log_depth_range": (own.max() - own.min()).item(),
+        "vae_difference": (own - on_socket).abs().max().item(),
+        "another_vae": relative(another, own),
+        "vae_attributes_changed": [k for k, v in vars(vae).items() if attributes.get(k) is not v],
+        "raw_decode_maximum": raw.abs().max().item(),
+        "half_vae_in_float32": relative(in_float32, VaeCodec(rounded, 1.0).decode(latent)),
+        "half_vae_rounds": relative(2 * before - 1, in_float32.permute(0, 2, 3, 1).clamp(-1, 1)),
+        "half_vae_changed": (after - before).abs().max().item(),
+        "wrong_vae": str(wrong),
+    }
+
+
+def _config_of(vae) -> dict:
+    """The configuration that the toy autoencoder was made with."""
+    ddconfig = {"double_z": True, "z_channels": 4, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": 32}
+    ddconfig |= {"ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0}
+    return {"params": {"ddconfig": ddconfig, "embed_dim": vae.latent_channels}}
+
+
+def _decode_facts(model) -> dict:
+    """Six latents as two images of three members, against the codec and the ensemble of the core."""
+    import torch
+    from a_pack.depthfm_core.flow import combine_members
+    from a_pack.nodes.runtime import decode
+    from a_pack.nodes.vae import VaeCodec
+
+    vae = model.model.facts.vae
+    latent = torch.randn(6, 4, 4, 5, generator=torch.Generator().manual_seed(1))
+    found = decode(latent, vae, 3, "median")
+    members = VaeCodec(vae, 1.0).decode(latent).mean(1, keepdim=True).reshape(2, 3, 1, 32, 40)
+    centre, spread = combine_members(members, "median")
+    return {
+        "decode_difference": relative(found.log_depth, centre) + relative(found.uncertainty, spread),
+        "decode_shape": list(found.depth.shape),
+        "indivisible": str(error_of(lambda: decode(latent, vae, 4, "mean"))),
+        "wrong_latent": str(error_of(lambda: decode(torch.zeros(1, 16, 4, 4), vae, 1, "mean"))),
+    }
+
+
+def _folder_facts() -> dict:
+    import folder_paths
+    from a_pack.nodes import model_files
+
+    table = folder_paths.folder_names_and_paths
+    table["depthfm"] = (["/theirs"], {".theirs"})
+    model_files.register_model_folder()
+    model_files.register_model_folder()
+    merged = table["depthfm"]
+    files = {
+        "depthfm": ["a.safetensors"],
+        "checkpoints": ["a.safetensors", "DepthFM-v1.ckpt", "sd15.safetensors"],
+        "diffusion_models": ["flux.safetensors"],
+    }
+    folder_paths.get_filename_list = lambda folder: files.get(folder, [])
+    return {"merged_folder": [merged[0], sorted(merged[1])], "menu": model_files._origins()}
+
+
+def _growth(model) -> dict:
+    """Tensors and modules alive, and loaded models, after 5 and after 55 runs."""
+    import gc
+
+    import comfy.model_management as mm
+    import torch
+
+    def alive() -> int:
+        gc.collect()
+        return sum(issubclass(type(thing), torch.Tensor | torch.nn.Module) for thing in gc.get_objects())
+
+    counts = []
+    for runs in (5, 50):
+        for seed in range(runs):
+            _estimate(model, num_steps=1, ensemble_size=1, seed=seed)
+        counts.append(alive())
+    return {"objects": counts[1] - counts[0], "loaded_models": len(mm.current_loaded_models)}
+
+
+if __name__ == "__main__":
+    answer(facts)

@@ -1,0 +1,77 @@
+"""DepthFM as a native model of the real ComfyUI: the reference numbers, core's samplers, LoRA, compile, offloading."""
+
+import pytest
+
+from .comfyui_process import ask
+
+pytestmark = pytest.mark.comfy
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory):
+    return ask("comfyui_native_facts.py", tmp_path_factory.mktemp("models"))
+
+
+def test_velocities_and_samplers_equal_the_authors_numbers(facts, record_property):
+    record_property("worst", facts["golden"])
+    assert len(facts["golden"]) == 4  # two layouts of heads, two scales of attention
+    assert max(facts["golden"].values()) < 1e-4
+
+
+def test_image_to_depth_equals_the_authors_the_whole_way(facts):
+    assert facts["pipeline"] < 1e-4
+
+
+def test_ksampler_and_decode_give_the_samplers_depth(facts):
+    assert facts["ksampler_against_ours"] < 1e-4
+    assert facts["another_seed"] > 0.1
+
+
+def test_cores_second_order_sampler_is_nearer_to_the_exact_path(facts):
+    assert facts["heun_is_nearer_than_euler"]
+
+
+def test_sigma_runs_from_one_at_the_image_to_zero_at_the_depth(facts):
+    assert facts["time_and_back"] == 0.5
+    assert facts["ends"] == [pytest.approx(0.001), 1.0, 0.75]
+
+
+def test_a_lora_changes_the_depth_and_leaves_the_model_as_it_was(facts):
+    assert facts["lora_changes"] > 0.01
+    assert facts["without_lora_again"] == 0
+
+
+def test_torch_compile_is_used_and_changes_nothing(facts):
+    assert facts["compiled_graphs"] > 0
+    assert facts["compiled_difference"] < 1e-5
+
+
+def test_a_partly_loaded_model_gives_the_same_depth(facts):
+    assert facts["lowvram"]
+    assert facts["lowvram_difference"] < 1e-6
+
+
+def test_overflow_in_half_precision_goes_on_in_float32_and_leaves_the_model_as_it_was(facts):
+    assert facts["dtypes_after_overflow"] == ["torch.bfloat16"] * 2 + ["torch.float32"] * 2
+    assert facts["finite_after_overflow"]
+    assert facts["stored_dtype_after_overflow"] == facts["cast_dtype_after_overflow"] == "torch.bfloat16"
+
+
+def test_a_network_that_fails_in_float32_too_is_an_error_that_says_so(facts):
+    assert "NaN" in facts["hopeless"]
+
+
+def test_weights_are_stored_in_the_chosen_dtype(facts):
+    assert facts["dtypes"] == {"default": "torch.float32", "float16": "torch.float16", "bfloat16": "torch.bfloat16"}
+
+
+def test_only_a_model_with_an_autoencoder_has_a_vae(facts):
+    assert facts["bare_vae"] is None and facts["nano_vae"] == "VAE"
+
+
+def test_another_model_is_refused(facts):
+    assert "connect the DEPTHFM_MODEL or MODEL of Load DepthFM Model" in facts["foreign"]
+
+
+def test_the_model_waits_on_comfyuis_offload_device(facts):
+    assert facts["devices"] == [True, "cpu"]
