@@ -30,6 +30,8 @@ SETTINGS = {
 # What the front end reports of itself in a new profile: files of the user that do not exist yet, and core templates,
 # which are a package of their own. Help pages are asked for in the user's language first.
 _OF_THE_FRONT_END = ("/userdata", "/user.css", "/templates/index", "core workflow templates", "/en.md")
+_WITHOUT_INTERNET = ("Error fetching file size",)  # of a model that the front end offers to download
+_CLOSE = ".p-dialog-close-button, button:has([class*='lucide--x']), button:has(.pi-times)"
 
 
 def find_chromium() -> str:
@@ -77,11 +79,11 @@ class FrontEnd:
 
     def close_dialogs(self) -> None:
         """Closes what is open over the graph."""
-        while self.page.locator("[role=dialog]").count():
-            before = self.page.locator("[role=dialog]").count()
-            self.page.keyboard.press("Escape")
+        open_dialogs = self.page.locator("[role=dialog]")
+        while left := open_dialogs.count():
+            open_dialogs.last.locator(_CLOSE).first.click()
             self.page.wait_for_function(
-                "before => document.querySelectorAll('[role=dialog]').length < before", arg=before, timeout=10_000
+                "left => document.querySelectorAll('[role=dialog]').length < left", arg=left, timeout=10_000
             )
 
     def unknown_nodes(self) -> list[str]:
@@ -116,7 +118,7 @@ class FrontEnd:
     def _on_console(self, message: object) -> None:
         about = f"{message.text} {message.location.get('url', '')}"
         outside = not message.location.get("url", self._origin).startswith(self._origin)
-        if message.type == "error" and not outside and not any(known in about for known in _OF_THE_FRONT_END):
+        if message.type == "error" and not outside and not any(known in about for known in _OF_THE_FRONT_END + _WITHOUT_INTERNET):
             self.errors.append(about)
 
 

@@ -137,8 +137,8 @@ def test_the_template_browser_shows_the_workflows_and_opens_one(editor):
     editor.close_dialogs()
     editor.page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     for name in NAMES:
-        editor.page.get_by_text(name, exact=True).wait_for(timeout=20_000)
-    editor.page.get_by_text("normals", exact=True).click()
+        editor.page.get_by_text(name, exact=True).first.wait_for(timeout=20_000)
+    editor.page.get_by_text("normals", exact=True).first.click()
     editor.page.wait_for_function("app.graph._nodes.filter(node => node.type === 'DepthFM_Normal').length === 2")
     editor.page.wait_for_function("document.querySelectorAll('[role=dialog]').length === 0")
 
@@ -150,7 +150,7 @@ def test_a_nodes_help_page_opens_in_the_browser(editor, node):
     editor.page.evaluate("app.canvas.selectItems(app.graph._nodes)")
     editor.page.get_by_test_id("info-button").click()
     heading = (PACK / "web" / "docs" / f"{node}.md").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-    editor.page.locator(".node-help-content").get_by_role("heading", name=heading).wait_for(timeout=10_000)
+    editor.page.locator(".markdown-content").get_by_role("heading", name=heading).wait_for(timeout=10_000)
     assert editor.errors == []
 
 
