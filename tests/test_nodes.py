@@ -152,6 +152,19 @@ def test_the_vae_of_a_model_without_one_stops_with_what_to_load(comfyui):
     assert "bare.safetensors brings no autoencoder; use Load VAE" in error_of(comfyui, graph)
 
 
+@pytest.mark.parametrize("size", [(61, 75), (640, 480), (1920, 1080)])
+def test_five_frames_with_an_ensemble_of_three_come_back_at_exactly_their_size(comfyui, size):
+    width, height = size
+    graph = sampler_graph("nano", ensemble_size=3, processing_resolution=-1)
+    scale = {"image": ["photo", 0], "upscale_method": "bilinear", "width": width, "height": height, "crop": "disabled"}
+    graph["scale"] = {"class_type": "ImageScale", "inputs": scale}
+    graph["batch"] = {"class_type": "RepeatImageBatch", "inputs": {"image": ["scale", 0], "amount": 5}}
+    graph["depth"]["inputs"]["image"] = ["batch", 0]
+    frames = saved_pictures(comfyui, graph)
+    assert frames.shape == (5, height, width, 3)
+    assert frames.std() > 5
+
+
 def test_attention_and_dtype_change_the_result(comfyui):
     plain = saved_pictures(comfyui, sampler_graph())
     assert not np.array_equal(plain, saved_pictures(comfyui, sampler_graph(attention="rescaled")))
