@@ -17,7 +17,7 @@ from .comfyui_server import PACK, PACK_NAME, ComfyUI, find_comfyui
 
 pytestmark = pytest.mark.comfy
 
-HEADINGS = {"en": ("Inputs", "Outputs"), "zh": ("输入", "输出")}
+HEADINGS = {"en": ("Inputs", "Outputs"), "zh": ("\u8f93\u5165", "\u8f93\u51fa")}  # the same in Chinese
 LANGUAGES = tuple(HEADINGS)
 SAME_IN_CHINESE = {"DEPTHFM_MODEL", "VAE", "Latent", "MOGE_GEOMETRY", "DA3_GEOMETRY"}  # as in ComfyUI's own texts
 # Prints the definition of the node that is only offered where ComfyUI has the nodes that it is for.
