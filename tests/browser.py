@@ -26,11 +26,12 @@ SETTINGS = {
     "Comfy.Minimap.Visible": False,
     "Comfy.Graph.CanvasInfo": False,
     "Comfy.Workflow.Persist": False,
+    "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
 }
-# What the front end reports of itself in a new profile: files of the user that do not exist yet, and core templates,
-# which are a package of their own. Help pages are asked for in the user's language first.
-_OF_THE_FRONT_END = ("/userdata", "/user.css", "/templates/index", "core workflow templates", "/en.md")
-_WITHOUT_INTERNET = ("Error fetching file size",)  # of a model that the front end offers to download
+# What the front end reports whatever the pack does: files of the user that a new profile lacks, core templates, which
+# are a package of their own, help pages, which it looks for in the user's language first, and the missing internet.
+_NOT_OURS = ("/userdata", "/user.css", "/templates/index", "core workflow templates", "/en.md")
+_NOT_OURS += ("Error fetching file size",)
 _CLOSE = ".p-dialog-close-button, button:has([class*='lucide--x']), button:has(.pi-times)"
 
 
@@ -112,13 +113,13 @@ class FrontEnd:
 
     def fit(self) -> None:
         """Moves the whole open graph into view and waits until previews are drawn."""
-        self.page.evaluate("app.extensionManager.command.execute('Comfy.Canvas.FitView')")
-        self.page.wait_for_timeout(1000)
+        self.page.evaluate("app.canvas.fitViewToSelectionAnimated({zoom: 0.9, duration: 1})")
+        self.page.wait_for_timeout(1500)
 
     def _on_console(self, message: object) -> None:
         about = f"{message.text} {message.location.get('url', '')}"
         outside = not message.location.get("url", self._origin).startswith(self._origin)
-        if message.type == "error" and not outside and not any(known in about for known in _OF_THE_FRONT_END + _WITHOUT_INTERNET):
+        if message.type == "error" and not outside and not any(known in about for known in _NOT_OURS):
             self.errors.append(about)
 
 
