@@ -1,7 +1,7 @@
 """DepthFM from a picture to its depth map, read from top to bottom in `DepthFMPipeline.__call__`."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -65,6 +65,10 @@ class EstimationSettings:
             raise ValueError(
                 f"members_at_once is {self.members_at_once}; choose at least 1, or 0 for as many as memory allows."
             )
+
+    def from_image(self, index: int) -> "EstimationSettings":
+        """The settings for the rest of a batch from this image on, with the noise that the whole batch gives it."""
+        return replace(self, seed=(self.seed + index) % 2**64) if self.noise_per_image else self
 
     @property
     def solver_options(self) -> dict:
@@ -168,7 +172,7 @@ def _noise(settings: EstimationSettings, image_latent: Tensor) -> Tensor:
     shape = tuple(image_latent.shape[1:])
     if not settings.noise_per_image:
         return member_noise(settings.seed, settings.ensemble_size, shape)
-    seeds = [(settings.seed + i) % 2**64 for i in range(len(image_latent))]
+    seeds = [settings.from_image(index).seed for index in range(len(image_latent))]
     return torch.stack([member_noise(seed, settings.ensemble_size, shape) for seed in seeds])
 
 

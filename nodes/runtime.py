@@ -54,7 +54,7 @@ def estimate(
     with _running(patcher):
         for start in range(0, len(image), size):
             prediction, at_once = _with_less_memory(
-                pipeline, image[start : start + size], _from_frame(settings, start), lambda s=start: progress.start(s)
+                pipeline, image[start : start + size], settings.from_image(start), lambda s=start: progress.start(s)
             )
             settings = replace(settings, members_at_once=at_once)
             groups.append(prediction)
@@ -177,11 +177,6 @@ def _running(patcher: ModelPatcher) -> Iterator[None]:
         yield
     finally:
         patcher.cleanup()
-
-
-def _from_frame(settings: EstimationSettings, start: int) -> EstimationSettings:
-    """The settings for the frames from `start` on, whose noise does not depend on the grouping."""
-    return replace(settings, seed=(settings.seed + start) % 2**64) if settings.noise_per_image else settings
 
 
 def _with_less_memory(

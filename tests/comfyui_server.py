@@ -69,9 +69,12 @@ class ComfyUI:
         except urllib.error.HTTPError as refusal:
             return json.load(refusal)
 
-    def run(self, prompt: dict, timeout_s: float = 300) -> dict:
-        """The history entry of a prompt in API format, once it has ended."""
-        answer = self.post("/prompt", {"prompt": prompt})
+    def run(self, prompt: dict, timeout_s: float = 300, workflow: dict | None = None) -> dict:
+        """The history entry of a prompt in API format, once it has ended; the front end sends its workflow too."""
+        content = {"prompt": prompt}
+        if workflow is not None:
+            content["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
+        answer = self.post("/prompt", content)
         assert "prompt_id" in answer and not answer["node_errors"], answer
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:

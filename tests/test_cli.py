@@ -138,6 +138,7 @@ MODEL_OPTIONS = {
 }
 # Options with tests of their own, below.
 OTHER_OPTIONS = {"--save", "--output", "--device", "--vae", "--max-steps", "--members-at-once", "--traceback"}
+OTHER_OPTIONS |= {"--noise-per-image"}
 
 
 @pytest.mark.parametrize("option", DEPTH_OPTIONS)
@@ -145,6 +146,17 @@ def test_an_estimation_option_changes_the_depth(saved, loaded, option):
     before, after = (depth_of(saved("--save", "npy", *options)[2]) for options in DEPTH_OPTIONS[option])
     assert before.shape == after.shape == (HEIGHT, WIDTH)
     assert np.abs(before - after).max() > 1e-4
+
+
+def test_the_second_picture_has_the_first_ones_noise_or_the_next_seeds(saved, loaded, photo, tmp_path):
+    first = tmp_path / "first.png"
+    shutil.copy(photo, first)
+    shared, own = (
+        depth_of(saved("--save", "npy", *options, inputs=(first, photo))[2]) for options in ((), ("--noise-per-image",))
+    )
+    alone, next_seed = (depth_of(saved("--save", "npy", "--seed", seed)[2]) for seed in ("0", "1"))
+    assert np.array_equal(shared, alone)
+    assert np.array_equal(own, next_seed)
 
 
 @pytest.mark.parametrize("option", VIEW_OPTIONS)

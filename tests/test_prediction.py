@@ -128,3 +128,8 @@ def test_values_out_of_range_are_errors():
         DepthPrediction(zeros, zeros, zeros - 0.1)
     with pytest.raises(ValueError, match="float32"):
         DepthPrediction(zeros.double(), zeros, zeros)
+
+
+def test_ram_usage_is_that_of_three_float32_maps():
+    prediction = DepthPrediction.from_log_depth(torch.rand(2, 1, 5, 7), torch.zeros(2, 1, 5, 7))
+    assert prediction.get_ram_usage() == 3 * 2 * 5 * 7 * 4

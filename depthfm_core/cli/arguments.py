@@ -32,6 +32,10 @@ ESTIMATION_OPTIONS = {
         {"action": "store_false", "help": "combine the runs as they are, not fitted to each other by scale and shift"},
     ),
     "seed": ("--seed", {"type": int, "metavar": "K", "help": "chooses the noise"}),
+    "noise_per_image": (
+        "--noise-per-image",
+        {"action": "store_true", "help": "picture i gets the noise of seed + i; otherwise all get the same"},
+    ),
     "noising_step": (
         "--noising-step",
         {"type": int, "metavar": "S", "help": "noise mixed into the source, 0 (none) to 999"},
@@ -59,7 +63,7 @@ def add_estimation_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (option, how) in ESTIMATION_OPTIONS.items():
         default = getattr(defaults, name)
         shown = "the model's own" if default is None else default
-        if how.get("action") != "store_false":
+        if "action" not in how:
             how = how | {"help": f"{how['help']} (default: {shown})"}
         group.add_argument(option, dest=name, default=default, **how)
 

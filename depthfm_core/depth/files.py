@@ -130,7 +130,7 @@ def write_exr(path: str | Path, depth: Tensor | np.ndarray, metadata: Mapping[st
         import OpenEXR  # optional: an extra of this package
     except ImportError as error:
         raise ValueError(
-            'Writing EXR needs the package OpenEXR; install it with `pip install "depthfm[exr]"`, '
+            "Writing EXR needs the package OpenEXR; install it with `pip install OpenEXR`, "
             "or write TIFF or NPY, which hold the same float32 values."
         ) from error
     values = _as_array(depth, ("H", "W"))

@@ -91,12 +91,11 @@ def _percentile(prediction: DepthPrediction, limits: DisplayLimits) -> Tensor:
 
 
 def _fixed_range(prediction: DepthPrediction, limits: DisplayLimits) -> Tensor:
-    """(e^x - e^nearest) / (e^farthest - e^nearest), spelled so that no exp overflows."""
+    """(e^x - e^nearest) / (e^farthest - e^nearest), so spelled that no range is too large or too small."""
     nearest, farthest = limits.nearest, limits.farthest
     if not -math.inf < nearest < farthest < math.inf:
         raise ValueError(f"The fixed range must have nearest < farthest, but {nearest} and {farthest} came.")
-    log_depth = prediction.log_depth.clamp(nearest, farthest)
-    return (1 - torch.expm1(log_depth - farthest) / math.expm1(nearest - farthest)).clamp(0, 1)
+    return (1 - torch.expm1(prediction.log_depth - farthest) / math.expm1(nearest - farthest)).clamp(0, 1)
 
 
 NORMALIZATIONS: dict[str, Callable[[DepthPrediction, DisplayLimits], Tensor]] = {

@@ -91,6 +91,10 @@ class DepthPrediction:
         """`disparity` with one factor for all images: 1 is the batch's nearest point, so frames compare."""
         return _exp_below_max(-self.log_depth, over_batch=True)
 
+    def get_ram_usage(self) -> int:
+        """Bytes of the three maps; ComfyUI's cache asks under this name which of its results are large."""
+        return sum(values.nbytes for values in (self.depth, self.log_depth, self.uncertainty))
+
 
 def _exp_below_max(log_values: Tensor, *, over_batch: bool = False) -> Tensor:
     """exp(x - max x of each image, or of all): no overflow, and positive even where the range exceeds float32's."""
