@@ -15,7 +15,8 @@ import yaml
 
 from depthfm_core.model.bundled import DOWNLOADS
 
-from .comfyui_server import PACK, find_comfyui
+from . import comfyui_server
+from .comfyui_server import PACK, PACK_NAME, ComfyUI, find_comfyui
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,6 +33,21 @@ ARGUED_LINT = {
 }
 # Looked up with a default: ComfyUI has it from about 0.12 on.
 ARGUED_IMPORTS = {"comfy.model_patcher.CoreModelPatcher"}
+# One picture through the bundled model.
+GRAPH = {
+    "image": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
+    "model": {
+        "class_type": "DepthFM_LoadModel",
+        "inputs": {"model_name": "nano", "weight_dtype": "default", "attention": "plain"},
+    },
+    "depth": {
+        "class_type": "DepthFM_Sampler",
+        "inputs": {"model": ["model", 0], "image": ["image", 0], "seed": 0, "num_steps": 1, "solver": "euler"}
+        | {"grid": "uniform", "ensemble_size": 1, "reduction": "mean", "processing_resolution": 64}
+        | {"noise": "shared", "frames_at_once": 0},
+    },
+    "show": {"class_type": "PreviewImage", "inputs": {"images": ["depth", 0]}},
+}
 
 
 def run(tool: str, *arguments: str | Path, cwd: Path, check: bool = True) -> subprocess.CompletedProcess:
@@ -131,6 +147,20 @@ def test_the_archive_holds_what_runs_and_nothing_else(archive):
     assert names == runs | told
     for name in ("nodes", "depthfm_core", "web", "locales", "workflows"):
         assert files_below(folder / name) == files_below(PACK / name)
+
+
+@pytest.mark.comfy
+def test_the_nodes_run_from_the_archive(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(comfyui_server, "PACK", archive / "custom_nodes" / "depthfm")
+    server = ComfyUI(tmp_path / "base")
+    try:
+        info = server.get("/object_info")
+        offered = {name for name, node in info.items() if PACK_NAME in node["python_module"]}
+        entry = server.run(GRAPH)
+    finally:
+        server.stop()
+    assert offered >= {node["class_type"] for node in GRAPH.values() if "DepthFM" in node["class_type"]}
+    assert entry["status"]["status_str"] == "success", entry["status"]["messages"][-1]
 
 
 def files_below(folder: Path) -> set[str]:
