@@ -1,8 +1,8 @@
 """Makes the thumbnails in `workflows/` and the picture of a graph in `docs/` again: `python -m tests.screenshots`.
 
 Everything is taken from the real front end on a real ComfyUI (see `comfyui_server` and `browser`). A thumbnail shows
-the pack's example picture and what the workflow makes of it with nano: of the workflows for ControlNets their input, and of
-the one for the authors' model, which cannot run without its files, the graph.
+the pack's example picture and what the workflow makes of it with nano: of the workflows for ControlNets their input,
+and of the one for the authors' model, which cannot run without its files, the graph.
 """
 
 import tempfile

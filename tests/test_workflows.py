@@ -1,6 +1,7 @@
 """The bundled workflows: the files themselves, and each of them in the real front end on a real ComfyUI."""
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,15 @@ def test_opening_and_saving_changes_nothing_that_counts(editor, name):
 
 
 @pytest.mark.comfy
+@pytest.mark.parametrize("name", NAMES)
+def test_the_settings_to_try_are_called_as_the_widgets_are(editor, name):
+    editor.open(read_workflow(name), name)
+    named = _settings_to_try(name)
+    labels = editor.page.evaluate("app.graph._nodes.flatMap(n => (n.widgets ?? []).map(w => w.label ?? w.name))")
+    assert named and named <= set(labels)
+
+
+@pytest.mark.comfy
 @pytest.mark.parametrize("name", RUN_WITH_NANO)
 def test_a_workflow_that_needs_only_nano_runs_to_the_end_in_the_browser(editor, name):
     editor.open(read_workflow(name), name)
@@ -183,6 +193,13 @@ def test_a_nodes_help_page_opens_in_the_browser(editor, node):
     assert editor.errors == []
 
 
+def _settings_to_try(name: str) -> set[str]:
+    """What stands in italics before the colons of the note's advice."""
+    (note,) = (node["widgets_values"][0] for node in read_workflow(name)["nodes"] if node["type"] == "MarkdownNote")
+    advice = re.findall(r"^- (\*[^*].*?):", note.partition("**Settings to try**")[2], re.MULTILINE)
+    return {label for line in advice for label in re.findall(r"(?<!\*)\*(\w[^*]*)\*(?!\*)", line)}
+
+
 def _not_on_a_menu(node: dict, info: dict) -> list[str]:
     """What a node is set to that its menus do not offer; the server itself looks at the menus of old nodes only."""
     offered = info[node["class_type"]]["input"]
@@ -199,5 +216,7 @@ def _output_nodes(editor: FrontEnd) -> set[str]:
 
 
 def _files(base: Path, entry: dict) -> list[Path]:
-    files = [file for output in entry["outputs"].values() for file in output["images"]]
+    files = [
+        file for output in entry["outputs"].values() for kind in ("images", "files") for file in output.get(kind, ())
+    ]
     return [base / file["type"] / file["subfolder"] / file["filename"] for file in files]
