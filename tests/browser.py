@@ -6,7 +6,6 @@ Nothing but the server under test is reached: what the front end asks of the int
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -72,6 +71,7 @@ class FrontEnd:
         """Shows a workflow, in the form in which the front end saves it, in a tab of that name."""
         self.errors.clear()
         self.close_dialogs()
+        self.page.evaluate("app.extensionManager.toast.removeAll()")
         self.page.evaluate("([workflow, name]) => app.loadGraphData(workflow, true, true, name)", [workflow, name])
 
     def dialogs(self) -> list[str]:
@@ -101,15 +101,13 @@ class FrontEnd:
 
     def run(self, timeout_s: float = 300) -> dict:
         """Presses Run and returns the server's history entry once the prompt has ended."""
-        before = set(self.server.get("/history"))
-        self.page.evaluate("app.queuePrompt(0)")
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            ended = self.server.get("/history")
-            if new := set(ended) - before:
-                return ended[new.pop()]
-            self.page.wait_for_timeout(200)
-        pytest.fail(f"The workflow did not end in {timeout_s} s: {self.dialogs()} {self.server.log_tail()}")
+        with self.page.expect_response("**/api/prompt") as posted:
+            self.page.evaluate("app.queuePrompt(0)")
+        answer = posted.value.json()
+        assert "prompt_id" in answer, answer
+        entry = self.server.wait(answer["prompt_id"], timeout_s)
+        self.page.wait_for_timeout(300)  # for the page to hear of it
+        return entry
 
     def fit(self) -> None:
         """Moves the whole open graph into view and waits until previews are drawn."""
