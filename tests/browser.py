@@ -6,7 +6,6 @@ Nothing but the server under test is reached: what the front end asks of the int
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -26,11 +25,12 @@ SETTINGS = {
     "Comfy.Minimap.Visible": False,
     "Comfy.Graph.CanvasInfo": False,
     "Comfy.Workflow.Persist": False,
+    "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
 }
-# What the front end reports of itself in a new profile: files of the user that do not exist yet, and core templates,
-# which are a package of their own. Help pages are asked for in the user's language first.
-_OF_THE_FRONT_END = ("/userdata", "/user.css", "/templates/index", "core workflow templates", "/en.md")
-_WITHOUT_INTERNET = ("Error fetching file size",)  # of a model that the front end offers to download
+# What the front end reports whatever the pack does: files of the user that a new profile lacks, core templates, which
+# are a package of their own, help pages, which it looks for in the user's language first, and the missing internet.
+_NOT_OURS = ("/userdata", "/user.css", "/templates/index", "core workflow templates", "/en.md")
+_NOT_OURS += ("Error fetching file size",)
 _CLOSE = ".p-dialog-close-button, button:has([class*='lucide--x']), button:has(.pi-times)"
 
 
@@ -71,6 +71,7 @@ class FrontEnd:
         """Shows a workflow, in the form in which the front end saves it, in a tab of that name."""
         self.errors.clear()
         self.close_dialogs()
+        self.page.evaluate("app.extensionManager.toast.removeAll()")
         self.page.evaluate("([workflow, name]) => app.loadGraphData(workflow, true, true, name)", [workflow, name])
 
     def dialogs(self) -> list[str]:
@@ -100,25 +101,23 @@ class FrontEnd:
 
     def run(self, timeout_s: float = 300) -> dict:
         """Presses Run and returns the server's history entry once the prompt has ended."""
-        before = set(self.server.get("/history"))
-        self.page.evaluate("app.queuePrompt(0)")
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            ended = self.server.get("/history")
-            if new := set(ended) - before:
-                return ended[new.pop()]
-            self.page.wait_for_timeout(200)
-        pytest.fail(f"The workflow did not end in {timeout_s} s: {self.dialogs()} {self.server.log_tail()}")
+        with self.page.expect_response("**/api/prompt") as posted:
+            self.page.evaluate("app.queuePrompt(0)")
+        answer = posted.value.json()
+        assert "prompt_id" in answer, answer
+        entry = self.server.wait(answer["prompt_id"], timeout_s)
+        self.page.wait_for_timeout(300)  # for the page to hear of it
+        return entry
 
     def fit(self) -> None:
         """Moves the whole open graph into view and waits until previews are drawn."""
-        self.page.evaluate("app.extensionManager.command.execute('Comfy.Canvas.FitView')")
-        self.page.wait_for_timeout(1000)
+        self.page.evaluate("app.canvas.fitViewToSelectionAnimated({zoom: 0.9, duration: 1})")
+        self.page.wait_for_timeout(1500)
 
     def _on_console(self, message: object) -> None:
         about = f"{message.text} {message.location.get('url', '')}"
         outside = not message.location.get("url", self._origin).startswith(self._origin)
-        if message.type == "error" and not outside and not any(known in about for known in _OF_THE_FRONT_END + _WITHOUT_INTERNET):
+        if message.type == "error" and not outside and not any(known in about for known in _NOT_OURS):
             self.errors.append(about)
 
 

@@ -76,11 +76,15 @@ class ComfyUI:
             content["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
         answer = self.post("/prompt", content)
         assert "prompt_id" in answer and not answer["node_errors"], answer
+        return self.wait(answer["prompt_id"], timeout_s)
+
+    def wait(self, prompt_id: str, timeout_s: float = 300) -> dict:
+        """The history entry of a prompt that is in the queue, once it has ended."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            history = self.get(f"/history/{answer['prompt_id']}")
+            history = self.get(f"/history/{prompt_id}")
             if history:
-                return history[answer["prompt_id"]]
+                return history[prompt_id]
             time.sleep(0.2)
         pytest.fail(f"The prompt did not end in {timeout_s} s:\n{self.log_tail()}")
 
