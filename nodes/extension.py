@@ -2,13 +2,24 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .controlnet import DepthToControlNetImage
 from .decode import DepthFMDecode
+from .geometry import DepthToGeometry, comfyui_has_geometry_nodes
 from .load import LoadDepthFMModel
 from .model_files import register_model_folder
 from .sample import DepthFMSampler
+from .save import SaveDepth
 from .views import ColorizeDepth, NormalFromDepth
 
-NODES = (LoadDepthFMModel, DepthFMSampler, DepthFMDecode, ColorizeDepth, NormalFromDepth)
+NODES = (
+    LoadDepthFMModel,
+    DepthFMSampler,
+    DepthFMDecode,
+    ColorizeDepth,
+    NormalFromDepth,
+    DepthToControlNetImage,
+    SaveDepth,
+)
 
 
 class DepthFMExtension(ComfyExtension):
@@ -17,4 +28,4 @@ class DepthFMExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The node classes; `models/depthfm` is a model folder from here on."""
         register_model_folder()
-        return list(NODES)
+        return [*NODES, DepthToGeometry] if comfyui_has_geometry_nodes() else list(NODES)

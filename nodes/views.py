@@ -3,12 +3,14 @@
 from comfy_api.latest import io
 
 from ..depthfm_core.depth.color import COLORMAPS, colorize
+from ..depthfm_core.depth.normalize import NORMALIZATIONS, DisplayLimits, normalize_depth
 from ..depthfm_core.depth.normals import CONVENTIONS, normals_from_depth, normals_to_image
 from ..depthfm_core.depth.prediction import DepthPrediction
 from .convert import image_to_comfy
-from .sockets import CATEGORY, DepthType, schema
+from .sockets import CATEGORY, schema
+from .widgets import camera_inputs, depth_input, percentile_inputs
 
-_DEPTH_TOOLTIP = "The 'depth data' output of the DepthFM Sampler."
+LIMITS = DisplayLimits()
 
 
 class ColorizeDepth(io.ComfyNode):
@@ -21,10 +23,10 @@ class ColorizeDepth(io.ComfyNode):
             node_id="DepthFM_Colorize",
             display_name="Colorize Depth (DepthFM)",
             category=CATEGORY,
-            description="Paints a depth map with a color map, each image over its own range from near to far.",
+            description="Paints a depth map with a color map, from near to far.",
             search_aliases=["depth", "colormap", "depth color", "false color", "depthfm"],
             inputs=[
-                DepthType.Input("depth", tooltip=_DEPTH_TOOLTIP),
+                depth_input(),
                 io.Combo.Input(
                     "colormap",
                     options=list(COLORMAPS),
@@ -34,14 +36,26 @@ class ColorizeDepth(io.ComfyNode):
                 io.Boolean.Input(
                     "invert", default=False, tooltip="Off: near takes the map's first color. On: far takes it."
                 ),
+                *_range_inputs(),
             ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="The depth map in colors.")],
         )
 
     @classmethod
-    def execute(cls, depth: DepthPrediction, colormap: str, invert: bool) -> io.NodeOutput:
+    def execute(
+        cls,
+        depth: DepthPrediction,
+        colormap: str,
+        invert: bool,
+        normalization: str,
+        low_percentile: float,
+        high_percentile: float,
+        nearest: float,
+        farthest: float,
+    ) -> io.NodeOutput:
         """Paints the whole batch."""
-        return io.NodeOutput(image_to_comfy(colorize(depth.depth, colormap, invert)))
+        limits = DisplayLimits(low_percentile, high_percentile, nearest, farthest)
+        return io.NodeOutput(image_to_comfy(colorize(normalize_depth(depth, normalization, limits), colormap, invert)))
 
 
 class NormalFromDepth(io.ComfyNode):
@@ -57,17 +71,8 @@ class NormalFromDepth(io.ComfyNode):
             description="The surface normals of a depth map, as a normal map for ControlNet or relighting.",
             search_aliases=["normal map", "surface normal", "depth to normal", "relief", "depthfm"],
             inputs=[
-                DepthType.Input("depth", tooltip=_DEPTH_TOOLTIP),
-                io.Float.Input(
-                    "fov_deg",
-                    display_name="field of view",
-                    default=60.0,
-                    min=1.0,
-                    max=170.0,
-                    step=1.0,
-                    tooltip="The camera's horizontal field of view in degrees: about 65 for a phone, 20 for a "
-                    "portrait lens. A larger one makes surfaces steeper.",
-                ),
+                depth_input(),
+                *camera_inputs(),
                 io.Float.Input(
                     "strength",
                     default=1.0,
@@ -96,10 +101,51 @@ class NormalFromDepth(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, depth: DepthPrediction, fov_deg: float, strength: float, smoothing: float, convention: str
+        cls,
+        depth: DepthPrediction,
+        fov_deg: float,
+        focal_px: float,
+        strength: float,
+        smoothing: float,
+        convention: str,
     ) -> io.NodeOutput:
         """The normals of the whole batch."""
         normals = normals_from_depth(
-            depth.relative_depth, fov_deg=fov_deg, strength=strength, smoothing=smoothing, convention=convention
+            depth.relative_depth,
+            fov_deg=fov_deg,
+            focal_px=focal_px or None,
+            strength=strength,
+            smoothing=smoothing,
+            convention=convention,
         )
         return io.NodeOutput(image_to_comfy(normals_to_image(normals)))
+
+
+def _range_inputs() -> list[io.Input]:
+    return [
+        io.Combo.Input(
+            "normalization",
+            options=list(NORMALIZATIONS),
+            default="per image",
+            tooltip="What the first and the last color show. 'per image': each image's nearest and farthest point. "
+            "'batch': those of all images, so that a video does not flicker. 'percentile': as 'per image', without "
+            "the outliers. 'fixed range': 'nearest' and 'farthest', the same in every run.",
+        ),
+        *percentile_inputs(
+            "For 'percentile': so many percent of the pixels, the nearest, take the first color.",
+            "For 'percentile': the pixels beyond so many percent, the farthest, take the last color.",
+        ),
+        _log_depth_input("nearest", LIMITS.nearest, "first"),
+        _log_depth_input("farthest", LIMITS.farthest, "last"),
+    ]
+
+
+def _log_depth_input(name: str, default: float, color: str) -> io.Input:
+    return io.Float.Input(
+        name,
+        default=default,
+        min=-20.0,
+        max=20.0,
+        step=0.05,
+        tooltip=f"The log depth, about -1 to 1, that takes the {color} color. For 'fixed range'.",
+    )

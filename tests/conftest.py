@@ -1,8 +1,13 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--write-locales", action="store_true", help="write locales/en from the nodes, then compare")
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +34,30 @@ def published_hparams():
         "context_dim": 1024,
         "legacy": False,
     }
+
+
+@pytest.fixture(scope="module")
+def micro(golden_dir, tmp_path_factory):
+    """The folder of the toy models `whole.safetensors`, with an autoencoder, and `bare.safetensors`, without."""
+    from .comfyui_graphs import save_toy_models
+
+    folder = tmp_path_factory.mktemp("models")
+    save_toy_models(golden_dir, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def comfyui(micro, tmp_path_factory):
+    """A running ComfyUI with the toy models and the photo of `comfyui_graphs`."""
+    from .comfyui_graphs import picture_pixels
+    from .comfyui_server import ComfyUI
+
+    server = ComfyUI(tmp_path_factory.mktemp("comfyui"))
+    try:
+        for file in micro.iterdir():
+            (server.base / "models" / "depthfm" / file.name).write_bytes(file.read_bytes())
+        for name in ("picture.png", "example.png"):
+            Image.fromarray(picture_pixels()).save(server.base / "input" / name)
+        yield server
+    finally:
+        server.stop()

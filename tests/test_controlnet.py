@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from depthfm_core.depth.controlnet import controlnet_image
+from depthfm_core.depth.controlnet import SIZINGS, controlnet_image
 from depthfm_core.depth.prediction import DepthPrediction
 
 
@@ -100,6 +100,63 @@ def test_a_side_that_is_a_multiple_already_is_not_padded():
     assert controlnet_image(random_prediction(height=64, width=128), multiple=64).shape == (2, 3, 64, 128)
 
 
+def test_over_a_batch_equal_depth_has_equal_gray_and_the_percentiles_count_all_images():
+    log_depth = random_prediction().log_depth + torch.tensor([0.0, 2.0]).view(2, 1, 1, 1)
+    prediction = DepthPrediction.from_log_depth(log_depth, torch.zeros_like(log_depth))
+    image = controlnet_image(prediction, low_percentile=10, high_percentile=70, normalization="batch")
+    disparity = (-log_depth).exp()
+    low, high = np.percentile(disparity.numpy(), [10, 70])
+    expected = ((disparity - low) / (high - low)).clamp(0, 1).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(image, expected, atol=1e-5, rtol=0)
+
+
+def test_over_a_batch_of_one_the_picture_is_the_images_own():
+    prediction = random_prediction(batch=1)
+    assert torch.equal(controlnet_image(prediction, normalization="batch"), controlnet_image(prediction))
+
+
+def test_crop_keeps_the_center_and_as_much_as_the_multiple_allows():
+    prediction = random_prediction(height=30, width=41)
+    image = controlnet_image(prediction, multiple=8, sizing="crop")
+    assert torch.equal(image, controlnet_image(prediction)[..., 3:27, 0:40])
+
+
+@pytest.mark.parametrize(
+    ("size", "multiple", "expected"),
+    [((30, 41), 8, (32, 40)), ((12, 11), 8, (16, 8)), ((3, 200), 64, (64, 192)), ((64, 32), 32, (64, 32))],
+)
+def test_stretch_scales_each_side_to_its_nearest_multiple_but_never_to_nothing(size, multiple, expected):
+    prediction = random_prediction(height=size[0], width=size[1])
+    assert controlnet_image(prediction, multiple=multiple, sizing="stretch").shape == (2, 3, *expected)
+
+
+def test_stretch_keeps_all_that_there_is_to_see():
+    depth = torch.linspace(1, 2, 100).reciprocal().expand(1, 1, 90, 100)  # gray rises evenly from left to right
+    image = controlnet_image(prediction_of(depth), low_percentile=0, high_percentile=100, multiple=64, sizing="stretch")
+    assert image.shape == (1, 3, 64, 128)
+    expected = ((torch.arange(128) + 0.5) / 128 * 100 - 0.5).clamp(0, 99) / 99
+    torch.testing.assert_close(image[0, 0, 30], expected, atol=1e-3, rtol=0)
+
+
+def test_stretching_to_a_smaller_size_averages_instead_of_skipping_pixels():
+    stripes = torch.tensor([1.0, 2.0]).repeat(95)[:189].expand(1, 1, 189, 189)
+    image = controlnet_image(prediction_of(stripes), multiple=128, sizing="stretch")
+    assert image.shape[-1] == 128
+    assert (image[0, 0, 64, 8:-8] - 0.5).abs().max() < 0.35  # skipping would leave stripes of black and white
+
+
+@pytest.mark.parametrize("sizing", SIZINGS)
+def test_without_a_multiple_the_sizing_changes_nothing(sizing):
+    prediction = random_prediction()
+    for multiple in (None, 1):
+        assert torch.equal(controlnet_image(prediction, multiple=multiple, sizing=sizing), controlnet_image(prediction))
+
+
+def test_an_image_too_small_to_be_cropped_is_an_error_that_offers_the_others():
+    with pytest.raises(ValueError, match="41 x 30 pixels cannot be cropped to a multiple of 32; choose.*'pad'"):
+        controlnet_image(random_prediction(height=30, width=41), multiple=32, sizing="crop")
+
+
 def test_images_beyond_the_limit_of_torch_quantile_work():
     side = 4097  # 4097 * 4097 > 2**24
     row = torch.linspace(-1, 1, side).expand(1, 1, side, side)
@@ -118,3 +175,7 @@ def test_settings_out_of_range_are_errors():
     for multiple in (0, -64):
         with pytest.raises(ValueError, match="multiple must be None or 1 or more"):
             controlnet_image(prediction, multiple=multiple)
+    with pytest.raises(ValueError, match="Unknown sizing 'fit'; choose one of pad, crop, stretch"):
+        controlnet_image(prediction, multiple=64, sizing="fit")
+    with pytest.raises(ValueError, match="Unknown normalization 'video'; choose one of per image, batch"):
+        controlnet_image(prediction, normalization="video")

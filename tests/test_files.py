@@ -1,5 +1,6 @@
+"""Reading pictures; for writing see test_files_writing.py."""
+
 import struct
-import sys
 import warnings
 import zlib
 
@@ -9,16 +10,7 @@ import torch
 from PIL import ExifTags, Image
 
 from depthfm_core.depth import files
-from depthfm_core.depth.files import (
-    WRITERS,
-    ImageFileError,
-    read_image,
-    write_exr,
-    write_npy,
-    write_png,
-    write_png16,
-    write_tiff,
-)
+from depthfm_core.depth.files import ImageFileError, read_image
 
 LEVEL = 1 / 255
 
@@ -46,9 +38,6 @@ def png_header(path, width, height, bit_depth=1):
     body = zlib.compress(bytes(16))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b""))
     return path
-
-
-# Reading
 
 
 def test_an_rgb_png_is_read_exactly(tmp_path):
@@ -288,144 +277,3 @@ def test_the_limit_of_pillow_is_neither_used_nor_changed(tmp_path, monkeypatch, 
         with pytest.raises(ImageFileError, match="at most 16384 a side"):
             read_image(png_header(tmp_path / "b.png", 16385, 16385))
     assert Image.MAX_IMAGE_PIXELS == limit
-
-
-# Writing
-
-
-def depth_map(height=5, width=8, seed=0):
-    return torch.rand(height, width, generator=torch.Generator().manual_seed(seed))
-
-
-def read_exr(path):
-    OpenEXR = pytest.importorskip("OpenEXR")
-    with OpenEXR.File(str(path)) as file:
-        return np.array(file.channels()["Y"].pixels)
-
-
-def test_png16_comes_back_within_half_a_level_and_keeps_the_ends(tmp_path):
-    depth = depth_map()
-    depth[0, 0], depth[0, 1] = 0, 1
-    write_png16(tmp_path / "a.png", depth)
-    back = np.array(Image.open(tmp_path / "a.png"))
-    assert (tmp_path / "a.png").read_bytes()[24:26] == bytes([16, 0])  # IHDR: 16 bits, gray
-    assert (back[0, 0], back[0, 1]) == (0, 65535)
-    assert np.abs(back / 65535 - depth.double().numpy()).max() <= 0.51 / 65535
-
-
-def test_png_comes_back_within_half_a_level(tmp_path):
-    image = torch.rand(3, 5, 8, generator=torch.Generator().manual_seed(0))
-    write_png(tmp_path / "a.png", image)
-    assert (read_image(tmp_path / "a.png")[0] - image).abs().max() <= 0.51 * LEVEL
-    assert Image.open(tmp_path / "a.png").mode == "RGB"
-
-
-def test_npy_comes_back_with_its_shape_and_dtype(tmp_path):
-    for array in (np.arange(24).reshape(2, 3, 4), depth_map().numpy(), torch.rand(1, 1, 2, 2)):
-        write_npy(tmp_path / "a.npy", array)
-        back = np.load(tmp_path / "a.npy")
-        assert np.array_equal(back, np.asarray(array))
-        assert back.dtype == np.asarray(array).dtype
-
-
-def test_tiff_comes_back_exactly(tmp_path):
-    depth = depth_map() * 100 - 50
-    write_tiff(tmp_path / "a.tif", depth)
-    back = np.array(Image.open(tmp_path / "a.tif"))
-    assert back.dtype == np.float32
-    assert np.array_equal(back, depth.numpy())
-
-
-def test_exr_comes_back_exactly(tmp_path):
-    pytest.importorskip("OpenEXR")
-    depth = depth_map() * 100 - 50
-    write_exr(tmp_path / "a.exr", depth)
-    back = read_exr(tmp_path / "a.exr")
-    assert back.dtype == np.float32
-    assert np.array_equal(back, depth.numpy())
-
-
-def test_exr_without_its_package_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "OpenEXR", None)
-    with pytest.raises(ValueError, match=r'pip install "depthfm\[exr\]"'):
-        write_exr(tmp_path / "a.exr", depth_map())
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_every_writer_takes_tensors_and_arrays_that_need_grad_or_are_not_contiguous(tmp_path, name):
-    if name == "exr":
-        pytest.importorskip("OpenEXR")
-    depth = depth_map().requires_grad_()
-    WRITERS[name](tmp_path / "a", depth.T)
-    WRITERS[name](tmp_path / "b", np.ascontiguousarray(depth.detach().T.numpy()))
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_writing_replaces_an_older_file_and_leaves_nothing_else(tmp_path, name):
-    if name == "exr":
-        pytest.importorskip("OpenEXR")
-    (tmp_path / "a").write_bytes(b"old")
-    WRITERS[name](tmp_path / "a", depth_map())
-    assert (tmp_path / "a").read_bytes() != b"old"
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_a_target_that_cannot_be_written_is_a_clear_error_and_leaves_nothing(tmp_path, name):
-    if name == "exr":
-        pytest.importorskip("OpenEXR")
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(ImageFileError, match="Cannot write.*folder"):
-        WRITERS[name](tmp_path / "folder", depth_map())
-    with pytest.raises(ImageFileError, match="does not exist; make it first"):
-        WRITERS[name](tmp_path / "nowhere" / "a", depth_map())
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
-    assert list((tmp_path / "folder").iterdir()) == []
-
-
-@pytest.mark.parametrize("error", [OSError("disk full"), RuntimeError("codec"), KeyboardInterrupt()])
-def test_a_failure_half_way_keeps_the_old_file_and_no_other(tmp_path, monkeypatch, error):
-    def save_half(_image, path, **_options):
-        path.write_bytes(b"half")
-        raise error
-
-    (tmp_path / "a.png").write_bytes(b"old")
-    monkeypatch.setattr(Image.Image, "save", save_half)
-    with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else ImageFileError):
-        write_png16(tmp_path / "a.png", depth_map())
-    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-    assert (tmp_path / "a.png").read_bytes() == b"old"
-
-
-def test_the_file_appears_under_its_name_only_when_it_is_whole(tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr(files.np, "save", lambda file, *_a, **_k: seen.append((file.name, (tmp_path / "a").exists())))
-    write_npy(tmp_path / "a", depth_map())
-    [(name, target_existed)] = seen
-    assert name != str(tmp_path / "a")
-    assert not target_existed
-    assert (tmp_path / "a").exists()
-
-
-@pytest.mark.parametrize("writer", [write_png16, write_png])
-@pytest.mark.parametrize("value", [-0.01, 1.01])
-def test_png_refuses_values_outside_of_0_to_1(tmp_path, writer, value):
-    values = torch.full((3, 4, 5) if writer is write_png else (4, 5), 0.5)
-    values[..., 0] = value
-    with pytest.raises(ValueError, match=r"PNG stores \[0, 1\]"):
-        writer(tmp_path / "a.png", values)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("writer", [write_png16, write_tiff])
-def test_nan_and_other_shapes_are_errors(tmp_path, writer):
-    with pytest.raises(ValueError, match="NaN or infinity"):
-        writer(tmp_path / "a", torch.full((2, 3), torch.nan))
-    for shape in ((1, 1, 4, 5), (3, 4, 5), (5,), (0, 5)):
-        with pytest.raises(ValueError, match=r"stores \[H, W\]"):
-            writer(tmp_path / "a", torch.zeros(shape))
-    with pytest.raises(ValueError, match=r"stores \[3, H, W\]"):
-        write_png(tmp_path / "a", torch.zeros(4, 4, 5))
-    assert list(tmp_path.iterdir()) == []

@@ -157,7 +157,7 @@ def _check_output(args: argparse.Namespace, images: list[Path], settings: Estima
     if "uncertainty" in args.save and settings.ensemble_size < 2:
         raise ValueError("Uncertainty is how far several runs differ; add --ensemble 2 or more (5 to 10 are usual).")
     if "exr" in args.save and importlib.util.find_spec("OpenEXR") is None:
-        raise ValueError('--save exr needs the package OpenEXR; `pip install "depthfm[exr]"`, or save tiff or npy.')
+        raise ValueError("--save exr needs the package OpenEXR; `pip install OpenEXR`, or save tiff or npy.")
     focal_from_fov(1, args.fov)
     if args.output.exists() and not args.output.is_dir():
         raise ValueError(f"--output {args.output} is a file; name a folder.")

@@ -6,61 +6,92 @@ half of a scene far too much of the gray range.
 
 from __future__ import annotations
 
-import numpy as np
-import torch
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor
 
+from .normalize import HIGH_PERCENTILE, LOW_PERCENTILE, percentiles
 from .prediction import DepthPrediction
 
 
 def controlnet_image(
     prediction: DepthPrediction,
     *,
-    low_percentile: float = 2.0,
-    high_percentile: float = 98.0,
+    low_percentile: float = LOW_PERCENTILE,
+    high_percentile: float = HIGH_PERCENTILE,
+    normalization: str = "per image",
     multiple: int | None = None,
+    sizing: str = "pad",
 ) -> Tensor:
     """Gray picture for a depth ControlNet, near = white: [B, 3, H, W] in [0, 1], three equal channels.
 
-    Each image's disparity is clipped to its own percentiles and stretched to [0, 1], so that a few extreme
-    pixels do not flatten the rest. A constant image is white.
+    Disparity is clipped to two percentiles and stretched to [0, 1], so that a few extreme pixels do not flatten
+    the rest. A constant image is white.
 
     Args:
         prediction: the depth of a batch of images.
         low_percentile, high_percentile: 0 <= low < high <= 100; what becomes black and what becomes white.
-        multiple: for example 64: pads the right and the bottom by repeating the last column and row, until
-            both sides are a multiple of it. Nothing is scaled, so a picture generated from it fits the
-            original when cropped to [:H, :W]. None keeps H and W.
+        normalization: a key of `GRAY_RANGES`: the percentiles of each image, or of the whole batch, which keeps the
+            grays of a video steady.
+        multiple: for example 64: both sides become a multiple of it. None keeps H and W.
+        sizing: a key of `SIZINGS`, how they do. "pad" repeats the last column and row to the right and the bottom,
+            so that a picture generated from it fits the original when cropped to [:H, :W]; "crop" keeps the
+            center; "stretch" scales each side to the nearest multiple.
 
     Raises:
-        ValueError: percentiles or multiple out of range.
+        ValueError: percentiles or multiple out of range, an unknown choice, or an image too small to be cropped.
     """
-    if not 0 <= low_percentile < high_percentile <= 100:
-        raise ValueError(
-            f"Percentiles must be 0 <= low < high <= 100, but {low_percentile} and {high_percentile} came."
-        )
+    for name, value, choices in (("normalization", normalization, GRAY_RANGES), ("sizing", sizing, SIZINGS)):
+        if value not in choices:
+            raise ValueError(f"Unknown {name} {value!r}; choose one of {', '.join(choices)}.")
     if multiple is not None and multiple < 1:
         raise ValueError(f"multiple must be None or 1 or more pixels, but {multiple} came; 64 is usual.")
-    disparity = prediction.disparity
-    low, high = _percentiles(disparity, low_percentile, high_percentile)  # [B, 1, 1, 1] each
+    disparity, population = GRAY_RANGES[normalization](prediction)
+    low, high = percentiles(population, low_percentile, high_percentile)  # [B or 1, 1, 1, 1] each
     extent = high - low
     gray = (1 - (high - disparity) / extent.where(extent > 0, 1.0)).clamp(0, 1)
     if multiple is not None:
-        height, width = gray.shape[2:]
-        gray = F.pad(gray, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        gray = SIZINGS[sizing](gray, multiple)
     return repeat(gray, "b 1 h w -> b c h w", c=3).contiguous()
 
 
-def _percentiles(values: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
-    """Two percentiles of each image, or its minimum and maximum where the two are equal.
+def _per_image(prediction: DepthPrediction) -> tuple[Tensor, Tensor]:
+    disparity = prediction.disparity
+    return disparity, disparity
 
-    NumPy, because torch.quantile refuses more than 16 million values.
-    """
-    flat = values.flatten(1).cpu().numpy()
-    low_high = np.percentile(flat, [low, high], axis=1)  # [2, B]
-    ends = np.stack([flat.min(axis=1), flat.max(axis=1)])
-    low_high = np.where(low_high[0] < low_high[1], low_high, ends)
-    lows, highs = torch.from_numpy(low_high.astype(np.float32)).to(values.device)
-    return lows.view(-1, 1, 1, 1), highs.view(-1, 1, 1, 1)
+
+def _batch(prediction: DepthPrediction) -> tuple[Tensor, Tensor]:
+    disparity = prediction.shared_disparity
+    return disparity, disparity.flatten()[None]
+
+
+# What the gray is made of, and the values [B or 1, ...] that its percentiles are taken from.
+GRAY_RANGES: dict[str, Callable[[DepthPrediction], tuple[Tensor, Tensor]]] = {"per image": _per_image, "batch": _batch}
+
+
+def _pad(gray: Tensor, multiple: int) -> Tensor:
+    height, width = gray.shape[2:]
+    return F.pad(gray, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+
+def _crop(gray: Tensor, multiple: int) -> Tensor:
+    height, width = gray.shape[2:]
+    if min(height, width) < multiple:
+        raise ValueError(
+            f"An image of {width} x {height} pixels cannot be cropped to a multiple of {multiple}; choose sizing "
+            "'pad' or 'stretch', or a smaller multiple."
+        )
+    top, left = height % multiple // 2, width % multiple // 2
+    return gray[..., top : top + height - height % multiple, left : left + width - width % multiple]
+
+
+def _stretch(gray: Tensor, multiple: int) -> Tensor:
+    size = [max(1, (2 * side + multiple) // (2 * multiple)) * multiple for side in gray.shape[2:]]
+    if size == list(gray.shape[2:]):
+        return gray
+    return F.interpolate(gray, size, mode="bilinear", antialias=True).clamp(0, 1)
+
+
+SIZINGS: dict[str, Callable[[Tensor, int], Tensor]] = {"pad": _pad, "crop": _crop, "stretch": _stretch}

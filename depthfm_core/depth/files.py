@@ -12,7 +12,7 @@ import os
 import struct
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from einops import rearrange, repeat
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 MAX_SIDE_PX = 16384
@@ -65,16 +66,24 @@ def read_image(path: str | Path) -> Tensor:
     return _to_image(path, pixels)
 
 
-def write_png16(path: str | Path, depth: Tensor | np.ndarray) -> None:
+def write_png16(path: str | Path, depth: Tensor | np.ndarray, metadata: Mapping[str, str] | None = None) -> None:
     """Write [H, W] in [0, 1] as a 16-bit gray PNG: 0 becomes 0, 1 becomes 65535.
+
+    Args:
+        path: the file; its folder must exist.
+        depth: [H, W] in [0, 1].
+        metadata: what the PNG's text chunks say, by their names.
 
     Raises:
         ValueError: another shape, or values outside of [0, 1].
         ImageFileError: the file cannot be written; nothing is left behind.
     """
     values = np.rint(_unit_range(_as_array(depth, ("H", "W"))) * 65535).astype(np.uint16)
+    texts = PngInfo()
+    for name, text in (metadata or {}).items():
+        texts.add_text(name, text)
     with _replacing(path) as temporary:
-        Image.fromarray(values).save(temporary, format="PNG")
+        Image.fromarray(values).save(temporary, format="PNG", pnginfo=texts)
 
 
 def write_png(path: str | Path, image: Tensor | np.ndarray) -> None:
@@ -91,6 +100,12 @@ def write_npy(path: str | Path, array: Tensor | np.ndarray) -> None:
         np.save(file, np.asarray(values, order="C"), allow_pickle=False)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write text as UTF-8. Errors: `write_png16`."""
+    with _replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_tiff(path: str | Path, depth: Tensor | np.ndarray) -> None:
     """Write [H, W] of any finite values as a float32 TIFF. Errors: `write_png16`."""
     values = _as_array(depth, ("H", "W"))
@@ -98,10 +113,15 @@ def write_tiff(path: str | Path, depth: Tensor | np.ndarray) -> None:
         Image.fromarray(values).save(temporary, format="TIFF")
 
 
-def write_exr(path: str | Path, depth: Tensor | np.ndarray) -> None:
+def write_exr(path: str | Path, depth: Tensor | np.ndarray, metadata: Mapping[str, str] | None = None) -> None:
     """Write [H, W] of any finite values as a float32 OpenEXR file with the one channel Y.
 
     Y and not Z, because image viewers, Blender and OpenCV show Y as gray and skip Z.
+
+    Args:
+        path: the file; its folder must exist.
+        depth: [H, W], finite.
+        metadata: string attributes, by names that OpenEXR does not use itself.
 
     Raises:
         ValueError: the package OpenEXR is missing, or as in `write_png16`.
@@ -110,11 +130,11 @@ def write_exr(path: str | Path, depth: Tensor | np.ndarray) -> None:
         import OpenEXR  # optional: an extra of this package
     except ImportError as error:
         raise ValueError(
-            'Writing EXR needs the package OpenEXR; install it with `pip install "depthfm[exr]"`, '
+            "Writing EXR needs the package OpenEXR; install it with `pip install OpenEXR`, "
             "or write TIFF or NPY, which hold the same float32 values."
         ) from error
     values = _as_array(depth, ("H", "W"))
-    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    header = {**(metadata or {}), "compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
     with _replacing(path) as temporary, OpenEXR.File(header, {"Y": values}) as file:
         file.write(str(temporary))
 

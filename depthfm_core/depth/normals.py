@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .points import focal_from_fov, unproject
+from .points import focal_length, unproject
 
 # Signs that turn camera axes (x right, y down, z forward) into the picture's (x right, z to the viewer).
 CONVENTIONS = {"opengl": (1.0, -1.0, -1.0), "directx": (1.0, 1.0, -1.0)}
@@ -49,8 +49,7 @@ def normals_from_depth(
         ValueError: another shape, depth that is not positive and finite, or a setting out of range.
     """
     _check_settings(depth, strength, smoothing, convention)
-    width = depth.shape[3]
-    focal_px = focal_from_fov(width, fov_deg) if focal_px is None else focal_px
+    focal_px = focal_length(depth.shape[3], fov_deg, focal_px)
     depth = depth.float()
     if smoothing > 0:
         depth = 1 / _gaussian_blur(1 / depth, smoothing)

@@ -29,13 +29,24 @@ def unproject(depth: Tensor, *, focal_px: float | None = None, fov_deg: float | 
     height, width = depth.shape[2:]
     if (focal_px is None) == (fov_deg is None):
         raise ValueError(f"Give exactly one of focal_px ({focal_px} came) and fov_deg ({fov_deg} came).")
-    focal_px = focal_from_fov(width, fov_deg) if focal_px is None else focal_px
-    if not 0 < focal_px < math.inf:
-        raise ValueError(f"focal_px must be a positive number of pixels, but {focal_px} came.")
+    focal_px = focal_length(width, fov_deg, focal_px)
     x = (torch.arange(width, device=depth.device) + 0.5 - width / 2) / focal_px
     y = (torch.arange(height, device=depth.device) + 0.5 - height / 2) / focal_px
     x, y = rearrange(x, "w -> 1 1 1 w"), rearrange(y, "h -> 1 1 h 1")
     return torch.cat([x * depth, y * depth, depth], dim=1)
+
+
+def focal_length(width_px: int, fov_deg: float | None, focal_px: float | None) -> float:
+    """`focal_px` where it is given, or else the focal length in pixels of the horizontal field of view.
+
+    Raises:
+        ValueError: the one that is used is out of range.
+    """
+    if focal_px is None:
+        return focal_from_fov(width_px, fov_deg)
+    if not 0 < focal_px < math.inf:
+        raise ValueError(f"focal_px must be a positive number of pixels, but {focal_px} came.")
+    return focal_px
 
 
 def focal_from_fov(width_px: int, fov_deg: float) -> float:

@@ -81,14 +81,25 @@ class DepthPrediction:
         """1 / relative_depth, scaled to 1 at the nearest point: [B, 1, H, W] in (0, 1], larger = nearer."""
         return _exp_below_max(-self.log_depth)
 
+    @property
+    def shared_relative_depth(self) -> Tensor:
+        """`relative_depth` with one factor for all images: 1 is the batch's farthest point, so frames compare."""
+        return _exp_below_max(self.log_depth, over_batch=True)
+
+    @property
+    def shared_disparity(self) -> Tensor:
+        """`disparity` with one factor for all images: 1 is the batch's nearest point, so frames compare."""
+        return _exp_below_max(-self.log_depth, over_batch=True)
+
     def get_ram_usage(self) -> int:
         """Bytes of the three maps; ComfyUI's cache asks under this name which of its results are large."""
         return sum(values.nbytes for values in (self.depth, self.log_depth, self.uncertainty))
 
 
-def _exp_below_max(log_values: Tensor) -> Tensor:
-    """exp(x - max x of each image): no overflow, and positive even where the range exceeds float32's."""
-    relative = (log_values - log_values.amax((1, 2, 3), keepdim=True)).exp()
+def _exp_below_max(log_values: Tensor, *, over_batch: bool = False) -> Tensor:
+    """exp(x - max x of each image, or of all): no overflow, and positive even where the range exceeds float32's."""
+    highest = log_values.amax() if over_batch else log_values.amax((1, 2, 3), keepdim=True)
+    relative = (log_values - highest).exp()
     return relative.clamp_min(torch.finfo(relative.dtype).tiny)
 
 

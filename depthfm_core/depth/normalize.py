@@ -1,0 +1,111 @@
+"""Depth to [0, 1] for display: from where to where the colors go.
+
+Each image over its own range is the authors' choice and shows most; over a video it flickers, since one near object
+that enters moves all other colors. So there are ranges common to a batch, or fixed. All of them are of depth, not of
+log depth, which would give the near half of a room nearly all colors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .prediction import DepthPrediction
+
+LOW_PERCENTILE = 2.0
+HIGH_PERCENTILE = 98.0
+
+
+@dataclass(frozen=True)
+class DisplayLimits:
+    """The ends of the ranges that are not read from the depth alone; each normalization checks what it uses.
+
+    Attributes:
+        low_percentile, high_percentile: for "percentile", 0 <= low < high <= 100: what becomes 0 and what becomes 1.
+        nearest, farthest: for "fixed range", nearest < farthest: the log depth (about -1 to 1) that becomes 0 and 1.
+    """
+
+    low_percentile: float = LOW_PERCENTILE
+    high_percentile: float = HIGH_PERCENTILE
+    nearest: float = -1.0
+    farthest: float = 1.0
+
+
+def normalize_depth(
+    prediction: DepthPrediction, normalization: str = "per image", limits: DisplayLimits | None = None
+) -> Tensor:
+    """Depth for display: [B, 1, H, W] in [0, 1], 0 = near and 1 = far; a range of no extent gives 0.
+
+    Args:
+        prediction: the depth of a batch of images.
+        normalization: a key of `NORMALIZATIONS`.
+        limits: percentiles and log depths; None for the defaults of `DisplayLimits`.
+
+    Raises:
+        ValueError: an unknown normalization, or limits that it uses out of range.
+    """
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(f"Unknown normalization {normalization!r}; choose one of {', '.join(NORMALIZATIONS)}.")
+    return NORMALIZATIONS[normalization](prediction, limits or DisplayLimits())
+
+
+def percentiles(values: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """Two percentiles of each image, or its minimum and maximum where the two are equal: [B, 1, 1, 1] each.
+
+    NumPy, because torch.quantile refuses more than 16 million values.
+
+    Args:
+        values: [B, ...], finite.
+        low, high: 0 <= low < high <= 100.
+
+    Raises:
+        ValueError: percentiles out of range.
+    """
+    if not 0 <= low < high <= 100:
+        raise ValueError(f"Percentiles must be 0 <= low < high <= 100, but {low} and {high} came.")
+    flat = values.flatten(1).cpu().numpy()
+    low_high = np.percentile(flat, [low, high], axis=1)  # [2, B]
+    ends = np.stack([flat.min(axis=1), flat.max(axis=1)])
+    low_high = np.where(low_high[0] < low_high[1], low_high, ends)
+    lows, highs = torch.from_numpy(low_high.astype(np.float32)).to(values.device)
+    return lows.view(-1, 1, 1, 1), highs.view(-1, 1, 1, 1)
+
+
+def _per_image(prediction: DepthPrediction, _limits: DisplayLimits) -> Tensor:
+    return prediction.depth
+
+
+def _batch(prediction: DepthPrediction, _limits: DisplayLimits) -> Tensor:
+    relative = prediction.shared_relative_depth
+    return _stretch(relative, relative.amin(), relative.amax())
+
+
+def _percentile(prediction: DepthPrediction, limits: DisplayLimits) -> Tensor:
+    relative = prediction.relative_depth
+    return _stretch(relative, *percentiles(relative, limits.low_percentile, limits.high_percentile))
+
+
+def _fixed_range(prediction: DepthPrediction, limits: DisplayLimits) -> Tensor:
+    """(e^x - e^nearest) / (e^farthest - e^nearest), so spelled that no range is too large or too small."""
+    nearest, farthest = limits.nearest, limits.farthest
+    if not -math.inf < nearest < farthest < math.inf:
+        raise ValueError(f"The fixed range must have nearest < farthest, but {nearest} and {farthest} came.")
+    return (1 - torch.expm1(prediction.log_depth - farthest) / math.expm1(nearest - farthest)).clamp(0, 1)
+
+
+NORMALIZATIONS: dict[str, Callable[[DepthPrediction, DisplayLimits], Tensor]] = {
+    "per image": _per_image,
+    "batch": _batch,
+    "percentile": _percentile,
+    "fixed range": _fixed_range,
+}
+
+
+def _stretch(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    extent = high - low
+    return ((values - low) / extent.where(extent > 0, 1.0)).clamp(0, 1)

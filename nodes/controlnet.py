@@ -1,0 +1,77 @@
+"""The node that prepares depth for a depth ControlNet."""
+
+from comfy_api.latest import io
+
+from ..depthfm_core.depth.controlnet import GRAY_RANGES, SIZINGS, controlnet_image
+from ..depthfm_core.depth.prediction import DepthPrediction
+from .convert import image_to_comfy
+from .sockets import CATEGORY, schema
+from .widgets import depth_input, percentile_inputs
+
+MAX_MULTIPLE_PX = 512
+
+
+class DepthToControlNetImage(io.ComfyNode):
+    """DEPTHFM_DEPTH to the gray IMAGE that depth ControlNets were trained on."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """What the front end shows."""
+        return schema(
+            node_id="DepthFM_ControlNetImage",
+            display_name="Depth to ControlNet Image (DepthFM)",
+            category=CATEGORY,
+            description="Inverse depth, near = white, without outliers, in a size that diffusion models take: what "
+            "depth ControlNets were trained on.",
+            search_aliases=["controlnet depth", "depth hint", "disparity", "inverse depth", "midas", "depthfm"],
+            inputs=[
+                depth_input(),
+                *percentile_inputs(
+                    "So many percent of the pixels, the farthest, become black.",
+                    "The pixels beyond so many percent, the nearest, become white.",
+                ),
+                io.Combo.Input(
+                    "normalization",
+                    options=list(GRAY_RANGES),
+                    default="per image",
+                    tooltip="Percentiles 'per image', or of the whole 'batch', so that a video does not flicker.",
+                ),
+                io.Int.Input(
+                    "multiple",
+                    default=64,
+                    min=1,
+                    max=MAX_MULTIPLE_PX,
+                    tooltip="Width and height become multiples of it. 64 suits all models; 1 = keep the size.",
+                ),
+                io.Combo.Input(
+                    "sizing",
+                    options=list(SIZINGS),
+                    default="pad",
+                    tooltip="How they become multiples. 'pad' repeats the right and the bottom edge: crop the "
+                    "generated picture to the original size afterwards. 'crop' keeps the center. 'stretch' scales to "
+                    "the nearest multiple.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="IMAGE", tooltip="Gray, near = white, for Apply ControlNet.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        depth: DepthPrediction,
+        low_percentile: float,
+        high_percentile: float,
+        normalization: str,
+        multiple: int,
+        sizing: str,
+    ) -> io.NodeOutput:
+        """The pictures of the whole batch."""
+        image = controlnet_image(
+            depth,
+            low_percentile=low_percentile,
+            high_percentile=high_percentile,
+            normalization=normalization,
+            multiple=multiple,
+            sizing=sizing,
+        )
+        return io.NodeOutput(image_to_comfy(image))

@@ -1,0 +1,171 @@
+"""The node that saves depth with more than 8 bits.
+
+The names are those of ComfyUI's Save Image, with one difference: a name that exists is never taken, also where a
+placeholder in the prefix keeps ComfyUI from counting.
+"""
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import folder_paths
+import torch
+from comfy.cli_args import args
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..depthfm_core.depth.files import write_exr, write_npy, write_png16, write_text
+from ..depthfm_core.depth.prediction import DepthPrediction
+from .convert import image_to_comfy
+from .sockets import CATEGORY, schema
+from .widgets import depth_input
+
+Metadata = dict[str, str]
+
+
+class Format(NamedTuple):
+    """A kind of file: the ending of its name, its writer, and whether it holds values outside of [0, 1]."""
+
+    ending: str
+    write: Callable[[Path, Tensor, Metadata], None]
+    any_values: bool
+
+
+def _write_exr(path: Path, values: Tensor, metadata: Metadata) -> None:
+    """Only ComfyUI's own two texts: another's name might be one that OpenEXR uses itself."""
+    write_exr(path, values, {name: metadata[name] for name in ("prompt", "workflow") if name in metadata})
+
+
+def _write_npy(path: Path, values: Tensor, metadata: Metadata) -> None:
+    """The array, and beside it the graph as a file that ComfyUI can open."""
+    write_npy(path, values)
+    graph = metadata.get("workflow", metadata.get("prompt"))
+    if graph is not None:
+        write_text(path.with_suffix(".json"), graph)
+
+
+FORMATS = {
+    "png16": Format(".png", write_png16, any_values=False),
+    "exr": Format(".exr", _write_exr, any_values=True),
+    "npy": Format(".npy", _write_npy, any_values=True),
+}
+_ENDINGS = (*(kind.ending for kind in FORMATS.values()), ".json")
+
+VALUES: dict[str, Callable[[DepthPrediction], Tensor]] = {
+    "depth": lambda prediction: prediction.depth,
+    "near white": lambda prediction: 1 - prediction.depth,
+    "disparity": lambda prediction: prediction.disparity,
+    "log depth": lambda prediction: prediction.log_depth,
+}
+_UNBOUNDED = "log depth"
+
+
+class SaveDepth(io.ComfyNode):
+    """DEPTHFM_DEPTH to files in ComfyUI's output folder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """What the front end shows."""
+        return schema(
+            node_id="DepthFM_Save",
+            display_name="Save Depth (DepthFM)",
+            category=CATEGORY,
+            description="Saves depth with 16 or 32 bits in ComfyUI's output folder, a file a frame, with the workflow.",
+            search_aliases=["save depth", "16 bit", "exr", "npy", "export depth", "depthfm"],
+            is_output_node=True,
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            inputs=[
+                depth_input(),
+                io.String.Input(
+                    "filename_prefix",
+                    default="depth/DepthFM",
+                    tooltip="Where in the output folder, and how the names begin. Placeholders as in Save Image, for "
+                    "example %date:yyyy-MM-dd%. No file is ever replaced.",
+                ),
+                io.Combo.Input(
+                    "format",
+                    options=list(FORMATS),
+                    default="png16",
+                    tooltip="'png16': 65536 grays, opens everywhere, and dropped onto ComfyUI it restores the graph. "
+                    "'exr': 32-bit floats, for compositing; needs the package OpenEXR. 'npy': 32-bit floats for "
+                    "Python, with the workflow in a .json beside it.",
+                ),
+                io.Combo.Input(
+                    "values",
+                    options=list(VALUES),
+                    default="depth",
+                    tooltip="'depth': 0 = nearest, 1 = farthest point of each image. 'near white': 1 - depth. "
+                    "'disparity': inverse depth, 1 = nearest point. 'log depth': as the network gave it, about -1 to "
+                    "1, for 'exr' and 'npy' only.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, format: str = "npy", values: str = "depth") -> bool | str:
+        """True, or why the two do not go together. ComfyUI asks before it runs anything, without what is linked."""
+        return _refusal(format, values) or True
+
+    @classmethod
+    def execute(cls, depth: DepthPrediction, filename_prefix: str, format: str, values: str) -> io.NodeOutput:
+        """Saves every frame, and shows the files, or where a browser cannot, what is in them."""
+        if refusal := _refusal(format, values):
+            raise ValueError(refusal)
+        maps = VALUES[values](depth)
+        saved = _save(maps, filename_prefix, FORMATS[format], _metadata(cls.hidden))
+        pictures = saved if format == "png16" else ui.PreviewImage(_preview(maps), cls=cls).as_dict()["images"]
+        return io.NodeOutput(ui={"images": pictures, "files": saved})
+
+
+def _refusal(format: str, values: str) -> str | None:
+    """Why this cannot be saved; ComfyUI leaves the menus of a node that validates its inputs to the node."""
+    for name, value, choices in (("format", format, FORMATS), ("values", values, VALUES)):
+        if value not in choices:
+            return f"Unknown {name} {value!r}; choose one of {', '.join(choices)}."
+    if values == _UNBOUNDED and not FORMATS[format].any_values:
+        return (
+            f"{format} stores 0 to 1 only, but 'log depth' goes beyond; choose the format exr or npy, or other values."
+        )
+    return None
+
+
+def _save(maps: Tensor, prefix: str, kind: Format, metadata: Metadata) -> list[dict[str, str]]:
+    """Writes [B, 1, H, W], and tells the files as ComfyUI's front end wants to hear it.
+
+    Raises:
+        Exception: by ComfyUI, for a prefix that leads out of its output folder.
+        ValueError, ImageFileError: by the writer.
+    """
+    height, width = maps.shape[2:]
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+        prefix, folder_paths.get_output_directory(), width, height
+    )
+    saved = []
+    for frame, values in enumerate(maps[:, 0]):
+        stem = _free_stem(Path(folder), name.replace("%batch_num%", str(frame)), counter + frame)
+        kind.write(Path(folder, f"{stem}{kind.ending}"), values, metadata)
+        saved.append({"filename": f"{stem}{kind.ending}", "subfolder": subfolder, "type": "output"})
+    return saved
+
+
+def _free_stem(folder: Path, name: str, counter: int) -> str:
+    """The first name from this number on that no file of ours has, whatever its ending."""
+    stems = (f"{name}_{number:05}_" for number in itertools.count(counter))
+    return next(stem for stem in stems if not any((folder / f"{stem}{ending}").exists() for ending in _ENDINGS))
+
+
+def _metadata(hidden: io.HiddenHolder) -> Metadata:
+    """What ComfyUI's Save Image would write beside the pixels: the graph in both of its forms, as JSON."""
+    if args.disable_metadata:
+        return {}
+    prompt = {} if hidden.prompt is None else {"prompt": hidden.prompt}
+    return {name: json.dumps(value) for name, value in {**prompt, **(hidden.extra_pnginfo or {})}.items()}
+
+
+def _preview(maps: Tensor) -> torch.Tensor:
+    """Gray IMAGE [B, H, W, 3] of any values [B, 1, H, W], each image over its own range."""
+    low, high = maps.amin((1, 2, 3), keepdim=True), maps.amax((1, 2, 3), keepdim=True)
+    extent = high - low
+    return image_to_comfy(((maps - low) / extent.where(extent > 0, 1.0)).expand(-1, 3, -1, -1))

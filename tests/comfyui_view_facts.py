@@ -1,0 +1,101 @@
+"""Facts about the nodes that show and save depth, see `test_nodes_geometry.py`; run by `comfyui_process.ask`."""
+
+import asyncio
+import importlib
+import inspect
+import sys
+from pathlib import Path
+
+from comfyui_process import answer, error_of
+
+
+def facts(scratch: Path) -> dict:
+    """Everything that the tests ask about."""
+    without = _offered()
+    fake = scratch / "newer" / "comfy_extras"
+    fake.mkdir(parents=True)
+    (fake / "nodes_moge.py").write_text("", encoding="utf-8")
+    sys.path.append(str(fake.parent))
+    importlib.invalidate_caches()
+    return {
+        "comfyui_has_moge": (Path.cwd() / "comfy_extras" / "nodes_moge.py").exists(),
+        "offered_without": "DepthFM_Geometry" in without,
+        "offered_with": "DepthFM_Geometry" in _offered(),
+        "imported": sorted(name for name in sys.modules if name.startswith("comfy_extras.")),
+        **_geometry_facts(),
+        **_save_facts(scratch),
+    }
+
+
+def _offered() -> list[str]:
+    nodes = asyncio.run(asyncio.run(sys.modules["a_pack"].comfy_entrypoint()).get_node_list())
+    return [node.GET_SCHEMA().node_id for node in nodes]
+
+
+def _prediction():
+    import torch
+    from a_pack.depthfm_core.depth.prediction import DepthPrediction
+
+    log_depth = torch.rand(2, 1, 6, 9, generator=torch.Generator().manual_seed(0))
+    return DepthPrediction.from_log_depth(log_depth, torch.zeros_like(log_depth))
+
+
+def _geometry_facts() -> dict:
+    import torch
+    from a_pack.depthfm_core.depth.geometry import da3_geometry, moge_geometry
+    from a_pack.nodes.geometry import DepthToGeometry
+
+    image = torch.rand(2, 6, 9, 3, generator=torch.Generator().manual_seed(1))
+    inputs = DepthToGeometry.GET_SCHEMA().inputs
+    found = {
+        "signature": (
+            sorted(socket.id for socket in inputs),
+            sorted(inspect.signature(DepthToGeometry.execute).parameters),
+            [socket.tooltip for socket in inputs],
+        ),
+        "geometry": {},
+    }
+    for name, focal_px in (("field of view", 0.0), ("focal length", 20.0)):
+        given = DepthToGeometry.execute(_prediction(), image, fov_deg=40.0, focal_px=focal_px).args
+        camera = {"fov_deg": 40.0, "focal_px": focal_px or None}
+        wanted = [make(_prediction(), image.permute(0, 3, 1, 2), **camera) for make in (moge_geometry, da3_geometry)]
+        outputs = [output.display_name for output in DepthToGeometry.GET_SCHEMA().outputs]
+        found["geometry"][name] = dict(zip(outputs, map(_same, given, wanted), strict=True))
+    found["wrong_image"] = str(error_of(lambda: DepthToGeometry.execute(_prediction(), image[:, 1:], 40.0, 0.0)))
+    return found
+
+
+def _same(one: dict, other: dict) -> bool:
+    import torch
+
+    return one.keys() == other.keys() and all(
+        torch.equal(value, other[key]) if isinstance(value, torch.Tensor) else value == other[key]
+        for key, value in one.items()
+    )
+
+
+def _save_facts(scratch: Path) -> dict:
+    import folder_paths
+    from a_pack.nodes.save import SaveDepth
+    from comfy.cli_args import args
+    from PIL import Image
+
+    folder_paths.set_output_directory(str(scratch))
+    node = SaveDepth.PREPARE_CLASS_CLONE({"PROMPT": {"a": 1}, "EXTRA_PNGINFO": {"workflow": [2]}})
+    texts = {}
+    for name, disabled in (("usual", False), ("disable_metadata", True)):
+        args.disable_metadata = disabled
+        node.execute(_prediction(), name, "png16", "depth")
+        with Image.open(scratch / f"{name}_00001_.png") as file:
+            texts[name] = file.text
+    linked = {
+        "passes before the run": SaveDepth.validate_inputs(values="log depth") is True,
+        "at the run": str(error_of(lambda: node.execute(_prediction(), "linked", "png16", "log depth"))),
+    }
+    sys.modules["OpenEXR"] = None
+    no_exr = str(error_of(lambda: node.execute(_prediction(), "exr/x", "exr", "depth")))
+    return {"texts": texts, "linked": linked, "no_exr": [no_exr, [path.name for path in (scratch / "exr").iterdir()]]}
+
+
+if __name__ == "__main__":
+    answer(facts)

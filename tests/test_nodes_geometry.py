@@ -1,0 +1,50 @@
+"""What depends on the ComfyUI around the pack: nodes for newer versions only, its command line, links to menus."""
+
+import pytest
+
+from .comfyui_process import ask
+
+pytestmark = pytest.mark.comfy
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory):
+    return ask("comfyui_view_facts.py", tmp_path_factory.mktemp("scratch"))
+
+
+def test_the_geometry_node_is_offered_exactly_where_comfyui_has_the_moge_nodes(facts):
+    assert facts["offered_without"] == facts["comfyui_has_moge"]
+    assert facts["offered_with"]
+
+
+def test_asking_for_the_moge_nodes_does_not_import_them(facts):
+    assert facts["imported"] == []
+
+
+def test_the_geometry_node_takes_exactly_what_its_schema_offers_each_with_a_tooltip(facts):
+    offered, taken, tooltips = facts["signature"]
+    assert offered == taken and all(tooltips)
+
+
+@pytest.mark.parametrize("camera", ["field of view", "focal length"])
+def test_the_geometry_node_gives_both_dictionaries_of_the_core(facts, camera):
+    assert facts["geometry"][camera] == {"MOGE_GEOMETRY": True, "DA3_GEOMETRY": True}
+
+
+def test_an_image_of_another_size_than_the_depth_is_refused(facts):
+    assert "connect the images that the depth was estimated from" in facts["wrong_image"]
+
+
+def test_the_graph_is_saved_unless_comfyui_was_told_not_to(facts):
+    assert facts["texts"] == {"usual": {"prompt": '{"a": 1}', "workflow": "[2]"}, "disable_metadata": {}}
+
+
+def test_a_choice_that_comes_by_a_link_is_checked_when_it_comes(facts):
+    assert facts["linked"]["passes before the run"]
+    assert "choose the format exr or npy" in facts["linked"]["at the run"]
+
+
+def test_without_the_package_openexr_saving_an_exr_says_what_to_install_and_writes_nothing(facts):
+    message, files = facts["no_exr"]
+    assert "needs the package OpenEXR; install it with `pip install" in message
+    assert files == []

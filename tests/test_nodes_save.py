@@ -1,0 +1,161 @@
+"""Save Depth in the real ComfyUI: what is in the files, what they are called, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from .comfyui_graphs import error_of, expected_depth, picture_image, sampler_graph
+
+pytestmark = pytest.mark.comfy
+
+WORKFLOW = {"nodes": [], "links": [], "version": 0.4, "extra": {"note": "\u6df1 depth"}}
+FORMATS = ("png16", "exr", "npy")
+CORE_VALUES = {
+    "depth": lambda prediction: prediction.depth,
+    "near white": lambda prediction: 1 - prediction.depth,
+    "disparity": lambda prediction: prediction.disparity,
+    "log depth": lambda prediction: prediction.log_depth,
+}
+
+
+@pytest.fixture(scope="module")
+def prediction(micro):
+    """The core's depth of the photo and its negative."""
+    return expected_depth(micro, torch.cat([picture_image(), 1 - picture_image()]))
+
+
+def save_graph(prefix: str, format: str = "png16", values: str = "depth", frames: bool = False) -> dict:
+    """Depth of the photo, or of the photo and its negative, saved."""
+    graph = sampler_graph()
+    if frames:
+        graph["negative"] = {"class_type": "ImageInvert", "inputs": {"image": ["photo", 0]}}
+        graph["frames"] = {"class_type": "ImageBatch", "inputs": {"image1": ["photo", 0], "image2": ["negative", 0]}}
+        graph["depth"]["inputs"]["image"] = ["frames", 0]
+    graph["save"] = {
+        "class_type": "DepthFM_Save",
+        "inputs": {"depth": ["depth", 1], "filename_prefix": prefix, "format": format, "values": values},
+    }
+    return graph
+
+
+def outputs(comfyui, graph, workflow=None):
+    entry = comfyui.run(graph, workflow=workflow)
+    assert entry["status"]["status_str"] == "success", entry["status"]["messages"][-1]
+    return entry["outputs"]["save"]
+
+
+def saved_files(comfyui, graph, workflow=None):
+    files = outputs(comfyui, graph, workflow)["files"]
+    assert all(file["type"] == "output" for file in files)
+    return [comfyui.base / "output" / file["subfolder"] / file["filename"] for file in files]
+
+
+def read(path):
+    if path.suffix == ".exr":
+        OpenEXR = pytest.importorskip("OpenEXR")
+        with OpenEXR.File(str(path)) as file:
+            return np.array(file.channels()["Y"].pixels), dict(file.header())
+    if path.suffix == ".npy":
+        return np.load(path), None
+    with Image.open(path) as file:
+        return np.array(file) / 65535, file.text
+
+
+def sent(prompt):
+    """The prompt in a file as it was posted: ComfyUI notes in it how its cache sees each node."""
+    nodes = json.loads(prompt)
+    return {name: {key: node[key] for key in ("class_type", "inputs")} for name, node in nodes.items()}
+
+
+def everything_under(folder):
+    return {path.relative_to(folder) for path in folder.rglob("*") if "__pycache__" not in path.parts}
+
+
+@pytest.mark.parametrize(
+    ("format", "values"),
+    [(format, values) for format in FORMATS for values in CORE_VALUES if (format, values) != ("png16", "log depth")],
+)
+def test_each_frames_file_holds_the_cores_values_at_full_precision(comfyui, prediction, format, values):
+    paths = saved_files(comfyui, save_graph(f"values/{values}_{format}", format, values, frames=True))
+    assert len(paths) == 2 and len(set(paths)) == 2
+    for path, expected in zip(paths, CORE_VALUES[values](prediction)[:, 0].numpy(), strict=True):
+        found, _ = read(path)
+        assert found.shape == expected.shape
+        assert np.abs(found - expected).max() <= (1 / 65535 if format == "png16" else 1e-6) + 2e-5
+        assert format == "png16" or found.dtype == np.float32
+
+
+def test_a_png_holds_the_graph_as_save_image_writes_it(comfyui):
+    graph = save_graph("metadata/ours")
+    graph["core"] = {"class_type": "SaveImage", "inputs": {"images": ["depth", 0], "filename_prefix": "metadata/core"}}
+    (ours,) = saved_files(comfyui, graph, WORKFLOW)
+    (core,) = (comfyui.base / "output" / "metadata").glob("core_*.png")
+    texts = read(ours)[1]
+    assert texts == Image.open(core).text
+    assert json.loads(texts["workflow"]) == WORKFLOW and sent(texts["prompt"]) == graph
+    assert ours.read_bytes()[24:26] == bytes([16, 0])  # IHDR: 16 bits, gray
+
+
+def test_an_exr_holds_the_same_two_texts_as_attributes(comfyui):
+    pytest.importorskip("OpenEXR")
+    graph = save_graph("metadata/exr", "exr")
+    (path,) = saved_files(comfyui, graph, WORKFLOW)
+    _, header = read(path)
+    assert json.loads(header["workflow"]) == WORKFLOW and sent(header["prompt"]) == graph
+
+
+@pytest.mark.parametrize("workflow", [WORKFLOW, None])
+def test_beside_an_npy_lies_a_json_that_comfyui_can_open(comfyui, workflow):
+    graph = save_graph(f"metadata/npy{workflow is None}", "npy")
+    (path,) = saved_files(comfyui, graph, workflow)
+    text = path.with_suffix(".json").read_text(encoding="utf-8")
+    assert sent(text) == graph if workflow is None else json.loads(text) == workflow
+
+
+def test_the_preview_is_the_png_itself_or_an_8_bit_picture_of_what_is_in_the_file(comfyui, prediction):
+    png = outputs(comfyui, save_graph("preview/png", frames=True))
+    assert png["images"] == png["files"] and len(png["images"]) == 2
+    npy = outputs(comfyui, save_graph("preview/npy", "npy", "log depth", frames=True))
+    assert len(npy["images"]) == 2
+    for shown, log_depth in zip(npy["images"], prediction.log_depth[:, 0].numpy(), strict=True):
+        assert shown["type"] == "temp"
+        picture = np.asarray(Image.open(comfyui.base / "temp" / shown["filename"]).convert("L")) / 255
+        expected = (log_depth - log_depth.min()) / (log_depth.max() - log_depth.min())
+        assert np.abs(picture - expected).max() <= 1.1 / 255
+
+
+@pytest.mark.parametrize("prefix", ["again/DepthFM", "again/%batch_num%_frame", "again/%year%"])
+def test_no_run_replaces_a_file_of_an_earlier_one(comfyui, prefix):
+    first = saved_files(comfyui, save_graph(prefix, "npy", frames=True))
+    before = [path.read_bytes() for path in first]
+    second = saved_files(comfyui, save_graph(prefix, "npy", "near white", frames=True))
+    third = saved_files(comfyui, save_graph(prefix, "png16", frames=True))
+    assert [path.read_bytes() for path in first] == before
+    assert len({path.with_suffix("") for path in (*first, *second, *third)}) == 6
+    assert not any("%" in path.name for path in first)
+    assert [path.stem[-7:] for path in first] == ["_00001_", "_00002_"]  # counted as Save Image does
+
+
+@pytest.mark.parametrize("prefix", ["../../x", "depth/../../x", "/x", "../output_x/y"])
+def test_a_prefix_that_leaves_the_output_folder_is_refused_and_nothing_is_written(comfyui, prefix):
+    before = everything_under(comfyui.base.parent)
+    message = error_of(comfyui, save_graph(prefix))
+    assert "outside the output folder is not allowed" in message
+    assert everything_under(comfyui.base.parent) == before
+
+
+@pytest.mark.parametrize(
+    ("widgets", "reason"),
+    [
+        ({"format": "png16", "values": "log depth"}, "choose the format exr or npy"),
+        ({"format": "jpg", "values": "depth"}, "Unknown format 'jpg'; choose one of png16, exr, npy"),
+        ({"format": "exr", "values": "meters"}, "Unknown values 'meters'; choose one of depth, near white"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_before_anything_runs(comfyui, widgets, reason):
+    answer = comfyui.post("/prompt", {"prompt": save_graph("refused/x", **widgets)})
+    assert "prompt_id" not in answer
+    assert reason in answer["node_errors"]["save"]["errors"][0]["details"]

@@ -1,0 +1,143 @@
+"""The nodes that show depth, in the real ComfyUI: every option does what the core function does with it."""
+
+import uuid
+
+import numpy as np
+import pytest
+import torch
+
+from depthfm_core.depth.color import COLORMAPS, colorize
+from depthfm_core.depth.controlnet import GRAY_RANGES, SIZINGS, controlnet_image
+from depthfm_core.depth.normalize import HIGH_PERCENTILE, LOW_PERCENTILE, NORMALIZATIONS, DisplayLimits, normalize_depth
+from depthfm_core.depth.normals import CONVENTIONS, normals_from_depth, normals_to_image
+
+from .comfyui_graphs import (
+    assert_same_picture,
+    choices_of,
+    expected_depth,
+    picture_image,
+    sampler_graph,
+    saved_pictures,
+)
+
+pytestmark = pytest.mark.comfy
+
+COLORIZE = {
+    "colormap": "viridis",
+    "invert": False,
+    "normalization": "per image",
+    "low_percentile": 5.0,
+    "high_percentile": 90.0,
+    "nearest": -0.2,
+    "farthest": 0.3,
+}
+NORMAL = {"fov_deg": 40.0, "focal_px": 0.0, "strength": 0.5, "smoothing": 1.5, "convention": "opengl"}
+CONTROLNET = {
+    "low_percentile": 5.0,
+    "high_percentile": 90.0,
+    "normalization": "per image",
+    "multiple": 8,
+    "sizing": "pad",
+}
+
+
+@pytest.fixture(scope="module")
+def prediction(micro):
+    """The core's depth of the photo and its negative, as the graphs below have it."""
+    return expected_depth(micro, torch.cat([picture_image(), 1 - picture_image()]))
+
+
+def view_graph(node: str, **inputs: object) -> dict:
+    """Depth of the photo and its negative, and a node that shows it."""
+    graph = sampler_graph()
+    graph["negative"] = {"class_type": "ImageInvert", "inputs": {"image": ["photo", 0]}}
+    graph["frames"] = {"class_type": "ImageBatch", "inputs": {"image1": ["photo", 0], "image2": ["negative", 0]}}
+    graph["depth"]["inputs"]["image"] = ["frames", 0]
+    graph["view"] = {"class_type": node, "inputs": {"depth": ["depth", 1], **inputs}}
+    graph["save"]["inputs"]["images"] = ["view", 0]
+    return graph
+
+
+def widgets(comfyui, node):
+    return comfyui.get(f"/object_info/{node}")[node]["input"]["required"]
+
+
+def test_menus_and_defaults_are_the_cores(comfyui):
+    color, gray = widgets(comfyui, "DepthFM_Colorize"), widgets(comfyui, "DepthFM_ControlNetImage")
+    assert choices_of(color["colormap"]) == list(COLORMAPS)
+    assert choices_of(color["normalization"]) == list(NORMALIZATIONS)
+    assert choices_of(widgets(comfyui, "DepthFM_Normal")["convention"]) == list(CONVENTIONS)
+    assert choices_of(gray["normalization"]) == list(GRAY_RANGES) and choices_of(gray["sizing"]) == list(SIZINGS)
+    for node in (color, gray):
+        assert node["low_percentile"][1]["default"] == LOW_PERCENTILE
+        assert node["high_percentile"][1]["default"] == HIGH_PERCENTILE
+    for name in ("nearest", "farthest"):
+        assert color[name][1]["default"] == getattr(DisplayLimits(), name)
+
+
+def expected_colors(prediction, colormap, invert, normalization, **limits):
+    return colorize(normalize_depth(prediction, normalization, DisplayLimits(**limits)), colormap, invert)
+
+
+COLOR_CHANGES = [
+    {"colormap": "magma"},
+    {"invert": True},
+    {"normalization": "batch"},
+    {"normalization": "percentile"},
+    {"normalization": "percentile", "low_percentile": 20.0},
+    {"normalization": "percentile", "high_percentile": 70.0},
+    {"normalization": "fixed range"},
+    {"normalization": "fixed range", "nearest": 0.0},
+    {"normalization": "fixed range", "farthest": 0.1},
+]
+
+
+def test_every_option_of_colorize_changes_the_colors_as_the_core_does(comfyui, prediction):
+    seen = []
+    for changed in ({}, *COLOR_CHANGES):
+        settings = COLORIZE | changed
+        pictures = saved_pictures(comfyui, view_graph("DepthFM_Colorize", **settings))
+        assert_same_picture(pictures, expected_colors(prediction, **settings))
+        assert not any(np.array_equal(pictures, others) for others in seen), changed
+        seen.append(pictures)
+
+
+def test_every_option_of_the_normals_changes_them_as_the_core_does(comfyui, prediction):
+    seen = []
+    changes = [{"fov_deg": 90.0}, {"focal_px": 33.0}, {"strength": 2.0}, {"smoothing": 4.0}, {"convention": "directx"}]
+    for changed in ({}, *changes):
+        settings = NORMAL | changed
+        pictures = saved_pictures(comfyui, view_graph("DepthFM_Normal", **settings))
+        core = settings | {"focal_px": settings["focal_px"] or None}
+        normals = normals_from_depth(prediction.relative_depth, **core)
+        # Of a toy network's rough depth, rounding decides at a few pixels which side of an edge they belong to.
+        assert_same_picture(pictures, normals_to_image(normals), share=0.995)
+        assert not any(np.array_equal(pictures, others) for others in seen), changed
+        seen.append(pictures)
+
+
+def test_every_option_of_the_controlnet_image_changes_it_as_the_core_does(comfyui, prediction):
+    seen = []
+    changes = [
+        {"low_percentile": 30.0},
+        {"high_percentile": 60.0},
+        {"normalization": "batch"},
+        {"multiple": 1},
+        {"sizing": "crop"},
+        {"sizing": "stretch", "multiple": 32},
+    ]
+    for changed in ({}, *changes):
+        settings = CONTROLNET | changed
+        pictures = saved_pictures(comfyui, view_graph("DepthFM_ControlNetImage", **settings))
+        assert_same_picture(pictures, controlnet_image(prediction, **settings))
+        assert not any(np.array_equal(pictures, others) for others in seen), changed
+        seen.append(pictures)
+
+
+def test_changing_only_the_colormap_runs_nothing_upstream_again(comfyui):
+    graph = view_graph("DepthFM_Colorize", **COLORIZE)
+    saved_pictures(comfyui, graph)
+    graph["view"]["inputs"]["colormap"] = "turbo"
+    graph["save"]["inputs"]["filename_prefix"] = uuid.uuid4().hex
+    messages = dict(comfyui.run(graph)["status"]["messages"])
+    assert set(messages["execution_cached"]["nodes"]) == set(graph) - {"view", "save"}
