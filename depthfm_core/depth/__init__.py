@@ -1,5 +1,6 @@
 """A depth map and its views: each file here turns a `DepthPrediction`, or plain depth, into something to use.
 
-In reading order: `prediction` (what the network says), `align` (to metres), `normalize` (to [0, 1] for display),
-`color`, `controlnet`, `points`, `normals`, `geometry` (pictures and geometry), `files` (to and from disk).
+In reading order: `prediction` (what the network says), `align` (to metres) and `inliers` (what it can fit to),
+`normalize` (to [0, 1] for display), `color`, `controlnet`, `points`, `normals`, `geometry` (pictures and geometry),
+`files` (to and from disk).
 """
