@@ -64,7 +64,7 @@ def test_a_larger_prediction_is_shrunk_with_the_antialiasing_filter():
     shrunk = protocol.prepare_prediction(prediction, (1, 4))
     # The triangle filter spans 8 columns, 1 3 5 7 7 5 3 1 over 32: half of the stripes anywhere inside.
     assert shrunk[..., 1:3].flatten().tolist() == pytest.approx([0.5, 0.5])
-    # At the left border its first two columns are cut off: (3 + 7 + 5 + 1 - 1 - 3 ...) is worked out here.
+    # At the left border its first two columns lie outside of the map, and the others share the weight.
     weights = np.array([5, 7, 7, 5, 3, 1])
     assert shrunk[0, 0, 0, 0].item() == pytest.approx(weights[1::2].sum() / weights.sum())
 
