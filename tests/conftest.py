@@ -6,6 +6,10 @@ from PIL import Image
 GOLDEN = Path(__file__).parent / "golden"
 
 
+def pytest_addoption(parser):
+    parser.addoption("--write-locales", action="store_true", help="write locales/en from the nodes, then compare")
+
+
 @pytest.fixture(scope="session")
 def golden_dir():
     """Checkpoints, inputs and outputs of the published method on small random weights; see README.md there."""
