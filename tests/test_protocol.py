@@ -1,18 +1,20 @@
 """The protocol's rules, against values worked out by hand."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from depthfm_core.data import diode, kitti
+from depthfm_core.data import diode, kitti, nyu, scannet
 from depthfm_core.data.entries import Entry
 from depthfm_core.evaluation import protocol
 from depthfm_core.evaluation.protocol import BENCHMARKS, choose_benchmark
 
 from .rgbd_files import bounds, write_npy, write_picture, write_png16
 
+BENCHMARKS_PAGE = Path(__file__).parents[1] / "docs/benchmarks.md"
 # Name: images, least and greatest depth in metres, long side for the network, side for the fit. Marigold's `config`.
 RULES = {
     "nyu": (654, 1e-3, 10, None, None),
@@ -64,7 +66,7 @@ def test_a_larger_prediction_is_shrunk_with_the_antialiasing_filter():
     shrunk = protocol.prepare_prediction(prediction, (1, 4))
     # The triangle filter spans 8 columns, 1 3 5 7 7 5 3 1 over 32: half of the stripes anywhere inside.
     assert shrunk[..., 1:3].flatten().tolist() == pytest.approx([0.5, 0.5])
-    # At the left border its first two columns are cut off: (3 + 7 + 5 + 1 - 1 - 3 ...) is worked out here.
+    # At the left border its first two columns lie outside of the map, and the others share the weight.
     weights = np.array([5, 7, 7, 5, 3, 1])
     assert shrunk[0, 0, 0, 0].item() == pytest.approx(weights[1::2].sum() / weights.sum())
 
@@ -168,3 +170,17 @@ def test_an_unchosen_option_is_marigolds():
     assert choose_benchmark("kitti").read.keywords == {"mask": kitti.DEFAULT_MASK} == {"mask": "eigen"}
     assert choose_benchmark("diode").read.func is diode.read
     assert choose_benchmark("diode").read.keywords == {"gradient_filter": False}
+
+
+@pytest.mark.parametrize("name", ["nyu", "kitti", "eth3d", "scannet", "diode"])
+def test_the_documentation_has_a_command_and_the_number_of_images_for_each_benchmark(name):
+    text = BENCHMARKS_PAGE.read_text(encoding="utf-8")
+    assert f"evaluate --dataset {name} --root" in text
+    (row,) = [line for line in text.splitlines() if line.startswith(f"| {name} |") and ".tar`" in line]
+    assert f" {BENCHMARKS[name].num_images} " in row
+
+
+@pytest.mark.parametrize("reader", [nyu, kitti, scannet], ids=lambda reader: reader.NAME)
+def test_the_list_that_an_error_asks_for_is_in_the_documentation(reader):
+    source = reader.SPLIT_SOURCE.split()[0].removeprefix("data_split/")
+    assert f"| `{source}` |" in BENCHMARKS_PAGE.read_text(encoding="utf-8")

@@ -60,7 +60,10 @@ def test_the_gradient_filter_takes_out_the_pixels_at_both_sides_of_a_step(tmp_pa
     assert not filtered[0, :, 7:9].any()
 
 
-@pytest.mark.parametrize(("across_m", "down_m", "kept"), [(0.017, 0.017, True), (0.02, 0.02, False), (0.036, 0, True)])
+@pytest.mark.parametrize(
+    ("across_m", "down_m", "kept"),
+    [(0.017, 0.017, True), (0.02, 0.02, False), (0.036, 0, True), (-0.02, -0.02, False), (0.02, -0.02, False)],
+)
 def test_the_filter_sums_both_gradients_of_a_slope_eight_times_the_step_each(tmp_path, across_m, down_m, kept):
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     write_frame(tmp_path, INDOORS, 4 + across_m * columns + down_m * rows)  # 8 * (across + down) against 0.3

@@ -1,5 +1,7 @@
 """NYU Depth v2 in Marigold's archive and in the original .mat files."""
 
+import sys
+
 import h5py
 import numpy as np
 import pytest
@@ -142,7 +144,7 @@ def test_a_damaged_splits_file_is_named(labeled, damage):
 @pytest.mark.parametrize(("package", "action"), [("h5py", "read"), ("scipy.io", "list")])
 def test_a_missing_package_is_named_with_how_to_get_it(labeled, monkeypatch, package, action):
     entries = nyu.list_entries(labeled)
-    monkeypatch.setitem(__import__("sys").modules, package, None)
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ValueError, match=r"pip install \"depthfm\[eval\]\""):
         nyu.read(entries[0]) if action == "read" else nyu.list_entries(labeled)
 

@@ -116,7 +116,7 @@ def test_a_split_list_without_a_line_is_refused(reader, tmp_path, content, messa
     split = tmp_path / "list.txt"
     if content is not None:
         split.write_bytes(content)
-    with pytest.raises(ValueError, match=f"{message}|{split}.*{message}"):
+    with pytest.raises(ValueError, match=message):
         reader.list_entries(tmp_path, split)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from depthfm_core.data import scannet
 
@@ -58,6 +59,15 @@ def test_a_larger_exported_picture_is_scaled_to_the_depth_map_which_stays_as_it_
     assert sample.image.shape == (3, 480, 640)
     assert (sample.image - 128 / 255).abs().max() < 1e-5
     assert (sample.depth_m == np.float32(1.234)).all()
+
+
+def test_scaling_down_averages_stripes_that_are_finer_than_the_depth_map(tmp_path):
+    stripes = np.zeros((1440, 1920, 3), np.uint8)
+    stripes[:, ::3] = 240
+    write_frames(tmp_path, digits=1)
+    Image.fromarray(stripes).save(tmp_path / "scene0406_02/color/300.jpg", quality=100, subsampling=0)
+    sample = scannet.read(scannet.list_entries(tmp_path, write_list(tmp_path / "list.txt", *LINES))[0])
+    assert sample.image[:, 5:-5, 5:-5].mean().item() == pytest.approx(80 / 255, abs=0.01)
 
 
 def test_a_missing_frame_is_named_in_both_spellings(tmp_path):

@@ -56,7 +56,6 @@ def read(entry: Entry) -> DepthSample:
         ValueError: a file that cannot be read, or a depth map that does not have the picture's number of pixels.
     """
     depth_m = _read_raw(entry.depth, read_size(entry.image))
-    depth_m = depth_m.where(depth_m.isfinite(), 0.0)
     return make_sample(read_rgb(entry.image), depth_m, between(depth_m, MIN_DEPTH_M, MAX_DEPTH_M), entry.image)
 
 
