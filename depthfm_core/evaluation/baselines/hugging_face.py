@@ -1,7 +1,7 @@
 """Methods that the library `transformers` keeps: DPT, Depth Anything 1 and 2, ZoeDepth, Depth Pro.
 
-Sizes and normalization are those of each model's own preprocessor file. For DPT, whose file squeezes every picture into
-a square, the aspect is kept as its authors keep it (sides divisible by 32).
+Sizes and normalization are those of each model's own preprocessor file. For DPT that is a square, whatever the
+picture's shape, and the library's network takes nothing else; `midas-dpt-large` is the same model with the aspect kept.
 """
 
 import torch
@@ -52,9 +52,8 @@ def load_hugging_face(request: Request) -> Estimator:
 
 
 def _estimate(processor: object, model: torch.nn.Module, image: Tensor) -> tuple[Tensor, int]:
-    aspect = {"keep_aspect_ratio": True, "ensure_multiple_of": 32} if model.config.model_type == "dpt" else {}
     pixels = (image[0] * 255).round().byte()
-    inputs = processor(images=pixels, return_tensors="pt", input_data_format="channels_first", **aspect)
+    inputs = processor(images=pixels, return_tensors="pt", input_data_format="channels_first")
     inputs = inputs["pixel_values"].to(model.device)
     outputs = model(pixel_values=inputs)
     size = {"target_sizes": [tuple(image.shape[-2:])]}

@@ -22,7 +22,7 @@ def load_marigold(request: Request) -> Estimator:
     if members > 1:
         import_library("scipy", "pip install scipy")
     pipeline_class = import_library("diffusers", "pip install diffusers").MarigoldDepthPipeline
-    with request.complaining():
+    with request.complaining(ValueError):  # diffusers' error for a path that does not exist
         pipeline = pipeline_class.from_pretrained(request.weights, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(request.options.device)

@@ -1,0 +1,176 @@
+"""Compared methods: their table, the call that all share, the sizes they see, and those that need no other library."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from depthfm_core import EstimationSettings, load_pipeline
+from depthfm_core.depth.align import align
+from depthfm_core.evaluation.baselines import GIVES, METHODS, Estimator, MethodOptions, load_method
+from depthfm_core.evaluation.baselines.method import counted_calls, import_library
+from depthfm_core.evaluation.baselines.sizes import letterbox, midas_size, resize_long_side
+from depthfm_core.evaluation.published import TABLES
+
+DOCS = Path(__file__).parents[1] / "docs" / "baselines.md"
+
+
+@pytest.fixture
+def image():
+    return torch.rand(1, 3, 30, 44, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_says_what_it_gives_how_to_fetch_it_and_which_options_it_takes(name):
+    card = METHODS[name]
+    assert card.gives in GIVES
+    assert card.fetch and card.licence and card.size and card.source
+    assert set(card.options) <= set(vars(MethodOptions()))
+    assert not card.published or any(card.published in table.rows for table in TABLES.values())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_documentation_has_every_method_with_its_command_its_weights_and_its_licence(name):
+    row = next(line for line in DOCS.read_text(encoding="utf-8").splitlines() if f"| `{name}` |" in line)
+    card = METHODS[name]
+    model = name if card.weights else f"{name}=PATH"
+    assert f"`python -m depthfm_core evaluate --model {model} --dataset nyu --root DIR`" in row
+    assert card.licence in row
+    assert f"| {card.gives.replace('_', ' ')} |" in row
+    assert card.weights in row
+
+
+def test_the_documentation_has_every_row_of_the_papers_table():
+    text = DOCS.read_text(encoding="utf-8")
+    rows = ("MiDaS", "Omnidata", "HDN", "DPT", "Depth Anything", "Depth Anything v2", "Metric3D v2", "Marigold")
+    for row in (*rows, "GeoWizard", "DepthFM-I", "DepthFM-ID"):
+        assert re.search(rf"^\| {row} \|.*python -m depthfm_core evaluate", text, re.MULTILINE), row
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"'midass'.*midas.*marigold-v1-1"):
+        load_method("midass")
+
+
+@pytest.mark.parametrize("name", [name for name, card in METHODS.items() if not card.weights])
+def test_a_method_without_published_weights_asks_for_a_path(name):
+    with pytest.raises(ValueError, match=f"{name} needs a path.*{name}="):
+        load_method(name)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_option_that_a_method_does_not_take_is_refused(name):
+    values = {
+        "settings": EstimationSettings(),
+        "vae": "a",
+        "attention": "plain",
+        "dtype": "float32",
+        "domain": "indoor",
+    }
+    for option in set(vars(MethodOptions())) - {"device", *METHODS[name].options}:
+        with pytest.raises(ValueError, match=f"{name} has no {option}; it takes device"):
+            load_method(f"{name}=nowhere", MethodOptions(**{option: values.get(option, 1)}))
+
+
+def test_a_missing_library_is_named_with_the_command_that_installs_it():
+    with pytest.raises(ValueError, match="no_such_library; install it: pip install it"):
+        import_library("no_such_library.part", "pip install it")
+
+
+def test_a_map_of_any_leading_shape_becomes_one_channel_of_float32(image):
+    method = Estimator("m", "depth", lambda image: (image[0, 0].double(), 3))
+    found = method(image)
+    assert found.dtype == torch.float32 and found.shape == (1, 1, 30, 44)
+    assert torch.equal(found[0, 0], image[0, 0])
+    assert method.num_calls == 3
+
+
+def test_a_map_of_several_channels_or_with_nan_is_refused(image):
+    with pytest.raises(ValueError, match=r"\[1, 3, 30, 44\]"):
+        Estimator("m", "depth", lambda image: (image, 1))(image)
+    with pytest.raises(ValueError, match="finite"):
+        Estimator("m", "depth", lambda image: (image[:, 0] * torch.nan, 1))(image)
+
+
+@pytest.mark.parametrize("bad", [torch.rand(3, 8, 8), torch.rand(2, 3, 8, 8), torch.rand(1, 3, 8, 8) + 1])
+def test_an_image_of_another_shape_or_range_is_refused(bad):
+    with pytest.raises(ValueError, match="image"):
+        load_method("ramp")(bad)
+
+
+def test_the_constant_aligns_to_the_geometric_mean_and_the_ramp_finds_a_floor(image):
+    rows = torch.linspace(2, 0.5, 30).view(1, 1, -1, 1).expand(1, 1, -1, 44)
+    depth_m, valid = rows.exp(), torch.ones(1, 1, 30, 44, dtype=torch.bool)
+    constant = align(load_method("constant")(image), depth_m, valid, "log")
+    assert torch.allclose(constant, torch.full_like(constant, rows.mean().exp().item()))
+    assert torch.allclose(align(load_method("ramp")(image), depth_m, valid, "log"), depth_m, atol=1e-5)
+    assert load_method("ramp")(image)[0, 0, 0, 0] > load_method("ramp")(image)[0, 0, -1, 0]
+
+
+@pytest.mark.parametrize(("steps", "solver", "members", "calls"), [(1, "euler", 1, 1), (2, "midpoint", 3, 12)])
+def test_nano_gives_the_pipelines_log_depth_and_counts_every_members_calls(image, steps, solver, members, calls):
+    settings = EstimationSettings(num_steps=steps, solver=solver, ensemble_size=members, members_at_once=2)
+    method = load_method("nano", MethodOptions(settings=settings))
+    assert torch.equal(method(image), load_pipeline("nano")(image, settings).log_depth)
+    assert method.num_calls == calls
+
+
+def test_a_path_alone_is_a_depthfm_checkpoint(image):
+    from depthfm_core.model.bundled import NANO_PATH
+
+    by_path = load_method(str(NANO_PATH))
+    assert by_path.name == "depthfm"
+    assert torch.equal(by_path(image), load_method(f"depthfm={NANO_PATH}")(image))
+    assert torch.equal(by_path(image), load_method("nano")(image))
+
+
+def test_the_options_of_a_depthfm_reach_the_pipeline(image):
+    plain = load_method("nano")(image)
+    assert not torch.equal(load_method("nano", MethodOptions(attention="rescaled"))(image), plain)
+    assert not torch.equal(load_method("nano", MethodOptions(dtype="bfloat16"))(image), plain)
+    other = replace(EstimationSettings(), seed=5)
+    assert not torch.equal(load_method("nano", MethodOptions(settings=other))(image), plain)
+    with pytest.raises(ValueError, match="nowhere"):
+        load_method("nano", MethodOptions(vae="nowhere"))
+
+
+def test_calls_are_counted_by_the_batch_and_only_inside():
+    network = torch.nn.Linear(2, 2)
+    with counted_calls(network) as calls:
+        network(torch.zeros(3, 2))
+        network(torch.zeros(1, 2))
+    network(torch.zeros(1, 2))
+    assert calls == [3, 1]
+
+
+@pytest.mark.parametrize(("size", "side", "expected"), [((480, 640), 768, (576, 768)), ((100, 30), 50, (50, 15))])
+def test_the_long_side_is_brought_to_its_size_from_either_direction(size, side, expected):
+    assert resize_long_side(torch.rand(1, 3, *size), side).shape[-2:] == expected
+    assert resize_long_side(torch.rand(1, 3, *size), 0).shape[-2:] == size
+
+
+# Worked out by hand from isl-org/MiDaS: 384 / 480 = 0.8 and 384 / 640 = 0.6, of which 0.8 is nearer to 1.
+@pytest.mark.parametrize(
+    ("bound", "size", "expected"),
+    [
+        ("upper", (480, 640), (288, 384)),
+        ("minimal", (480, 640), (384, 512)),
+        ("lower", (480, 640), (384, 512)),
+        ("minimal", (352, 1216), (384, 1312)),
+        ("upper", (1, 4000), (32, 384)),
+    ],
+)
+def test_midas_sizes_are_the_published_ones(bound, size, expected):
+    assert midas_size(size, 384, bound) == expected
+
+
+def test_a_letterboxed_picture_lies_centered_on_the_color_and_can_be_cut_out_again():
+    image = torch.full((1, 3, 20, 10), 0.5)
+    framed, where = letterbox(image, (30, 41), torch.tensor([0.1, 0.2, 0.3]))
+    assert framed.shape == (1, 3, 30, 41)
+    assert where == (slice(0, 30), slice(13, 28))
+    assert torch.equal(framed[..., where[0], where[1]], torch.full((1, 3, 30, 15), 0.5))
+    assert torch.equal(framed[0, :, 3, 0], torch.tensor([0.1, 0.2, 0.3]))
+    assert (framed == 0.5).sum() == 3 * 30 * 15

@@ -1,0 +1,223 @@
+"""Compared diffusion models: tiny random networks of the real classes in the published layouts."""
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from depthfm_core.evaluation.baselines import MethodOptions, load_method
+from depthfm_core.evaluation.baselines.geowizard import JointAttention
+from depthfm_core.evaluation.baselines.sizes import resize_long_side
+
+transformers = pytest.importorskip("transformers")
+diffusers = pytest.importorskip("diffusers")
+pytest.importorskip("scipy")
+
+WIDTH = 16
+CLIP = {"hidden_size": WIDTH, "intermediate_size": WIDTH, "num_attention_heads": 2, "num_hidden_layers": 1}
+
+
+@pytest.fixture
+def image():
+    return torch.rand(1, 3, 20, 28, generator=torch.Generator().manual_seed(0))
+
+
+def unet(in_channels, class_inputs=None):
+    return diffusers.UNet2DConditionModel(
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        in_channels=in_channels,
+        out_channels=4,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=WIDTH,
+        attention_head_dim=2,
+        use_linear_projection=True,
+        class_embed_type="projection" if class_inputs else None,
+        projection_class_embeddings_input_dim=class_inputs,
+    )
+
+
+def vae():
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    return diffusers.AutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4, latent_channels=4, **blocks)
+
+
+def text_parts(folder):
+    """A text encoder, and a tokenizer of five words."""
+    folder.mkdir()
+    words = {"<|startoftext|>": 0, "<|endoftext|>": 1, "a": 2, "a</w>": 3, "!": 4}
+    (folder / "vocab.json").write_text(json.dumps(words), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    tokenizer = transformers.CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=8)
+    config = transformers.CLIPTextConfig(
+        **CLIP, vocab_size=5, max_position_embeddings=8, bos_token_id=0, eos_token_id=1
+    )
+    return transformers.CLIPTextModel(config), tokenizer
+
+
+def save_marigold(folder, scheduler=diffusers.DDIMScheduler, kind="depth"):
+    torch.manual_seed(0)
+    text_encoder, tokenizer = text_parts(folder / "words")
+    pipeline = diffusers.MarigoldDepthPipeline(
+        unet(8), vae(), scheduler(), text_encoder, tokenizer, kind, True, True, 3, 32
+    )
+    pipeline.save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def save_lotus(folder, in_channels):
+    torch.manual_seed(0)
+    text_encoder, tokenizer = text_parts(folder / "words")
+    parts = {"unet": unet(in_channels, 4), "vae": vae(), "text_encoder": text_encoder, "tokenizer": tokenizer}
+    for name, part in parts.items():
+        part.save_pretrained(folder / "model" / name)
+    return folder / "model"
+
+
+def save_geowizard(folder):
+    torch.manual_seed(0)
+    vision = transformers.CLIPVisionConfig(**CLIP, image_size=16, patch_size=8, projection_dim=WIDTH)
+    parts = {
+        "unet": unet(8, 10),
+        "vae": vae(),
+        "image_encoder": transformers.CLIPVisionModelWithProjection(vision),
+        "feature_extractor": transformers.CLIPImageProcessor(crop_size={"height": 16, "width": 16}),
+        "scheduler": diffusers.DDIMScheduler(),
+    }
+    for name, part in parts.items():
+        part.save_pretrained(folder / name)
+    return folder
+
+
+def test_marigold_gives_the_pipelines_map_and_counts_steps_times_members(tmp_path, image):
+    folder = save_marigold(tmp_path)
+    options = {"num_steps": 2, "ensemble_size": 3, "seed": 7, "processing_resolution": 0}
+    method = load_method(f"marigold-v1-1={folder}", MethodOptions(**options))
+    found = method(image)
+    assert (method.gives, method.num_calls) == ("depth", 6)
+    pipeline = diffusers.MarigoldDepthPipeline.from_pretrained(folder)
+    noise = torch.Generator().manual_seed(7)
+    settings = {"num_inference_steps": 2, "ensemble_size": 3, "processing_resolution": 0, "output_type": "pt"}
+    assert torch.allclose(found, pipeline(image, generator=noise, **settings).prediction, atol=1e-5)
+
+
+def test_every_option_of_marigold_changes_its_map(tmp_path, image):
+    folder = save_marigold(tmp_path)
+    plain = load_method(f"marigold-v1-1={folder}")
+    assert plain(image).shape == (1, 1, 22, 32)  # long side 32: what the model's own file says
+    assert plain.num_calls == 1
+    native = load_method(f"marigold-v1-1={folder}", MethodOptions(processing_resolution=0))(image)
+    assert native.shape == (1, 1, 20, 28)
+    for change in ({"num_steps": 2}, {"seed": 1}, {"ensemble_size": 3}):
+        changed = load_method(f"marigold-v1-1={folder}", MethodOptions(processing_resolution=0, **change))(image)
+        assert not torch.allclose(changed, native, atol=1e-4)
+
+
+def test_the_same_seed_gives_every_image_the_same_noise(tmp_path, image):
+    method = load_method(f"marigold-v1-1={save_marigold(tmp_path)}")
+    assert torch.equal(method(image), method(image))
+
+
+def test_a_marigold_for_disparity_says_so(tmp_path):
+    assert load_method(f"marigold-v1-1={save_marigold(tmp_path, kind='disparity')}").gives == "disparity"
+
+
+def test_a_marigold_of_consistency_steps_runs_its_own_scheduler(tmp_path, image):
+    method = load_method(f"marigold-lcm={save_marigold(tmp_path, diffusers.LCMScheduler)}")
+    assert method(image).isfinite().all() and method.num_calls == 1
+
+
+@pytest.mark.parametrize(("name", "in_channels"), [("lotus-g", 8), ("lotus-d", 4), ("lotus-g-v1", 8)])
+def test_lotus_is_one_run_of_the_unet_told_to_predict(name, in_channels, tmp_path, image):
+    folder = save_lotus(tmp_path, in_channels)
+    method = load_method(f"{name}={folder}")
+    found = method(image)
+    assert found.shape == (1, 1, 20, 28) and method.num_calls == 1
+    assert method.gives == ("depth" if name.endswith("v1") else "disparity")
+    assert torch.allclose(found, lotus_by_hand(folder, image), atol=1e-5)
+
+
+@torch.no_grad()
+def lotus_by_hand(folder, image):
+    """Lotus's inference spelled out: t = 999, task (1, 0) as sines and cosines, clipped to [0, 1]."""
+    net = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
+    codec = diffusers.AutoencoderKL.from_pretrained(folder / "vae")
+    encoder = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder")
+    text = encoder(torch.tensor([[0, 1]]))[0]
+    latent = codec.encode(image * 2 - 1).latent_dist.mean * codec.config.scaling_factor
+    if net.config.in_channels == 8:
+        latent = torch.cat([latent, torch.randn(latent.shape, generator=torch.Generator().manual_seed(1234))], 1)
+    task = torch.tensor([[0.841470985, 0.0, 0.540302306, 1.0]])
+    result = net(latent, torch.tensor(999), encoder_hidden_states=text, class_labels=task).sample
+    return ((codec.decode(result / codec.config.scaling_factor).sample + 1) / 2).clip(0, 1).mean(1, keepdim=True)
+
+
+def test_the_discriminative_lotus_takes_no_seed_and_the_generative_one_heeds_it(tmp_path, image):
+    folder = save_lotus(tmp_path, 8)
+    one, other = (load_method(f"lotus-g={folder}", MethodOptions(seed=seed))(image) for seed in (1, 2))
+    assert not torch.equal(one, other)
+    with pytest.raises(ValueError, match="lotus-d has no seed"):
+        load_method(f"lotus-d={folder}", MethodOptions(seed=1))
+
+
+def test_a_picture_of_odd_size_comes_back_at_the_size_that_was_asked_for(tmp_path):
+    method = load_method(f"lotus-d={save_lotus(tmp_path, 4)}", MethodOptions(processing_resolution=31))
+    odd = torch.rand(1, 3, 33, 62)
+    assert method(odd).shape[-2:] == resize_long_side(odd, 31).shape[-2:] == (16, 31)
+
+
+def test_geowizard_denoises_depth_beside_normals(tmp_path, image):
+    folder = save_geowizard(tmp_path)
+    options = {"num_steps": 2, "ensemble_size": 3, "processing_resolution": 24}
+    method = load_method(f"geowizard={folder}", MethodOptions(**options))
+    found = method(image)
+    assert found.shape == (1, 1, 17, 24) and found.std() > 0
+    assert (method.gives, method.num_calls) == ("depth", 2 * 2 * 3)
+
+
+def test_every_option_of_geowizard_changes_its_map(tmp_path, image):
+    folder = save_geowizard(tmp_path)
+    options = {"num_steps": 1, "ensemble_size": 1, "processing_resolution": 0}
+    plain = load_method(f"geowizard={folder}", MethodOptions(**options))(image)
+    for change in ({"num_steps": 2}, {"ensemble_size": 2}, {"seed": 1}, {"domain": "outdoor"}):
+        changed = load_method(f"geowizard={folder}", MethodOptions(**{**options, **change}))(image)
+        assert not torch.allclose(changed, plain, atol=1e-6), change
+    with pytest.raises(ValueError, match="'moon'; choose one of indoor, outdoor, object"):
+        load_method(f"geowizard={folder}", MethodOptions(domain="moon"))
+
+
+def test_joint_attention_is_plain_attention_over_the_tokens_of_both():
+    attention = diffusers.models.attention_processor.Attention(query_dim=8, heads=2, dim_head=4)
+    tokens = torch.randn(2, 5, 8)
+    found = JointAttention()(attention, tokens)
+    both = torch.cat([tokens[0], tokens[1]])[None]
+    assert torch.allclose(found, attention(tokens, encoder_hidden_states=both.repeat(2, 1, 1)), atol=1e-6)
+    assert not torch.allclose(found, attention(tokens), atol=1e-3)
+
+
+def test_the_first_of_geowizards_batch_is_told_that_it_is_depth(tmp_path, image, monkeypatch):
+    folder = save_geowizard(tmp_path)
+    seen = []
+    forward = diffusers.UNet2DConditionModel.forward
+    monkeypatch.setattr(
+        diffusers.UNet2DConditionModel,
+        "forward",
+        lambda self, *args, **kwargs: seen.append((args[0], kwargs)) or forward(self, *args, **kwargs),
+    )
+    load_method(f"geowizard={folder}", MethodOptions(num_steps=1, ensemble_size=1, domain="outdoor"))(image)
+    (latents, conditions) = seen[0]
+    sines = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).sin()
+    assert torch.allclose(conditions["class_labels"][:, :2], sines)
+    assert torch.allclose(conditions["class_labels"][:, 4:7], torch.tensor([0.0, 1.0, 0.0]).sin())
+    assert torch.equal(latents[0], latents[1])  # one picture, one noise
+    assert conditions["encoder_hidden_states"].shape == (2, 1, WIDTH)
+    assert F.mse_loss(*conditions["encoder_hidden_states"]) == 0
+
+
+@pytest.mark.parametrize("name", ["marigold-v1-0", "lotus-g", "geowizard"])
+def test_missing_weights_are_answered_with_the_command_that_fetches_them(name, tmp_path):
+    with pytest.raises(ValueError, match=f"{name} cannot be loaded from .*hf download "):
+        load_method(f"{name}={tmp_path / 'nowhere'}")
