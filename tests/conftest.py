@@ -8,6 +8,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def pytest_addoption(parser):
     parser.addoption("--write-locales", action="store_true", help="write locales/en from the nodes, then compare")
+    parser.addoption("--write-interfaces", action="store_true", help="write interfaces.json from the nodes")
 
 
 @pytest.fixture(scope="session")

@@ -178,3 +178,12 @@ def test_default_dtype_on_a_cpu_is_float32(comfyui):
 def test_a_model_without_autoencoder_says_which_vae_to_connect(comfyui):
     message = error_of(comfyui, sampler_graph("bare.safetensors"))
     assert "bare.safetensors brings no autoencoder" in message and "'vae' input" in message
+
+
+def test_a_choice_that_is_not_on_the_loaders_menu_is_refused_before_anything_runs(comfyui):
+    for name, value in {"model_name": "gone.safetensors", "weight_dtype": "int3", "attention": "none"}.items():
+        graph = sampler_graph()
+        graph["model"]["inputs"][name] = value
+        answer = comfyui.post("/prompt", {"prompt": graph})
+        told = answer["node_errors"]["model"]["errors"][0]["details"]
+        assert value in told and ("models" in told or "choose one of" in told)
