@@ -184,3 +184,15 @@ def test_log_depth_becomes_depth_and_disparity_up_to_a_factor():
     for alignment, sign in (("affine", 1), ("scale", 1), ("disparity", -1)):
         found = to_space(log_depth, "log_depth", alignment)
         torch.testing.assert_close(found / found[..., :1], (sign * log_depth).exp())
+
+
+def test_disparity_is_fitted_where_it_is_positive_and_measured_everywhere(tmp_path):
+    def estimate(image):
+        disparity = PERFECT["disparity"](depth_of("a")[None])
+        disparity[..., :4] = -1  # wrong, and no disparity
+        return disparity, 1
+
+    list(evaluate(Estimator("m", "disparity", estimate), BENCHMARK, ENTRIES[:1], ["disparity"], tmp_path))
+    depth_m = depth_of("a")
+    wrong = (depth_m > 1.2)[..., :4].sum() / (depth_m > 1.2).sum()
+    assert float(read_rows(tmp_path)["a"]["disparity.delta1"]) == pytest.approx(1 - wrong.item(), abs=1e-6)

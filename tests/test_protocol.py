@@ -41,18 +41,21 @@ def test_the_table_holds_the_protocols_numbers():
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "short_side"),
+    ("name", "size", "expected"),
     [
-        ("nyu", (480, 640), 0),
-        ("eth3d", (4032, 6048), 504),
-        ("eth3d", (6048, 4032), 504),
-        ("eth3d", (200, 300), 504),  # smaller pictures are enlarged too
-        ("diode", (768, 1024), 480),
-        ("diode", (1, 4000), 1),
+        ("nyu", (480, 640), (480, 640)),
+        ("eth3d", (4032, 6048), (504, 756)),
+        ("eth3d", (6048, 4032), (756, 504)),
+        ("eth3d", (200, 300), (504, 756)),  # smaller pictures are enlarged too
+        ("diode", (768, 1024), (480, 640)),
+        ("diode", (1, 4000), (1, 640)),
     ],
 )
-def test_the_long_side_given_by_the_protocol_becomes_the_pipelines_short_side(name, size, short_side):
-    assert protocol.processing_resolution(BENCHMARKS[name], size) == short_side
+def test_methods_get_the_picture_with_the_long_side_of_the_protocol(name, size, expected):
+    image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    prepared = protocol.prepare_image(image, BENCHMARKS[name])
+    assert tuple(prepared.shape[2:]) == expected
+    assert 0 <= prepared.min() and prepared.max() <= 1
 
 
 def test_a_smaller_prediction_is_enlarged_linearly_between_pixel_centers():
@@ -104,26 +107,6 @@ def test_a_prediction_of_another_shape_is_refused(shape):
 def test_aligned_depth_is_cut_to_the_data_sets_range_and_stays_positive(name, expected):
     depth_m = torch.tensor([-3.0, 0.0, 5.0, 900.0], dtype=torch.float64)
     assert protocol.clip_aligned(depth_m, BENCHMARKS[name]).tolist() == expected
-
-
-def test_a_large_map_is_fitted_at_1024_of_its_columns_and_all_of_its_rows():
-    valid = torch.ones(1, 1, 3, 6048, dtype=torch.bool)
-    valid[..., 1, :] = False
-    fitted = protocol.alignment_pixels(valid, 1024)
-    columns = fitted[0, 0, 0].nonzero().flatten()
-    assert columns.tolist() == [math.floor(i * 6048 / 1024) for i in range(1024)]
-    assert fitted[0, 0].sum(1).tolist() == [1024, 0, 1024]
-
-
-def test_the_longer_side_sets_the_step_between_the_fitted_columns():
-    fitted = protocol.alignment_pixels(torch.ones(1, 1, 40, 20, dtype=torch.bool), 10)
-    assert fitted[0, 0, 0].nonzero().flatten().tolist() == [0, 4, 8, 12, 16]
-
-
-@pytest.mark.parametrize("max_side", [None, 8, 9])
-def test_a_map_that_is_not_larger_is_fitted_everywhere(max_side):
-    valid = torch.ones(1, 1, 4, 8, dtype=torch.bool)
-    assert protocol.alignment_pixels(valid, max_side) is valid
 
 
 @pytest.mark.parametrize(("mask", "first_row"), [(None, 117), ("eigen", 117), ("garg", 143), ("none", 0)])

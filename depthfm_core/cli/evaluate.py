@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from .. import __version__
 from ..data.entries import Entry
 from ..data.kitti import MASKS
 from ..depth.align import ALIGNMENTS
@@ -85,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     benchmark, root = _benchmark(args)
     _check_numbers(args)
     entries = benchmark.list_entries(root, args.split)[: args.limit]
-    options = {model: _options(model, args) for model in args.model}
+    options = {model: _options(model, args, benchmark) for model in args.model}
     alignments = {model: _alignments(model, args) for model in args.model}
     share = this_share()
     for model in args.model:
@@ -129,10 +128,11 @@ def _check_numbers(args: argparse.Namespace) -> None:
             raise ValueError(f"None of {', '.join(args.model)} takes --{option.replace('_', '-')}; leave it out.")
 
 
-def _options(model: str, args: argparse.Namespace) -> MethodOptions:
-    """What of the command line a method takes."""
+def _options(model: str, args: argparse.Namespace, benchmark: Benchmark) -> MethodOptions:
+    """What of the command line a method takes; a benchmark's picture comes at its protocol's size already."""
     chosen = {field: getattr(args, option) for option, field in BASELINE_OPTIONS.items()}
     chosen |= {"settings": estimation_settings(args), "vae": args.vae, "dtype": args.dtype, "attention": args.attention}
+    chosen["processing_resolution"] = 0 if benchmark.num_images else None
     taken = find_method(model)[1].options
     return MethodOptions(chosen_device(args.device), **{name: chosen[name] for name in chosen if name in taken})
 
@@ -183,7 +183,7 @@ def _report(
     facts = {
         "data set": f"{args.dataset} ({benchmark.name}), {num_images} images",
         "DepthFM settings": ", ".join(f"{name} {value}" for name, value in settings.items()),
-        "machine": f"{_device_name(device)}, PyTorch {torch.__version__}, depthfm {__version__}",
+        "machine": f"{_device_name(device)}, PyTorch {torch.__version__}",
     }
     notes = [benchmark.notes, *ALIGNMENT_NOTES, *published_notes(benchmark.name)]
     return Report(

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -34,7 +33,7 @@ class Benchmark:
         min_depth_m: what aligned depth is cut to from below before it is measured.
         max_depth_m: and from above; may be infinite.
         long_side_px: the picture's long side for the network; None keeps the picture's own size.
-        alignment_max_side: of a larger map only so many columns are fitted (`alignment_pixels`); None fits all.
+        alignment_max_side: of a larger map only so many columns are fitted (`align`'s max_side_px); None fits all.
         num_images: how many images the published numbers are means over; None where there are none.
         notes: what a reader of the numbers must know.
     """
@@ -116,16 +115,13 @@ def choose_benchmark(name: str, kitti_mask: str | None = None, diode_gradient_fi
     return BENCHMARKS[name]
 
 
-def processing_resolution(benchmark: Benchmark, size: tuple[int, int]) -> int:
-    """The short side in pixels at which the network sees a picture, as `EstimationSettings` takes it; 0 is its own.
-
-    Args:
-        benchmark: whose `long_side_px` the picture's long side becomes, also where it is smaller.
-        size: (H, W) of the picture.
-    """
+def prepare_image(image: Tensor, benchmark: Benchmark) -> Tensor:
+    """The picture [1, 3, H, W] as methods get it: its long side at the protocol's, also where it is smaller."""
     if benchmark.long_side_px is None:
-        return 0
-    return max(1, round(min(size) * benchmark.long_side_px / max(size)))
+        return image
+    scale = benchmark.long_side_px / max(image.shape[-2:])
+    size = [max(1, round(side * scale)) for side in image.shape[-2:]]
+    return F.interpolate(image, size, mode="bilinear", antialias=True).clamp(0, 1)
 
 
 def prepare_prediction(prediction: Tensor, size: tuple[int, int]) -> Tensor:
@@ -153,28 +149,6 @@ def clip_aligned(depth_m: Tensor, benchmark: Benchmark) -> Tensor:
     return depth_m.clamp(benchmark.min_depth_m, benchmark.max_depth_m).clamp_min(LOWEST_DEPTH_M)
 
 
-def alignment_pixels(valid: Tensor, max_side: int | None) -> Tensor:
-    """Where scale and shift are fitted: `valid`, of a large map thinned to `max_side` columns by nearest sampling.
-
-    Columns alone, because that is what Marigold's `alignment_max_res` does: it scales a map [1, H, W], which
-    PyTorch takes for H channels of one dimension. Everything is measured at all valid pixels all the same.
-
-    Args:
-        valid: [B, 1, H, W] bool.
-        max_side: of the longer side; None, or not smaller than the map's, keeps `valid`.
-
-    Source: Marigold, `src/util/alignment.py`.
-    """
-    height, width = valid.shape[-2:]
-    if max_side is None or max(height, width) <= max_side:
-        return valid
-    columns = torch.arange(width, dtype=torch.float32)[None, None]
-    kept = F.interpolate(columns, scale_factor=max_side / max(height, width), mode="nearest").flatten().long()
-    fitted = torch.zeros(width, dtype=torch.bool)
-    fitted[kept] = True
-    return valid & fitted.to(valid.device)
-
-
 def _with_kitti_mask(benchmark: Benchmark, mask: str) -> Benchmark:
     if mask not in kitti.MASKS:
         raise ValueError(f"Unknown KITTI mask {mask!r}; choose one of {', '.join(kitti.MASKS)}.")
@@ -183,12 +157,3 @@ def _with_kitti_mask(benchmark: Benchmark, mask: str) -> Benchmark:
 
 def _with_read(benchmark: Benchmark, read: Callable[[Entry], DepthSample], note: str) -> Benchmark:
     return replace(benchmark, read=read, notes=f"{benchmark.notes} {note}")
-
-
-def prepare_image(image: Tensor, benchmark: Benchmark) -> Tensor:
-    """The picture [1, 3, H, W] as methods get it: its long side at the protocol's, also where it is smaller."""
-    if benchmark.long_side_px is None:
-        return image
-    scale = benchmark.long_side_px / max(image.shape[-2:])
-    size = [max(1, round(side * scale)) for side in image.shape[-2:]]
-    return F.interpolate(image, size, mode="bilinear", antialias=True).clamp(0, 1)

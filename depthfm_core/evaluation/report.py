@@ -15,7 +15,8 @@ from .summary import Summary
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1b1b1b;"
     "background:#fff}table{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto}"
-    "th,td{padding:.3rem .8rem;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}th{white-space:normal;vertical-align:bottom}"
+    "th,td{padding:.3rem .8rem;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}"
+    "th{white-space:normal;vertical-align:bottom}"
     "th:first-child,td:first-child{text-align:left}img{max-width:100%;height:auto}figcaption{color:#555}"
 )
 

@@ -99,10 +99,14 @@ def _measure_entry(
 def _aligned(values: Tensor, gives: str, alignment: str, sample: DepthSample, benchmark: Benchmark) -> Tensor:
     """[1, 1, H, W] float64 depth in metres at the ground truth's size, cut as the protocol says."""
     prediction = prepare_prediction(to_space(values, gives, alignment), tuple(sample.depth_m.shape[-2:]))
+    fitted = sample.valid[None]
+    if alignment == "disparity":  # Marigold fits where the estimated disparity is one, and measures everywhere
+        positive = fitted & (prediction > 0)
+        fitted = positive if positive.any() else fitted
     depth_m = align(
         prediction,
         sample.depth_m[None],
-        sample.valid[None],
+        fitted,
         alignment,
         max_side_px=benchmark.alignment_max_side,
         dtype=torch.float64,

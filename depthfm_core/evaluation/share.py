@@ -1,4 +1,4 @@
-"""Which part of the images a process measures, when `accelerate launch` started several."""
+"""Which part of the images a process measures, when `accelerate launch` or `torchrun` started several."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ class Share:
 
 
 def this_share() -> Share:
-    """The part of this process; all images where it is the only one.
+    """The part of this process; all images where it is the only one. "cuda" is its own GPU afterwards.
 
     Raises:
         ValueError: when several processes were started and the package accelerate is missing.
@@ -38,7 +38,7 @@ def this_share() -> Share:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Share()
     try:
-        from accelerate import PartialState  # optional: only `accelerate launch` needs it
+        from accelerate import PartialState  # optional: only a run of several processes needs it
     except ModuleNotFoundError as error:
         raise ValueError("Several processes need the package accelerate; pip install accelerate.") from error
     state = PartialState(cpu=not torch.cuda.is_available())

@@ -1,0 +1,147 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from depthfm_core.__main__ import main
+from depthfm_core.depth.align import ALIGNMENTS
+from depthfm_core.evaluation.table import read_rows
+
+ROOT = Path(__file__).parents[1]
+SIZE = (40, 48)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Three pictures whose depth is a ramp in log depth down the rows, and one without measured depth."""
+    folder = tmp_path_factory.mktemp("pairs")
+    log_depth = np.linspace(1.5, 0, SIZE[0])[:, None] + np.zeros(SIZE)
+    for index, name in enumerate(("a", "b", "c", "empty")):
+        (folder / name).mkdir()
+        pixels = np.random.default_rng(index).integers(0, 255, (*SIZE, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / name / "image.png")
+        depth_m = np.exp(log_depth + 0.05 * index).astype(np.float32) * (name != "empty")
+        np.save(folder / name / "depth.npy", depth_m)
+    return folder
+
+
+@pytest.fixture
+def evaluated(pairs, tmp_path, capsys):
+    """Runs `evaluate` on the pairs; gives the folder, the report's JSON and what was printed."""
+
+    def run(*options, output="out", code=0):
+        folder = tmp_path / output
+        assert main(["evaluate", "--dataset", str(pairs), "--output", str(folder), *options]) == code
+        printed = capsys.readouterr()
+        if code:
+            return printed.err
+        return folder, json.loads((folder / "report.json").read_text(encoding="utf-8")), printed.out
+
+    return run
+
+
+def method(report, name):
+    return next(found for found in report["methods"] if found["name"] == name)
+
+
+def test_nano_stands_beside_the_baselines_and_the_ramp_is_perfect_on_a_ramp(evaluated):
+    folder, report, printed = evaluated()
+    assert [found["name"] for found in report["methods"]] == ["nano", "constant", "ramp"]
+    ramp, constant = method(report, "ramp"), method(report, "constant")
+    assert ramp["scores"]["log.abs_rel"] == pytest.approx(0, abs=1e-5)
+    assert ramp["scores"]["log.delta1"] == 1
+    assert constant["scores"]["log.abs_rel"] > 0.3
+    assert method(report, "nano")["weights"].startswith("sha256:")
+    assert all((found["num_images"], found["num_skipped"]) == (3, 1) for found in report["methods"])
+    assert "| nano " in printed and "3 (+1 empty)" in printed
+
+
+def test_the_report_is_there_in_three_forms_with_its_pictures(evaluated):
+    folder, report, printed = evaluated("--model", "constant", "ramp", "--worst", "2")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    markdown = (folder / "report.md").read_text(encoding="utf-8")
+    assert markdown.strip() in printed
+    pictures = sorted((folder / "constant" / "worst").glob("*.png"))
+    assert len(pictures) == 2
+    for picture in pictures:
+        path = picture.relative_to(folder).as_posix()
+        assert path in page and path in markdown
+    assert page.count("<table>") == markdown.count("\n## ") - 2  # notes and pictures are no tables
+
+
+def test_what_was_measured_is_not_measured_again(evaluated, monkeypatch):
+    evaluated("--model", "ramp")
+
+    def never(*_args):
+        raise AssertionError("the method was loaded again")
+
+    monkeypatch.setattr("depthfm_core.cli.evaluate.load_method", never)
+    _, report, _ = evaluated("--model", "ramp")
+    assert method(report, "ramp")["num_images"] == 3
+
+
+def test_other_settings_need_another_output(evaluated):
+    evaluated("--model", "ramp", "--align", "log")
+    assert "alignments was ['log'] and is ['scale']" in evaluated("--model", "ramp", "--align", "scale", code=2)
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+def test_each_alignment_is_measured_where_it_is_chosen(evaluated, alignment):
+    _, report, _ = evaluated("--model", "ramp", "--align", alignment)
+    assert {name.partition(".")[0] for name in method(report, "ramp")["scores"]} == {alignment}
+
+
+def test_limit_measures_the_first_images_alone(evaluated):
+    folder, report, _ = evaluated("--model", "ramp", "--limit", "2")
+    assert set(read_rows(folder / "ramp")) == {"a", "b"}
+    assert method(report, "ramp")["num_images"] == 2
+
+
+def test_the_steps_and_the_ensemble_reach_nano(evaluated):
+    _, report, _ = evaluated("--model", "nano", "--steps", "1", "--ensemble", "3", "--limit", "1", "--resolution", "32")
+    assert method(report, "nano")["cost"]["num_calls"] == 3
+    assert {"spearman", "ause", "calibration_error"} <= set(method(report, "nano")["scores"])
+
+
+def test_a_checkpoint_is_named_by_its_path(evaluated, golden_dir):
+    checkpoint, vae = golden_dir / "depthfm-micro-heads8.ckpt", golden_dir / "micro-vae-diffusers.safetensors"
+    options = ("--model", str(checkpoint), "--vae", str(vae), "--resolution", "32", "--limit", "1")
+    _, report, _ = evaluated(*options)
+    assert report["methods"][0]["scores"]["log.abs_rel"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--dataset", "nowhere"), "There is no data set or folder 'nowhere'"),
+        (("--dataset", "nyu"), "add --root DIR"),
+        (("--model", "nothing"), "There is no method or file 'nothing'"),
+        (("--limit", "0"), "--limit is 0"),
+        (("--worst", "-1"), "--worst is -1"),
+        (("--domain", "indoor"), "takes --domain"),
+        (("--kitti-mask", "garg"), "KITTI"),
+        (("--steps", "0"), "num_steps is 0"),
+        (("--model", "midas", "--align", "log"), ""),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence_and_leaves_nothing_behind(evaluated, tmp_path, options, told):
+    error = evaluated(*options, code=2)
+    assert told in error and error.count("\n") == 1
+    assert not list(tmp_path.rglob("images*.csv"))
+
+
+def test_two_processes_measure_what_one_does(pairs, tmp_path):
+    command = ["-m", "depthfm_core", "evaluate", "--dataset", str(pairs), "--model", "constant", "ramp", "--output"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for start in ([sys.executable, *command, "one"], [*launch, *command, "two"]):
+        folder = tmp_path / start[-1]
+        subprocess.run([*start[:-1], str(folder)], cwd=ROOT, env=environment, check=True, capture_output=True)
+    one, two = (json.loads((tmp_path / name / "report.json").read_text(encoding="utf-8")) for name in ("one", "two"))
+    assert sorted(path.name for path in (tmp_path / "two/ramp").glob("images*")) == ["images.0.csv", "images.1.csv"]
+    assert [found["scores"] for found in two["methods"]] == [found["scores"] for found in one["methods"]]
