@@ -207,7 +207,8 @@ def test_the_first_of_geowizards_batch_is_told_that_it_is_depth(tmp_path, image,
         "forward",
         lambda self, *args, **kwargs: seen.append((args[0], kwargs)) or forward(self, *args, **kwargs),
     )
-    load_method(f"geowizard={folder}", MethodOptions(num_steps=1, ensemble_size=1, domain="outdoor"))(image)
+    options = {"num_steps": 1, "ensemble_size": 1, "processing_resolution": 0, "domain": "outdoor"}
+    load_method(f"geowizard={folder}", MethodOptions(**options))(image)
     (latents, conditions) = seen[0]
     sines = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).sin()
     assert torch.allclose(conditions["class_labels"][:, :2], sines)
