@@ -93,10 +93,10 @@ HUGGING_FACE = {
         "depth-anything/Depth-Anything-V2-Large-hf", "disparity", _BY_NC, "335 M", _ANYTHING_2, "Depth Anything v2"
     ),
     "depth-anything-v2-indoor": _card(
-        "depth-anything/Depth-Anything-V2-Metric-Indoor-Large-hf", "depth_m", _BY_NC, "335 M", _ANYTHING_2
+        "depth-anything/Depth-Anything-V2-Metric-Indoor-Large-hf", "depth_m", "Apache-2.0", "335 M", _ANYTHING_2
     ),
     "depth-anything-v2-outdoor": _card(
-        "depth-anything/Depth-Anything-V2-Metric-Outdoor-Large-hf", "depth_m", _BY_NC, "335 M", _ANYTHING_2
+        "depth-anything/Depth-Anything-V2-Metric-Outdoor-Large-hf", "depth_m", "Apache-2.0", "335 M", _ANYTHING_2
     ),
     "zoedepth": _card("Intel/zoedepth-nyu-kitti", "depth_m", "MIT", "1.38 GB", "https://arxiv.org/abs/2302.12288"),
     "depth-pro": _card(
