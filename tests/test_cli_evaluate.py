@@ -96,6 +96,12 @@ def test_each_alignment_is_measured_where_it_is_chosen(evaluated, alignment):
     assert {name.partition(".")[0] for name in method(report, "ramp")["scores"]} == {alignment}
 
 
+def test_ransac_is_named_in_the_report(evaluated):
+    _, report, _ = evaluated("--model", "ramp", "--ransac")
+    assert "RANSAC" in report["facts"]["fitted to"]
+    assert method(report, "ramp")["scores"]["log.delta1"] == 1
+
+
 def test_limit_measures_the_first_images_alone(evaluated):
     folder, report, _ = evaluated("--model", "ramp", "--limit", "2")
     assert set(read_rows(folder / "ramp")) == {"a", "b"}
@@ -126,7 +132,7 @@ def test_a_checkpoint_is_named_by_its_path(evaluated, golden_dir):
         (("--domain", "indoor"), "takes --domain"),
         (("--kitti-mask", "garg"), "KITTI"),
         (("--steps", "0"), "num_steps is 0"),
-        (("--model", "midas", "--align", "log"), ""),
+        (("--model", "ramp", "--align", "scale", "--ransac"), "ransac fits scale and shift"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence_and_leaves_nothing_behind(evaluated, tmp_path, options, told):

@@ -8,6 +8,7 @@ from PIL import Image
 from depthfm_core.data import DepthSample
 from depthfm_core.data.entries import Entry
 from depthfm_core.depth.align import ALIGNMENTS
+from depthfm_core.depth.inliers import Ransac
 from depthfm_core.evaluation.baselines import GIVES
 from depthfm_core.evaluation.baselines.method import Estimator
 from depthfm_core.evaluation.metrics import METRICS
@@ -196,3 +197,23 @@ def test_disparity_is_fitted_where_it_is_positive_and_measured_everywhere(tmp_pa
     depth_m = depth_of("a")
     wrong = (depth_m > 1.2)[..., :4].sum() / (depth_m > 1.2).sum()
     assert float(read_rows(tmp_path)["a"]["disparity.delta1"]) == pytest.approx(1 - wrong.item(), abs=1e-6)
+
+
+def test_ransac_leaves_out_what_least_squares_would_follow(tmp_path):
+    def estimate(image):
+        depth_m = depth_of("a")[None].clone()
+        depth_m[..., :6] = 40  # wrong on a fifth of the picture
+        return depth_m, 1
+
+    scores = {}
+    for ransac in (None, Ransac()):
+        folder = tmp_path / str(ransac is None)
+        list(evaluate(Estimator("m", "depth", estimate), BENCHMARK, ENTRIES[:1], ["affine"], folder, ransac=ransac))
+        scores[ransac is None] = float(read_rows(folder)["a"]["affine.delta1"])
+    assert scores[False] > 0.75 > scores[True]
+
+
+def test_ransac_is_refused_for_a_ratio_of_medians_before_anything_is_measured(tmp_path):
+    with pytest.raises(ValueError, match="ransac"):
+        list(evaluate(perfect("depth_m"), BENCHMARK, ENTRIES, ["scale"], tmp_path / "run", ransac=Ransac()))
+    assert not (tmp_path / "run").exists()

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ..data.entries import Entry
 from ..data.kitti import MASKS
 from ..depth.align import ALIGNMENTS
+from ..depth.inliers import Ransac
 from ..evaluation.baselines import METHODS, MethodOptions, find_method, load_method
 from ..evaluation.fingerprint import fingerprint
 from ..evaluation.pictures import keep_only, picture_path
@@ -62,6 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"what is fitted before measuring (default: {' and '.join(DEFAULT_ALIGNMENTS)}, where the method's "
         "numbers can be)",
     )
+    parser.add_argument(
+        "--ransac", action="store_true", help="fit to the pixels that RANSAC keeps; not a benchmark's way"
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for tables, report and pictures")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     parser.add_argument("--worst", type=int, default=6, metavar="N", help="pictures of the largest errors (default: 6)")
@@ -93,7 +97,14 @@ def run(args: argparse.Namespace) -> int:
         if any(entry.name not in read_rows(folder) for entry in entries):
             method = load_method(model, options[model])
             names = evaluate(
-                method, benchmark, entries, alignments[model], folder, share=share, num_pictures=args.worst
+                method,
+                benchmark,
+                entries,
+                alignments[model],
+                folder,
+                ransac=Ransac() if args.ransac else None,
+                share=share,
+                num_pictures=args.worst,
             )
             for _ in tqdm(names, total=len(share.part(entries)), desc=model, unit="image", disable=None):
                 pass
@@ -160,6 +171,7 @@ def _settings(
         "split": args.split and str(args.split),
         "protocol": benchmark.notes,
         "alignments": list(alignments),
+        "ransac": args.ransac,
         "options": {name: value for name, value in asdict(options).items() if value is not None},
     }
 
@@ -183,6 +195,7 @@ def _report(
     facts = {
         "data set": f"{args.dataset} ({benchmark.name}), {num_images} images",
         "DepthFM settings": ", ".join(f"{name} {value}" for name, value in settings.items()),
+        "fitted to": "the pixels that RANSAC keeps" if args.ransac else "all measured pixels, by least squares",
         "machine": f"{_device_name(device)}, PyTorch {torch.__version__}",
     }
     notes = [benchmark.notes, *ALIGNMENT_NOTES, *published_notes(benchmark.name)]

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..data import DepthSample
 from ..data.entries import Entry
 from ..depth.align import align
+from ..depth.inliers import Ransac
 from .baselines.method import Method
 from .boundaries import BOUNDARIES, boundary_scores
 from .memory import PeakMemory
@@ -39,6 +40,7 @@ def evaluate(
     alignments: Sequence[str],
     folder: Path,
     *,
+    ransac: Ransac | None = None,
     share: Share = Share(),  # noqa: B008 (frozen)
     num_pictures: int = 8,
 ) -> Iterator[str]:
@@ -50,6 +52,7 @@ def evaluate(
         entries: the images.
         alignments: keys of `depth.align.ALIGNMENTS` that suit what the method gives; the first one ranks the pictures.
         folder: for the table, and `worst/` with pictures of the largest errors.
+        ransac: fits to the pixels that RANSAC keeps, not to all valid ones; not for the alignment "scale".
         share: this process's part.
         num_pictures: how many pictures are kept.
 
@@ -57,12 +60,12 @@ def evaluate(
         ValueError: for an alignment that does not suit the method, or a file that cannot be read.
     """
     for alignment in alignments:
-        to_space(torch.ones(1, 1, 1, 1), method.gives, alignment)
+        _rehearse(method.gives, alignment, ransac)
     table = folder / ("images.csv" if share.count == 1 else f"images.{share.index}.csv")
     done = read_rows(folder)
     for entry in share.part(entries):
         if entry.name not in done:
-            row, picture = _measure_entry(method, benchmark, entry, alignments)
+            row, picture = _measure_entry(method, benchmark, entry, alignments, ransac)
             append_row(table, columns(alignments), row)
             done[entry.name] = row
             if picture and entry.name in worst_names(done.values(), alignments[0], num_pictures):
@@ -76,8 +79,15 @@ def worst_names(rows: Sequence[Mapping], alignment: str, count: int) -> list[str
     return [row[NAME] for row in sorted(measured, key=lambda row: -float(row[f"{alignment}.abs_rel"]))[:count]]
 
 
+def _rehearse(gives: str, alignment: str, ransac: Ransac | None) -> None:
+    """Aligns a map of a few pixels, so that what does not go together is refused before anything is measured."""
+    values = torch.linspace(0.1, 1, 4).reshape(1, 1, 2, 2)
+    valid = torch.ones_like(values, dtype=torch.bool)
+    align(to_space(values, gives, alignment), values, valid, alignment, ransac=ransac)
+
+
 def _measure_entry(
-    method: Method, benchmark: Benchmark, entry: Entry, alignments: Sequence[str]
+    method: Method, benchmark: Benchmark, entry: Entry, alignments: Sequence[str], ransac: Ransac | None
 ) -> tuple[dict[str, object], tuple | None]:
     """A line of the table, and what a picture of the errors shows; an image without ground truth is only counted."""
     sample = benchmark.read(entry)
@@ -90,13 +100,15 @@ def _measure_entry(
         seconds = time.perf_counter() - start
     row = {NAME: entry.name, STATUS: MEASURED, "seconds": f"{seconds:.4f}", "num_calls": method.num_calls}
     row["peak_memory_mb"] = memory.megabytes
-    aligned = {name: _aligned(values, method.gives, name, sample, benchmark) for name in alignments}
+    aligned = {name: _aligned(values, method.gives, name, sample, benchmark, ransac) for name in alignments}
     for alignment, depth_m in aligned.items():
         row |= {f"{alignment}.{name}": value for name, value in _scores(depth_m, sample).items()}
     return row | _uncertainty(method, values, sample), (sample, aligned[alignments[0]])
 
 
-def _aligned(values: Tensor, gives: str, alignment: str, sample: DepthSample, benchmark: Benchmark) -> Tensor:
+def _aligned(
+    values: Tensor, gives: str, alignment: str, sample: DepthSample, benchmark: Benchmark, ransac: Ransac | None
+) -> Tensor:
     """[1, 1, H, W] float64 depth in metres at the ground truth's size, cut as the protocol says."""
     prediction = prepare_prediction(to_space(values, gives, alignment), tuple(sample.depth_m.shape[-2:]))
     fitted = sample.valid[None]
@@ -108,6 +120,7 @@ def _aligned(values: Tensor, gives: str, alignment: str, sample: DepthSample, be
         sample.depth_m[None],
         fitted,
         alignment,
+        ransac=ransac,
         max_side_px=benchmark.alignment_max_side,
         dtype=torch.float64,
     )
