@@ -8,13 +8,14 @@ import torch
 from diffusers import AutoencoderTiny
 from safetensors.torch import load_file
 
-from depthfm_core.data.folder import list_frames, write_frame
+from depthfm_core.data.folder import write_frame
 from depthfm_core.data.sample import DepthSample
 from depthfm_core.model.codec import load_codec
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
 from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder, full_state_dict
 from depthfm_core.training.latents import LatentSet, LatentSettings, valid_cells, write_latents
 from depthfm_core.training.normalize import NormalizationSettings, normalize_log_depth
+from depthfm_core.training.sources import folder_frames
 from depthfm_core.training.stages import save_autoencoder
 
 PERCENTILES = NormalizationSettings()
@@ -37,7 +38,7 @@ def frames(tmp_path):
     folder.mkdir()
     for seed in range(5):
         write_frame(folder / f"{seed:03d}", scene(seed))
-    return list_frames([folder])
+    return folder_frames(folder, "frames")
 
 
 @pytest.fixture(scope="module")
@@ -216,14 +217,6 @@ def test_latents_are_scaled_and_pair_the_picture_with_its_depth(frames, codec_fo
     decoded = codec.decode(drawn.depth_latent)
     assert codec.scaling_factor == 0.5 and decoded.abs().max() < 1.5
     assert (decoded - decoded.mean(1, keepdim=True)).abs().max() < 0.2  # depth is a grey picture
-
-
-def test_two_folders_of_one_name_are_refused(frames, codec_folder, tmp_path):
-    (tmp_path / "b" / "frames").mkdir(parents=True)
-    write_frame(tmp_path / "b" / "frames" / "x", scene())
-    both = frames + list_frames([tmp_path / "b" / "frames"])
-    with pytest.raises(ValueError, match="differ"):
-        write_latents(both, SMALL, STILL, PERCENTILES, codec_folder, tmp_path / "latents")
 
 
 def test_a_folder_without_latents_is_named(tmp_path):

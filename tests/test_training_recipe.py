@@ -107,7 +107,7 @@ def test_whole_numbers_serve_as_fractions(tmp_path):
 def test_the_first_frames_of_each_folder_are_held_out(tmp_path):
     write_toy_frames(tmp_path)
     train, held_out = split_frames(read_recipe(write_toy(tmp_path)), tmp_path)
-    assert [f"{frame.parent.name}/{frame.name}" for frame in held_out] == ["frames/0", "frames/1", "more/0", "more/1"]
+    assert [f"{frame.data_set}/{frame.name}" for frame in held_out] == ["frames/0", "frames/1", "more/0", "more/1"]
     assert len(train) == 4 and not set(train) & set(held_out)
     with pytest.raises(ValueError, match="held out"):
         split_frames(read_recipe(write_toy(tmp_path, TOY.replace("held_out = 2", "held_out = 4"))), tmp_path)

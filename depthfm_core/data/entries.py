@@ -35,7 +35,9 @@ def read_split(split: Path) -> list[list[str]]:
     """
     split = Path(split)
     if not split.is_file():
-        raise ValueError(f"There is no split list at {split}; docs/benchmarks.md says where each one comes from.")
+        raise ValueError(
+            f"There is no split list at {split}; docs/benchmarks.md and docs/training.md say where each one comes from."
+        )
     try:
         lines = [line.split() for line in split.read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as error:
@@ -68,7 +70,10 @@ def require_folder(root: Path, data_set: str) -> Path:
     if root.is_file():
         raise ValueError(f"{root} is a file; extract it and give the folder with {data_set}'s files.")
     if not root.is_dir():
-        raise ValueError(f"There is no folder {root} with {data_set}'s files; docs/benchmarks.md says what to fetch.")
+        raise ValueError(
+            f"There is no folder {root} with {data_set}'s files; what to fetch stands in docs/benchmarks.md and "
+            "docs/training.md."
+        )
     return root
 
 
@@ -85,7 +90,7 @@ def first_existing(candidates: Iterable[Path], data_set: str) -> Path:
     places = ", ".join(map(str, candidates))
     raise ValueError(
         f"A file of {data_set} is missing; looked for {places}. "
-        "Check that --root is the folder the archive was extracted into and that the archive is complete."
+        "Check that the root is the folder the archive was extracted into and that the archive is complete."
     )
 
 
@@ -93,7 +98,8 @@ def nothing_found(root: Path, data_set: str, patterns: Iterable[str]) -> ValueEr
     """The error for a folder in which no image of a data set lies."""
     return ValueError(
         f"{root} holds nothing of {data_set}; looked for {' and '.join(patterns)}. "
-        "Check that --root is the folder the archive was extracted into; docs/benchmarks.md shows the layouts."
+        "Check that the root is the folder the archive was extracted into; the layouts stand in docs/benchmarks.md and "
+        "docs/training.md."
     )
 
 

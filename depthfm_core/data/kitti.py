@@ -69,8 +69,8 @@ def read(entry: Entry, mask: str = DEFAULT_MASK) -> DepthSample:
     """
     if mask not in MASKS:
         raise ValueError(f"Unknown KITTI mask {mask!r}; choose one of {', '.join(MASKS)}.")
-    image = _benchmark_crop(read_rgb(entry.image), entry.image)
-    depth_m = _benchmark_crop(read_png_m(entry.depth, 256), entry.depth)
+    image = benchmark_crop(read_rgb(entry.image), entry.image)
+    depth_m = benchmark_crop(read_png_m(entry.depth, 256), entry.depth)
     valid = between(depth_m, MIN_DEPTH_M, MAX_DEPTH_M) & _inside(depth_m, mask)
     return make_sample(image, depth_m, valid, entry.image)
 
@@ -111,7 +111,16 @@ def _focal_px(text: str, split: Path) -> float:
         raise ValueError(f"{text!r} in {split} is no focal length; a line is {EXAMPLE!r}.") from error
 
 
-def _benchmark_crop(values: Tensor, path: Path) -> Tensor:
+def benchmark_crop(values: Tensor, path: Path) -> Tensor:
+    """The KITTI benchmark's part of a picture or a map: the lowest 352 rows and the middle 1216 columns.
+
+    Args:
+        values: [C, H, W].
+        path: where it was read from, for the error.
+
+    Raises:
+        ValueError: it is smaller than that.
+    """
     height, width = values.shape[1:]
     if height < _CROP_HEIGHT or width < _CROP_WIDTH:
         raise ValueError(f"{path} is {width}x{height} pixels; KITTI's crop of 1216x352 does not fit in.")

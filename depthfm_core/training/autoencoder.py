@@ -17,12 +17,12 @@ from diffusers import AutoencoderTiny
 from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor, nn
 
-from ..data.folder import read_frame
 from ..model.codec import skip_idle_blocks
 from .augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
 from .loop import LoopSettings, StepRandom, train
 from .losses import coarse_loss, edge_loss, whitening_loss
 from .normalize import NormalizationSettings, normalize_log_depth
+from .sources import Frame
 from .thumbnail import start_as_thumbnail
 
 _LOGGER = logging.getLogger(__name__)
@@ -104,8 +104,8 @@ def autoencoder_config(autoencoder: AutoencoderTiny, scaling_factor: float) -> d
 class AutoencoderData:
     """Where the pictures come from, and how they are changed."""
 
-    frames: Sequence[Path]
-    held_out: Sequence[Path]
+    frames: Sequence[Frame]
+    held_out: Sequence[Frame]
     photometry: PhotometricSettings
     normalization: NormalizationSettings
 
@@ -131,13 +131,13 @@ def train_autoencoder(
 
 
 def _draw_pictures(
-    frames: Sequence[Path], data: AutoencoderData, settings: AutoencoderSettings, rng: np.random.Generator
+    frames: Sequence[Frame], data: AutoencoderData, settings: AutoencoderSettings, rng: np.random.Generator
 ) -> Tensor:
     """[2B, 3, S, S] in [-1, 1]: B pictures with changed photometry, then the B depth maps as grey pictures."""
     view = ViewSettings(settings.crop_px, settings.crop_px, min_scale=settings.min_scale)
     images, depths = [], []
     for frame in frames:
-        sample = draw_view(read_frame(frame), view, rng)
+        sample = draw_view(frame.read(), view, rng)
         images.append(change_photometry(sample.image, data.photometry, rng) * 2 - 1)
         log_depth = normalize_log_depth(sample.depth_m, sample.valid, data.normalization)
         depths.append(_change_range(log_depth, rng).expand(3, -1, -1))

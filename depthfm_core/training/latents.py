@@ -2,11 +2,11 @@
 
 A shard is one safetensors file with all views of some frames: `image_latent` and `depth_latent` [N, 4, h, w] in half
 precision, `valid` [N, h, w] as bytes. Shards are made independently and appear whole, so making them can be
-interrupted, and more folders of frames can be added later.
+interrupted, and more data sets can be added later.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,11 +21,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from ..data.folder import read_frame
 from ..data.sample import DepthSample
 from ..model.codec import LatentCodec, load_codec
 from .augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
 from .normalize import NormalizationSettings, normalize_log_depth
+from .sources import Frame
 
 _ENCODE_AT_ONCE = 32
 
@@ -36,6 +36,7 @@ class LatentSettings:
 
     Attributes:
         view: the canvas and how it is filled; sides are multiples of 8.
+        datasets: the names of the data sets to encode; none = all.
         views_per_frame: random views of each frame.
         frames_per_shard: frames whose views share a file.
         sky_is_far: whether pixels without depth count, as the far plane; otherwise the loss leaves them out.
@@ -44,6 +45,7 @@ class LatentSettings:
     """
 
     view: ViewSettings
+    datasets: tuple[str, ...] = ()
     views_per_frame: int = 1
     frames_per_shard: int = 256
     sky_is_far: bool = True
@@ -60,7 +62,7 @@ class LatentBatch(NamedTuple):
 
 
 def write_latents(
-    frames: Sequence[Path],
+    frames: Sequence[Frame],
     settings: LatentSettings,
     photometry: PhotometricSettings,
     normalization: NormalizationSettings,
@@ -70,15 +72,16 @@ def write_latents(
     """Writes the shards that are not yet in `folder`.
 
     Args:
-        frames: as `list_frames` gives them; each folder of frames gets shards of its own.
-        settings: which views.
+        frames: of any data sets; each data set gets shards of its own.
+        settings: which data sets and views.
         photometry: how pictures are changed.
         normalization: what depth becomes.
         codec_folder: the autoencoder, as `load_codec` reads it.
         folder: for the shards; made if missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shards = _shards(frames, settings.frames_per_shard, folder)
+    chosen = [frame for frame in frames if not settings.datasets or frame.data_set in settings.datasets]
+    shards = _shards(chosen, settings.frames_per_shard, folder)
     todo = [(path, part) for path, part in shards if not path.exists()]
     write = partial(_write_shard, settings, photometry, normalization, codec_folder)
     if settings.workers == 1:
@@ -90,17 +93,14 @@ def write_latents(
             pass
 
 
-def _shards(frames: Sequence[Path], size: int, folder: Path) -> list[tuple[Path, list[Path]]]:
-    """The path and the frames of each shard, folder of frames by folder of frames."""
-    by_folder: dict[Path, list[Path]] = {}
+def _shards(frames: Sequence[Frame], size: int, folder: Path) -> list[tuple[Path, list[Frame]]]:
+    """The path and the frames of each shard, data set by data set."""
+    by_name: dict[str, list[Frame]] = {}
     for frame in frames:
-        by_folder.setdefault(frame.parent, []).append(frame)
-    names = [parent.name for parent in by_folder]
-    if len(set(names)) < len(names):
-        raise ValueError(f"Folders of frames must differ in their names, which name the shards; got {names}.")
+        by_name.setdefault(frame.data_set, []).append(frame)
     return [
-        (folder / f"{parent.name}-{start // size:04d}.safetensors", own[start : start + size])
-        for parent, own in by_folder.items()
+        (folder / f"{name}-{start // size:04d}.safetensors", own[start : start + size])
+        for name, own in by_name.items()
         for start in range(0, len(own), size)
     ]
 
@@ -110,13 +110,13 @@ def _write_shard(
     photometry: PhotometricSettings,
     normalization: NormalizationSettings,
     codec_folder: Path,
-    shard: tuple[Path, list[Path]],
+    shard: tuple[Path, list[Frame]],
 ) -> None:
     path, frames = shard
     rng = np.random.default_rng([settings.seed, *path.name.encode()])
     pictures, depths, valids = [], [], []
     for frame in frames:
-        sample = read_frame(frame)
+        sample = frame.read()
         for _ in range(settings.views_per_frame):
             view = draw_view(sample, settings.view, rng)
             pictures.append(change_photometry(view.image, photometry, rng) * 2 - 1)
@@ -158,22 +158,53 @@ def encode(codec: LatentCodec, pictures: Tensor) -> Tensor:
 class LatentSet:
     """All shards of some folders in memory, in half precision.
 
+    Args:
+        folders: of shards.
+        shares: how many batches to draw from each data set, in proportion; nothing = batches mix all views alike.
+
     Raises:
-        ValueError: a folder without shards.
+        ValueError: a folder without shards, a data set with a share and no shards or the other way round, or latents
+            of different sizes where they have to share a batch.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], shares: Mapping[str, float] | None = None) -> None:
         paths = [path for folder in folders for path in sorted(Path(folder).glob("*.safetensors"))]
+        where = ", ".join(map(str, folders))
         if not paths:
-            raise ValueError(f"There are no latents in {', '.join(map(str, folders))}; run that stage first.")
-        shards = [load_file(path) for path in paths]
-        self._tensors = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
+            raise ValueError(f"There are no latents in {where}; run that stage first.")
+        by_name: dict[str, list[Path]] = {}
+        for path in paths:
+            by_name.setdefault(_data_set(path) if shares else "", []).append(path)
+        if shares and set(by_name) != set(shares):
+            raise ValueError(f"{where} has latents of {sorted(by_name)} and shares are of {sorted(shares)}; make them.")
+        self._groups = [_join(by_name[name]) for name in sorted(by_name)]
+        weights = np.array([shares[name] if shares else 1.0 for name in sorted(by_name)])
+        self._probabilities = weights / weights.sum()
 
     def __len__(self) -> int:
-        return len(self._tensors["valid"])
+        return sum(len(group["valid"]) for group in self._groups)
 
     def draw(self, size: int, rng: np.random.Generator) -> LatentBatch:
-        """`size` random pairs in float32."""
-        picked = torch.from_numpy(rng.integers(len(self), size=size))
-        image_latent, depth_latent = (self._tensors[name][picked].float() for name in ("image_latent", "depth_latent"))
-        return LatentBatch(image_latent, depth_latent, self._tensors["valid"][picked][:, None].bool())
+        """`size` random pairs in float32, with shares all of one data set."""
+        index = rng.choice(len(self._groups), p=self._probabilities) if len(self._groups) > 1 else 0
+        group = self._groups[index]
+        picked = torch.from_numpy(rng.integers(len(group["valid"]), size=size))
+        image_latent, depth_latent = (group[name][picked].float() for name in ("image_latent", "depth_latent"))
+        return LatentBatch(image_latent, depth_latent, group["valid"][picked][:, None].bool())
+
+
+def _data_set(shard: Path) -> str:
+    """The data set in the name of a shard, NAME-0000.safetensors."""
+    return shard.stem.rpartition("-")[0]
+
+
+def _join(paths: Sequence[Path]) -> dict[str, Tensor]:
+    shards = [load_file(path) for path in paths]
+    sizes = {tuple(shard["valid"].shape[1:]) for shard in shards}
+    if len(sizes) > 1:
+        names = ", ".join(sorted({str(path.parent / _data_set(path)) for path in paths}))
+        raise ValueError(
+            f"The latents {names} are of the sizes {sorted(sizes)} and cannot share a batch; train on one size, or "
+            "give each data set a share, which draws a batch from one of them."
+        )
+    return {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}

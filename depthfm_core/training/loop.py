@@ -1,4 +1,4 @@
-"""The loop that every stage trains with: AdamW, warm-up and cosine decay, clipping, EMA, and exact resuming.
+"""The loop that every stage trains with: AdamW, a schedule with warm-up, clipping, EMA, and exact resuming.
 
 All randomness of a step comes from its number and the seed (`step_random`), never from a stream that runs through the
 training. So only weights, optimizer and step have to be saved, and a resumed run equals an unbroken one bit for bit.
@@ -13,13 +13,20 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from diffusers.optimization import get_cosine_schedule_with_warmup
+from diffusers.optimization import get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 _LOGGER = logging.getLogger(__name__)
 _LOG_EVERY = 50
+
+# How the learning rate goes on after its warm-up: from an optimizer and the settings.
+SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, "LoopSettings"], LambdaLR]] = {
+    "cosine": lambda optimizer, s: get_cosine_schedule_with_warmup(optimizer, s.warmup_steps, s.num_steps),
+    "constant": lambda optimizer, s: get_constant_schedule_with_warmup(optimizer, s.warmup_steps),
+}
 
 StepLoss = Callable[["StepRandom"], dict[str, Tensor]]
 
@@ -37,10 +44,11 @@ class LoopSettings:
     """How to optimize.
 
     Attributes:
-        num_steps: optimizer steps; the learning rate is zero after the last.
+        num_steps: optimizer steps.
         batch_size: how many samples a step draws.
         learning_rate: the peak, reached after `warmup_steps`.
-        weight_decay: AdamW's.
+        schedule: one of `SCHEDULES`: down to zero after the last step, or on at the peak.
+        weight_decay: AdamW's; with 0 it is Adam.
         max_grad_norm: longer gradients are scaled to this norm.
         ema_decay: of the averaged weights, which the stage hands on; ramps up as (1 + step) / (10 + step).
         seed: of everything random.
@@ -48,13 +56,14 @@ class LoopSettings:
         bfloat16: whether the networks compute in bfloat16 (autocast).
 
     Raises:
-        ValueError: for counts or rates that are not positive.
+        ValueError: for counts or rates that are not positive, or an unknown schedule.
     """
 
     num_steps: int
     batch_size: int
     learning_rate: float
     warmup_steps: int = 100
+    schedule: str = "cosine"
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     ema_decay: float = 0.999
@@ -66,6 +75,8 @@ class LoopSettings:
         for name in ("num_steps", "batch_size", "learning_rate", "max_grad_norm", "save_every"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive.")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"Unknown schedule {self.schedule!r}; choose one of {', '.join(SCHEDULES)}.")
 
 
 def step_random(seed: int, step: int) -> StepRandom:
@@ -117,7 +128,7 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
-        self.schedule = get_cosine_schedule_with_warmup(self.optimizer, settings.warmup_steps, settings.num_steps)
+        self.schedule = SCHEDULES[settings.schedule](self.optimizer, settings)
         self.ema = EMAModel(self.parameters, decay=settings.ema_decay)
         self.step = 0
 

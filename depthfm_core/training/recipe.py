@@ -16,6 +16,7 @@ from .autoencoder import AutoencoderSettings
 from .latents import LatentSettings
 from .loop import LoopSettings
 from .normalize import NormalizationSettings
+from .sources import DataSetSettings
 from .velocity import FlowSettings
 
 if sys.version_info >= (3, 11):
@@ -29,21 +30,50 @@ class FrameSettings:
     """Where frames come from.
 
     Attributes:
-        folders: folders of frames, absolute or below the output folder.
+        folders: folders of frames, absolute or below the output folder; each is a data set named as the folder.
+        datasets: other data sets.
         count: frames to render into the first of them with our own generator; 0 = render none.
         first_seed: seed of the first rendered frame.
         height_px, width_px: their size.
         workers: processes that render.
-        held_out: how many frames of each folder, the first by name, are for checks and never trained on.
+        held_out: how many frames of each folder and data set are for checks and never trained on.
+
+    Raises:
+        ValueError: nothing to train on, no folder to render into, two data sets of one name, or shares for some only.
     """
 
     folders: tuple[str, ...] = ("frames",)
+    datasets: tuple[DataSetSettings, ...] = ()
     count: int = 0
     first_seed: int = 0
     height_px: int = 192
     width_px: int = 256
     workers: int = 1
     held_out: int = 100
+
+    def __post_init__(self) -> None:
+        labels = [source.label for source in self.sources]
+        shared = [source.label for source in self.sources if source.share]
+        if not labels or (self.count and not self.folders):
+            raise ValueError("[frames] names no folder to render into and to train on, or no data set; name one.")
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"Data sets must differ in their names, which name their latents; got {labels}.")
+        if shared and len(shared) < len(labels):
+            raise ValueError(
+                f"Of the data sets {', '.join(labels)} only {', '.join(shared)} have a share; give all of them one "
+                '(a folder as [[frames.datasets]] with kind = "frames"), or none.'
+            )
+
+    @property
+    def sources(self) -> tuple[DataSetSettings, ...]:
+        """The folders and the other data sets, in this order."""
+        folders = (DataSetSettings("frames", folder, Path(folder).name) for folder in self.folders)
+        return (*folders, *self.datasets)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of each data set, or nothing where no data set has one."""
+        return {source.label: source.share for source in self.sources if source.share}
 
 
 @dataclass(frozen=True)
@@ -68,7 +98,7 @@ class Recipe:
     """All settings of a training; `flow` stages run in the order of the file, and the last one is exported.
 
     Raises:
-        ValueError: a flow stage that names latents or a start that the recipe does not have before it.
+        ValueError: latents of an unknown data set, or a flow stage of latents or a start that do not come before it.
     """
 
     autoencoder: AutoencoderStage
@@ -80,6 +110,11 @@ class Recipe:
     normalization: NormalizationSettings = NormalizationSettings()
 
     def __post_init__(self) -> None:
+        labels = [source.label for source in self.frames.sources]
+        for name, latents in self.latents.items():
+            strange = [label for label in latents.datasets if label not in labels]
+            if strange:
+                raise ValueError(f"[latents.{name}] names data sets {strange}; [frames] has {', '.join(labels)}.")
         earlier: list[str] = []
         for name, stage in self.flow.items():
             unknown = [latents for latents in stage.latents if latents not in self.latents]

@@ -1,6 +1,7 @@
 """Runs a recipe: frames, autoencoder, latents, flow, export, each resumable and each leaving its result in a folder.
 
 OUTPUT/frames/              rendered frames (or wherever the recipe says)
+OUTPUT/lists/NAME.txt       the frames of a data set that are complete, where the recipe wants these only
 OUTPUT/autoencoder/         state.pt, config.json, diffusion_pytorch_model.safetensors: a diffusers folder
 OUTPUT/latents/NAME/        shards
 OUTPUT/flow/NAME/           state.pt, network.safetensors
@@ -9,7 +10,7 @@ OUTPUT/model.safetensors    what `load_pipeline` reads
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from ..data.folder import list_frames, read_frame
 from ..model.codec import LatentCodec, load_codec
 from ..model.unet import DepthFMUNet
 from .augment import ViewSettings, change_photometry, draw_view
@@ -27,7 +27,8 @@ from .autoencoder import AutoencoderData, autoencoder_config, full_state_dict, t
 from .calibration import measure_spread_scale
 from .export import export
 from .latents import LatentSet, depth_picture, write_latents
-from .recipe import Recipe
+from .recipe import FrameSettings, Recipe
+from .sources import Frame, find_complete_frames, source_frames
 from .velocity import build_network, encode_held_out, train_velocity
 
 _LOGGER = logging.getLogger(__name__)
@@ -65,10 +66,15 @@ def run_recipe(recipe: Recipe, output: Path, stage: str | None = None) -> None:
         STAGES[kind](recipe, output, which)
 
 
-def _render(recipe: Recipe, output: Path, _which: str) -> None:
-    settings = recipe.frames
-    if not settings.count:
-        return
+def _prepare_frames(recipe: Recipe, output: Path, _which: str) -> None:
+    if recipe.frames.count:
+        _render(recipe.frames, output)
+    for source in recipe.frames.sources:
+        if source.complete_only:
+            find_complete_frames(source, output)
+
+
+def _render(settings: FrameSettings, output: Path) -> None:
     from ..data.synthetic import write_frames  # needs the optional libraries of the "train" extra
 
     seeds = range(settings.first_seed, settings.first_seed + settings.count)
@@ -78,19 +84,17 @@ def _render(recipe: Recipe, output: Path, _which: str) -> None:
         pass
 
 
-def split_frames(recipe: Recipe, output: Path) -> tuple[list[Path], list[Path]]:
-    """The frames to train on and the held-out ones: the first of each folder by name.
+def split_frames(recipe: Recipe, output: Path) -> tuple[list[Frame], list[Frame]]:
+    """The frames to train on and the held-out ones, of all folders and data sets.
 
     Raises:
-        ValueError: a missing folder, or one with nothing left to train on.
+        ValueError: a missing data set, or one with nothing left to train on.
     """
     train, held_out = [], []
-    for folder in recipe.frames.folders:
-        frames = list_frames([output / folder])
-        if len(frames) <= recipe.frames.held_out:
-            raise ValueError(f"{output / folder} has {len(frames)} frames and {recipe.frames.held_out} are held out.")
-        held_out += frames[: recipe.frames.held_out]
-        train += frames[recipe.frames.held_out :]
+    for source in recipe.frames.sources:
+        own, own_held_out = source_frames(source, output, recipe.frames.held_out)
+        train += own
+        held_out += own_held_out
     return train, held_out
 
 
@@ -108,7 +112,7 @@ def measure_scaling_factor(autoencoder: AutoencoderTiny, data: AutoencoderData, 
     """The factor that gives latents of pictures and depth maps together a standard deviation of one."""
     rng = np.random.default_rng(0)
     view = ViewSettings(crop_px, crop_px)
-    samples = [draw_view(read_frame(frame), view, rng) for frame in _evenly(data.frames, _MEASURED_PICTURES)]
+    samples = [draw_view(frame.read(), view, rng) for frame in _evenly(data.frames, _MEASURED_PICTURES)]
     pictures = [change_photometry(sample.image, data.photometry, rng) * 2 - 1 for sample in samples]
     depths = [depth_picture(sample, data.normalization) for sample in samples]
     return 1 / float(autoencoder.encoder(torch.stack(pictures + depths)).std())
@@ -134,11 +138,18 @@ def _train_flow(recipe: Recipe, output: Path, which: str) -> None:
     folder = output / "flow" / which
     network = _network(recipe, output, settings.start)
     codec = _codec(output)
-    latents = LatentSet([output / "latents" / name for name in settings.latents])
+    latents = LatentSet([output / "latents" / name for name in settings.latents], _shares(recipe, settings.latents))
     view = recipe.latents[settings.latents[-1]].view
     held_out = encode_held_out(split_frames(recipe, output)[1], view, codec)
     train_velocity(network, latents, settings, held_out, codec, folder)
     save_file(_contiguous(network.unet.state_dict()), folder / "network.safetensors")
+
+
+def _shares(recipe: Recipe, latents: Sequence[str]) -> dict[str, float]:
+    """The shares of the data sets that some latents are of; nothing where data sets have no shares."""
+    shares = recipe.frames.shares
+    encoded = {label for name in latents for label in recipe.latents[name].datasets or shares}
+    return {label: share for label, share in shares.items() if label in encoded}
 
 
 def _network(recipe: Recipe, output: Path, trained: str) -> DepthFMUNet:
@@ -173,13 +184,13 @@ def _export(recipe: Recipe, output: Path, _which: str) -> None:
     export(network, codec, settings.noising_step, resolution, spread_scale, output / "model.safetensors")
 
 
-def _evenly(frames: list[Path], count: int) -> list[Path]:
-    """About `count` of the frames, from all folders."""
+def _evenly(frames: list[Frame], count: int) -> list[Frame]:
+    """About `count` of the frames, from all data sets."""
     return frames[:: max(1, len(frames) // count)]
 
 
 STAGES: dict[str, Callable[[Recipe, Path, str], None]] = {
-    "frames": _render,
+    "frames": _prepare_frames,
     "autoencoder": _train_autoencoder,
     "latents": _write_latents,
     "flow": _train_flow,

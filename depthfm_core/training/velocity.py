@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..data.folder import read_frame
 from ..depth.align import align
 from ..flow import integrate, noise_source, sample_path
 from ..model.codec import LatentCodec
@@ -21,6 +20,7 @@ from .augment import ViewSettings, draw_view
 from .latents import LatentBatch, LatentSet, encode
 from .loop import LoopSettings, StepRandom, train
 from .losses import masked_velocity_loss
+from .sources import Frame
 
 _LOGGER = logging.getLogger(__name__)
 _CHECK_STEPS = 2
@@ -92,10 +92,10 @@ class HeldOut(NamedTuple):
     valid: Tensor
 
 
-def encode_held_out(frames: Sequence[Path], view: ViewSettings, codec: LatentCodec) -> HeldOut:
+def encode_held_out(frames: Sequence[Frame], view: ViewSettings, codec: LatentCodec) -> HeldOut:
     """The largest crop in the canvas's shape of each frame, pictures unchanged."""
     whole = ViewSettings(view.height_px, view.width_px, min_scale=1.0, aspect_jitter=0.0, flip_probability=0.0)
-    samples = [draw_view(read_frame(frame), whole, np.random.default_rng(0)) for frame in frames]
+    samples = [draw_view(frame.read(), whole, np.random.default_rng(0)) for frame in frames]
     image_latent = encode(codec, torch.stack([sample.image for sample in samples]) * 2 - 1)
     depth_m, valid = (torch.stack([getattr(sample, name) for sample in samples]) for name in ("depth_m", "valid"))
     return HeldOut(image_latent, depth_m, valid)

@@ -1,0 +1,188 @@
+"""Where training frames come from: each data set of a recipe as frames to train on and held-out frames.
+
+A frame carries the call that reads it, so that the stages need not know what kind of data set it is of.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from ..data import hypersim, pairs, vkitti2
+from ..data.entries import Entry
+from ..data.folder import list_frames, read_frame
+from ..data.sample import DepthSample
+
+_LISTS = "lists"
+
+
+@dataclass(frozen=True)
+class DataSetSettings:
+    """One data set to train on.
+
+    Attributes:
+        kind: one of `KINDS`.
+        root: its folder, absolute or below the output folder.
+        name: what its latents are called, unlike any other; "" = the kind.
+        share: how many of the batches are drawn from it, in proportion to the other data sets' shares; 0, which then
+            holds for all data sets, mixes all of their views in each batch.
+        split: which part to train on (hypersim: train, val, test; vkitti2: train, val).
+        held_out_split: the part that held-out frames are taken from, evenly; "" = the first frames of `split`.
+        frame_list: a file that lists the frames of `split`, absolute or below the output folder; "" = all of them.
+        complete_only: whether to leave out frames of `split` with pixels of unknown depth. Stage `frames` reads all
+            depth maps for that, once, and keeps the names in `lists/NAME.txt`.
+        variations: of Virtual KITTI 2.
+        crop: whether to cut Virtual KITTI 2's frames to the KITTI benchmark's 352 x 1216.
+
+    Raises:
+        ValueError: an unknown kind, a negative share, or an option that the kind does not have.
+    """
+
+    kind: str
+    root: str
+    name: str = ""
+    share: float = 0.0
+    split: str = "train"
+    held_out_split: str = ""
+    frame_list: str = ""
+    complete_only: bool = False
+    variations: tuple[str, ...] = vkitti2.MARIGOLD_VARIATIONS
+    crop: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"Unknown kind of data set {self.kind!r}; choose one of {', '.join(KINDS)}.")
+        if self.share < 0:
+            raise ValueError(f"The share of {self.label} is {self.share}; it must be positive, or 0 for no shares.")
+        accepted = (*_COMMON, *KINDS[self.kind].options)
+        given = [field.name for field in dataclasses.fields(self) if getattr(self, field.name) != field.default]
+        foreign = [name for name in given if name not in accepted]
+        if foreign:
+            raise ValueError(f"A {self.kind} data set has no {', '.join(foreign)}; it takes {', '.join(accepted)}.")
+
+    @property
+    def label(self) -> str:
+        """The name, which its latents are called by."""
+        return self.name or self.kind
+
+
+class Frame(NamedTuple):
+    """One picture with depth: the label of its data set, its name there, and the call that reads it."""
+
+    data_set: str
+    name: str
+    read: Callable[[], DepthSample]
+
+
+class _Kind(NamedTuple):
+    """The frames of a split below a root, and the options beside the common ones."""
+
+    frames: Callable[[DataSetSettings, Path, str, Path | None], list[Frame]]
+    options: tuple[str, ...] = ()
+
+
+def folder_frames(folder: Path, label: str) -> list[Frame]:
+    """The frames of a folder in the form of the synthetic scenes, by name. Errors: `list_frames`."""
+    return [Frame(label, path.name, partial(read_frame, path)) for path in list_frames([folder])]
+
+
+def source_frames(settings: DataSetSettings, output: Path, held_out: int) -> tuple[list[Frame], list[Frame]]:
+    """The frames of a data set to train on, and `held_out` frames that are not.
+
+    Args:
+        settings: the data set.
+        output: the folder that relative paths start from.
+        held_out: how many to keep apart.
+
+    Raises:
+        ValueError: no such data set, one with nothing left to train on, or a missing list of complete frames.
+    """
+    frames = _listed(settings, output)
+    if settings.complete_only:
+        frames = _complete(frames, settings, output)
+    if settings.held_out_split:
+        apart = KINDS[settings.kind].frames(settings, output / settings.root, settings.held_out_split, None)
+        return frames, _spread(apart, held_out)
+    if len(frames) <= held_out:
+        raise ValueError(f"{output / settings.root} has {len(frames)} frames and {held_out} are held out.")
+    return frames[held_out:], frames[:held_out]
+
+
+def find_complete_frames(settings: DataSetSettings, output: Path) -> None:
+    """Reads all depth maps of a data set and lists the frames whose every pixel has depth, unless that was done."""
+    path = _complete_list(settings, output)
+    if path.exists():
+        return
+    entries = hypersim.list_entries(output / settings.root, settings.split, _frame_list(settings, output))
+    names = [entry.name for entry in tqdm(entries, desc=f"{settings.label}: complete") if hypersim.is_complete(entry)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial_path = path.with_suffix(".partial")
+    partial_path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    os.replace(partial_path, path)
+
+
+def _listed(settings: DataSetSettings, output: Path) -> list[Frame]:
+    listed = _frame_list(settings, output)
+    return KINDS[settings.kind].frames(settings, output / settings.root, settings.split, listed)
+
+
+def _frame_list(settings: DataSetSettings, output: Path) -> Path | None:
+    return output / settings.frame_list if settings.frame_list else None
+
+
+def _complete_list(settings: DataSetSettings, output: Path) -> Path:
+    return output / _LISTS / f"{settings.label}.txt"
+
+
+def _complete(frames: list[Frame], settings: DataSetSettings, output: Path) -> list[Frame]:
+    path = _complete_list(settings, output)
+    if not path.exists():
+        raise ValueError(f"{path} is missing, the list of complete frames of {settings.label}; run stage frames first.")
+    names = set(path.read_text(encoding="utf-8").splitlines())
+    kept = [frame for frame in frames if frame.name in names]
+    if not kept:
+        raise ValueError(f"{path} names no frame of {settings.label}; if the data set has changed, delete that file.")
+    return kept
+
+
+def _spread(frames: Sequence[Frame], count: int) -> list[Frame]:
+    """At most `count` of the frames, evenly spread over all."""
+    count = min(count, len(frames))
+    return [frames[index * len(frames) // count] for index in range(count)]
+
+
+def _from_entries(settings: DataSetSettings, entries: list[Entry], read: Callable[[Entry], DepthSample]) -> list[Frame]:
+    return [Frame(settings.label, entry.name, partial(read, entry)) for entry in entries]
+
+
+def _of_folder(settings: DataSetSettings, root: Path, _split: str, _listed: Path | None) -> list[Frame]:
+    return folder_frames(root, settings.label)
+
+
+def _of_pairs(settings: DataSetSettings, root: Path, _split: str, listed: Path | None) -> list[Frame]:
+    return _from_entries(settings, pairs.list_entries(root, listed), pairs.read)
+
+
+def _of_hypersim(settings: DataSetSettings, root: Path, split: str, listed: Path | None) -> list[Frame]:
+    return _from_entries(settings, hypersim.list_entries(root, split, listed), hypersim.read)
+
+
+def _of_vkitti2(settings: DataSetSettings, root: Path, split: str, listed: Path | None) -> list[Frame]:
+    entries = vkitti2.list_entries(root, split, settings.variations, listed)
+    return _from_entries(settings, entries, partial(vkitti2.read, crop=settings.crop))
+
+
+_COMMON = ("kind", "root", "name", "share")
+KINDS: dict[str, _Kind] = {
+    # NAME_rgb.jpg with NAME_depth_mm.png in one folder, as the synthetic scenes are kept.
+    "frames": _Kind(_of_folder),
+    # Pictures with depth maps in any layout of `data.pairs`, also in folders below.
+    "pairs": _Kind(_of_pairs, ("frame_list",)),
+    "hypersim": _Kind(_of_hypersim, ("split", "held_out_split", "frame_list", "complete_only")),
+    "vkitti2": _Kind(_of_vkitti2, ("split", "held_out_split", "frame_list", "variations", "crop")),
+}
