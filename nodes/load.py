@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..depthfm_core.model.unet import ATTENTIONS
 from . import native
-from .model_files import model_names, model_path
+from .model_files import model_names, model_path, no_such_model
 from .sockets import LOADER_CATEGORY, ModelType, schema
 
 
@@ -56,6 +56,15 @@ class LoadDepthFMModel(io.ComfyNode):
                 io.Vae.Output(display_name="VAE", tooltip="The model's own autoencoder. Only 'nano' brings one."),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, model_name: str, weight_dtype: str, attention: str) -> bool | str:
+        """True, or which choice is not on its menu; ComfyUI 0.3.75 would find out only when it runs."""
+        menus = {"weight_dtype": (weight_dtype, native.WEIGHT_DTYPES), "attention": (attention, ATTENTIONS)}
+        for name, (value, choices) in menus.items():
+            if value not in choices:
+                return f"Unknown {name} {value!r}; choose one of {', '.join(choices)}."
+        return True if model_name in model_names() else no_such_model(model_name)
 
     @classmethod
     def fingerprint_inputs(cls, model_name: str, weight_dtype: str, attention: str) -> tuple:

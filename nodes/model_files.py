@@ -38,9 +38,14 @@ def model_path(name: str) -> Path:
         return BUNDLED[name]
     origins = _origins()
     if name not in origins:
-        searched = ", ".join(str(folder) for key in _searched() for folder in folder_paths.get_folder_paths(key))
-        raise ValueError(f"There is no DepthFM model {name!r}; put the file into one of {searched}.")
+        raise ValueError(no_such_model(name))
     return Path(folder_paths.get_full_path_or_raise(origins[name], name))
+
+
+def no_such_model(name: str) -> str:
+    """The sentence for a name that is not on the menu."""
+    searched = ", ".join(str(folder) for key in _searched() for folder in folder_paths.get_folder_paths(key))
+    return f"There is no DepthFM model {name!r}; put the file into one of {searched}."
 
 
 def _origins() -> dict[str, str | None]:

@@ -40,10 +40,14 @@ def find_comfyui() -> Path:
 
 
 class ComfyUI:
-    """A running server with only this pack; `base` holds its models, input and output folders."""
+    """A running server with only this pack; `base` holds its models, input and output folders.
 
-    def __init__(self, base: Path) -> None:
+    It serves a blank page, which starts faster, unless the real front end is asked for.
+    """
+
+    def __init__(self, base: Path, *, front_end: bool = False) -> None:
         self.base = base
+        self.front_end = front_end
         self.port = _free_port()
         self.log = base / "server.log"
         _install_pack(base)
@@ -72,11 +76,15 @@ class ComfyUI:
             content["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
         answer = self.post("/prompt", content)
         assert "prompt_id" in answer and not answer["node_errors"], answer
+        return self.wait(answer["prompt_id"], timeout_s)
+
+    def wait(self, prompt_id: str, timeout_s: float = 300) -> dict:
+        """The history entry of a prompt that is in the queue, once it has ended."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            history = self.get(f"/history/{answer['prompt_id']}")
+            history = self.get(f"/history/{prompt_id}")
             if history:
-                return history[answer["prompt_id"]]
+                return history[prompt_id]
             time.sleep(0.2)
         pytest.fail(f"The prompt did not end in {timeout_s} s:\n{self.log_tail()}")
 
@@ -95,7 +103,8 @@ class ComfyUI:
 
     def _start(self) -> subprocess.Popen:
         command = [sys.executable, "main.py", "--cpu", "--port", str(self.port), "--base-directory", str(self.base)]
-        command += ["--front-end-root", str(self.base / "frontend"), "--database-url", "sqlite:///:memory:"]
+        command += [] if self.front_end else ["--front-end-root", str(self.base / "frontend")]
+        command += ["--database-url", "sqlite:///:memory:"]
         command += ["--disable-auto-launch", "--disable-all-custom-nodes", "--whitelist-custom-nodes", PACK_NAME]
         with self.log.open("w", encoding="utf-8") as log:
             process = subprocess.Popen(
@@ -128,7 +137,7 @@ def _install_pack(base: Path) -> None:
     pack = base / "custom_nodes" / PACK_NAME
     pack.mkdir(parents=True)
     shutil.copy(PACK / "__init__.py", pack)
-    for folder in ("nodes", "depthfm_core", "workflows"):
+    for folder in ("nodes", "depthfm_core", "workflows", "web", "locales"):
         shutil.copytree(PACK / folder, pack / folder, ignore=shutil.ignore_patterns("__pycache__"))
 
 

@@ -6,6 +6,11 @@ from PIL import Image
 GOLDEN = Path(__file__).parent / "golden"
 
 
+def pytest_addoption(parser):
+    parser.addoption("--write-locales", action="store_true", help="write locales/en from the nodes, then compare")
+    parser.addoption("--write-interfaces", action="store_true", help="write interfaces.json from the nodes")
+
+
 @pytest.fixture(scope="session")
 def golden_dir():
     """Checkpoints, inputs and outputs of the published method on small random weights; see README.md there."""

@@ -1,0 +1,59 @@
+"""README and CONTRIBUTING: their links, tables and commands are checked, so that they do not drift."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+PACK = Path(__file__).parents[1]
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/nano.md")
+
+
+def read(name: str) -> str:
+    return (PACK / name).read_text(encoding="utf-8")
+
+
+def first_column(text: str, title: str) -> list[str]:
+    """The first cells of the table whose first column has this title, without their markup."""
+    (body,) = re.findall(rf"^\| {title} \|.*\n\|[-|]+\n((?:\|.*\n?)+)", text, re.MULTILINE)
+    return [row.split("|")[1].strip(" `*") for row in body.splitlines()]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_linked_file_exists(name):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", read(name))
+    assert all(((PACK / name).parent / link).exists() for link in links), links
+
+
+def test_the_readme_lists_every_node_under_the_name_that_the_front_end_shows():
+    nodes = json.loads(read("locales/en/nodeDefs.json")).values()
+    shown = {node["display_name"].removesuffix(" (DepthFM)") for node in nodes}
+    assert sorted(first_column(read("README.md"), "node")) == sorted(shown)
+
+
+def test_the_readme_lists_every_workflow():
+    files = (PACK / "workflows").glob("*.json")
+    assert sorted(first_column(read("README.md"), "workflow")) == sorted(file.stem for file in files)
+
+
+def test_the_paths_that_the_documents_name_exist():
+    folders = r"depthfm_core|nodes|tests|web|locales|workflows|\.ci|\.github"
+    for name, least in (("README.md", 8), ("CONTRIBUTING.md", 10)):
+        named = re.findall(rf"`((?:{folders})/[\w./]*)`", read(name))
+        assert len(named) >= least and all((PACK / path).exists() for path in named), named
+
+
+def test_the_documents_install_only_extras_that_exist():
+    project = read("pyproject.toml")
+    installed = re.findall(r"-e '?\"?\.\[([\w,]+)\]", read("CONTRIBUTING.md") + read("README.md") + read(".ci/run"))
+    assert len(installed) >= 4
+    for extra in {extra for extras in installed for extra in extras.split(",")}:
+        assert re.search(rf"^{extra} = \[", project, re.MULTILINE), extra
+
+
+def test_the_ci_run_ends_with_the_readmes_test_command():
+    commands = [shlex.split(line) for line in read(".ci/run").splitlines() if line and not line.startswith("#")]
+    assert commands[-1] == ["python", "-m", "pytest"]
+    assert "&& python -m pytest\n" in read("README.md")
