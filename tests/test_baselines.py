@@ -75,7 +75,7 @@ def test_an_option_that_a_method_does_not_take_is_refused(name):
 
 
 def test_a_missing_library_is_named_with_the_command_that_installs_it():
-    with pytest.raises(ValueError, match="no_such_library; install it: pip install it"):
+    with pytest.raises(ValueError, match="The package no_such_library is missing; install it: pip install it"):
         import_library("no_such_library.part", "pip install it")
 
 
