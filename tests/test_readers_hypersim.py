@@ -2,14 +2,14 @@
 
 import math
 
-import h5py
 import numpy as np
 import pytest
 import torch
 
 from depthfm_core.data import hypersim
 
-from .rgbd_files import write_list, write_picture, write_png16
+from .rgbd_files import write_list
+from .training_trees import write_hypersim, write_hypersim_processed
 
 LINE = "ai_001_001/rgb_cam_00_fr0000.png ai_001_001/depth_plane_cam_00_fr0000.png"
 HEADER = "scene_name,camera_name,frame_id,included_in_public_release,exclude_reason,split_partition_name"
@@ -22,31 +22,8 @@ ROWS = (
 )
 
 
-def write_hdf5(path, values):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        file["dataset"] = values
-
-
-def write_raw(root, scene, camera, number, radiance=None, distance_m=None, entities=None, size=(6, 8)):
-    """One frame of the original download; gray of 0.25 at a distance of 3 m unless told otherwise."""
-    images, stem = root / scene / "images", f"frame.{number:04d}"
-    radiance = np.full((*size, 3), 0.25) if radiance is None else radiance
-    distance_m = np.full(size, 3.0) if distance_m is None else distance_m
-    write_hdf5(images / f"scene_{camera}_final_hdf5" / f"{stem}.color.hdf5", radiance.astype(np.float16))
-    geometry = images / f"scene_{camera}_geometry_hdf5"
-    write_hdf5(geometry / f"{stem}.depth_meters.hdf5", distance_m.astype(np.float32))
-    if entities is not None:
-        write_hdf5(geometry / f"{stem}.render_entity_id.hdf5", entities.astype(np.int32))
-
-
-def write_processed(folder, scene, camera, number, depth_mm, color=(255, 0, 51)):
-    write_picture(folder / scene / f"rgb_{camera}_fr{number:04d}.png", *np.shape(depth_mm), color)
-    write_png16(folder / scene / f"depth_plane_{camera}_fr{number:04d}.png", depth_mm)
-
-
 def read_raw(tmp_path, **arrays):
-    write_raw(tmp_path, "ai_001_001", "cam_00", 0, **arrays)
+    write_hypersim(tmp_path, "ai_001_001", "cam_00", 0, **arrays)
     (entry,) = hypersim.list_entries(tmp_path, "train", write_list(tmp_path / "list.txt", LINE))
     return hypersim.read(entry)
 
@@ -58,7 +35,7 @@ def download(tmp_path):
     for row in ROWS:
         scene, camera, number, public = row.split(",")[:4]
         if public == "True":
-            write_raw(tmp_path, scene, camera, int(number))
+            write_hypersim(tmp_path, scene, camera, int(number))
     return tmp_path
 
 
@@ -86,21 +63,21 @@ def test_a_filtered_list_of_processed_frames_picks_the_same_frames_of_the_downlo
 
 @pytest.mark.parametrize("below", ["train", "."])
 def test_processed_frames_lie_in_the_folder_of_their_split_or_in_the_root(tmp_path, below):
-    write_processed(tmp_path / below, "ai_001_001", "cam_00", 0, np.full((6, 8), 2345))
+    write_hypersim_processed(tmp_path / below, "ai_001_001", "cam_00", 0, np.full((6, 8), 2345))
     (entry,) = hypersim.list_entries(tmp_path, "train", write_list(tmp_path / "list.txt", LINE))
     assert entry.name == "ai_001_001/cam_00/0000" and entry.depth.parent == tmp_path / below / "ai_001_001"
 
 
 def test_without_lists_the_processed_frames_in_the_folder_of_a_split_are_taken(tmp_path):
     for split, number in (("train", 4), ("train", 2), ("val", 9)):
-        write_processed(tmp_path / split, "ai_001_001", "cam_00", number, np.full((6, 8), 2345))
+        write_hypersim_processed(tmp_path / split, "ai_001_001", "cam_00", number, np.full((6, 8), 2345))
     assert names(tmp_path) == ["ai_001_001/cam_00/0002", "ai_001_001/cam_00/0004"]
     assert names(tmp_path, "val") == ["ai_001_001/cam_00/0009"]
 
 
 def test_processed_depth_is_in_millimetres_and_its_saturated_end_and_zero_do_not_count(tmp_path):
     depth_mm = np.array([[0, 1, 2345, 64999, 65000, 65535]])
-    write_processed(tmp_path / "train", "ai_001_001", "cam_00", 0, depth_mm)
+    write_hypersim_processed(tmp_path / "train", "ai_001_001", "cam_00", 0, depth_mm)
     sample = hypersim.read(hypersim.list_entries(tmp_path)[0])
     assert sample.depth_m[0, 0].tolist() == pytest.approx([0, 0.001, 2.345, 64.999, 65, 65.535])
     assert sample.valid[0, 0].tolist() == [False, True, True, True, False, False]
@@ -195,9 +172,9 @@ def test_a_frame_is_complete_when_every_pixel_has_a_depth(tmp_path):
     hole, far = np.full((6, 8), 3.0), np.full((6, 8), 300.0)
     hole[1, 1] = np.nan
     for number, distance_m in enumerate((far, hole)):
-        write_raw(tmp_path, "ai_001_001", "cam_00", number, distance_m=distance_m)
+        write_hypersim(tmp_path, "ai_001_001", "cam_00", number, distance_m=distance_m)
     for number, depth_mm in enumerate((65535, 0)):
-        write_processed(tmp_path, "ai_002_001", "cam_00", number, np.full((1, 1), depth_mm))
+        write_hypersim_processed(tmp_path, "ai_002_001", "cam_00", number, np.full((1, 1), depth_mm))
     lines = [
         LINE.replace("_001/", f"_{s}/").replace("ai_001", f"ai_{a}").replace("fr0000", f"fr000{n}")
         for a, s, n in (("001", "001", 0), ("001", "001", 1), ("002", "001", 0), ("002", "001", 1))
@@ -228,7 +205,7 @@ def test_what_is_missing_or_of_another_form_is_named(download):
 def test_a_folder_of_something_else_and_a_broken_file_are_named(tmp_path):
     with pytest.raises(ValueError, match="nothing of Hypersim"):
         hypersim.list_entries(tmp_path)
-    write_raw(tmp_path, "ai_001_001", "cam_00", 0)
+    write_hypersim(tmp_path, "ai_001_001", "cam_00", 0)
     (entry,) = hypersim.list_entries(tmp_path, "train", write_list(tmp_path / "list.txt", LINE))
     entry.image.write_bytes(b"no HDF5")
     with pytest.raises(ValueError, match=r"color\.hdf5 cannot be read"):

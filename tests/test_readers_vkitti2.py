@@ -6,19 +6,10 @@ import pytest
 from depthfm_core.data import vkitti2
 from depthfm_core.training.normalize import NormalizationSettings, normalize_log_depth
 
-from .rgbd_files import write_list, write_numbered_picture, write_picture, write_png16
+from .rgbd_files import write_list, write_numbered_picture
+from .training_trees import write_vkitti2
 
 LINE = "rgb/Scene02/clone/frames/rgb/Camera_0/rgb_00000.jpg depth/Scene02/clone/frames/depth/Camera_0/depth_00000.png"
-
-
-def write_frame(root, scene, variation, camera, number, units=None, layout="merged", size=(10, 12)):
-    """One frame, 20 m everywhere unless told otherwise."""
-    rgb, depth = (root, root) if layout == "merged" else (root / "rgb", root / "depth")
-    units = np.full(size, 2000) if units is None else units
-    image = rgb / f"{scene}/{variation}/frames/rgb/Camera_{camera}/rgb_{number:05d}.jpg"
-    write_picture(image, *units.shape)
-    write_png16(depth / f"{scene}/{variation}/frames/depth/Camera_{camera}/depth_{number:05d}.png", units)
-    return image
 
 
 def write_tree(root, layout="merged"):
@@ -28,7 +19,7 @@ def write_tree(root, layout="merged"):
             for variation in vkitti2.VARIATIONS:
                 for camera in (0, 1):
                     for number in (3, 1):
-                        write_frame(root, scene, variation, camera, number, layout=layout, size=(1, 1))
+                        write_vkitti2(root, scene, variation, camera, number, layout=layout, size=(1, 1))
 
 
 @pytest.mark.parametrize("layout", ["merged", "side by side"])
@@ -53,14 +44,14 @@ def test_the_rest_is_for_validation_and_variations_can_be_chosen(tmp_path):
 
 @pytest.mark.parametrize("layout", ["merged", "side by side"])
 def test_a_list_names_the_frames_of_both_layouts(tmp_path, layout):
-    image = write_frame(tmp_path, "Scene02", "clone", 0, 0, layout=layout)
+    image = write_vkitti2(tmp_path, "Scene02", "clone", 0, 0, layout=layout)
     (entry,) = vkitti2.list_entries(tmp_path, listed=write_list(tmp_path / "list.txt", LINE))
     assert (entry.name, entry.image) == ("Scene02/clone/Camera_0/00000", image)
 
 
 def test_depth_is_in_centimetres_and_the_sky_and_80_metres_are_out_of_range(tmp_path):
     units = np.array([[0, 1, 2000, 7999, 8000, 65535]])
-    write_frame(tmp_path, "Scene01", "clone", 0, 0, units)
+    write_vkitti2(tmp_path, "Scene01", "clone", 0, 0, units)
     (entry,) = vkitti2.list_entries(tmp_path, listed=write_list(tmp_path / "l.txt", LINE.replace("Scene02", "Scene01")))
     sample = vkitti2.read(entry)
     assert sample.depth_m[0, 0].tolist() == pytest.approx([0, 0.01, 20, 79.99, 80, 655.35])
@@ -74,7 +65,7 @@ def test_depth_is_in_centimetres_and_the_sky_and_80_metres_are_out_of_range(tmp_
 
 def test_the_crop_is_the_lowest_352_rows_and_the_middle_1216_columns(tmp_path):
     rows, columns = np.mgrid[:375, :1242]
-    image = write_frame(tmp_path, "Scene02", "clone", 0, 0, rows * 20 + columns % 20)
+    image = write_vkitti2(tmp_path, "Scene02", "clone", 0, 0, rows * 20 + columns % 20)
     write_numbered_picture(image.with_suffix(".png"), 375, 1242)
     image.with_suffix(".png").replace(image)  # Pillow goes by content; a JPEG would blur the numbers
     (entry,) = vkitti2.list_entries(tmp_path, listed=write_list(tmp_path / "list.txt", LINE))

@@ -166,6 +166,25 @@ def test_the_learning_rate_warms_up_and_falls_to_zero(tmp_path):
     assert sizes[3] == pytest.approx(settings.learning_rate, rel=0.1)  # Adam moves by the rate
 
 
+def test_a_constant_schedule_stays_at_the_peak_after_its_warm_up(tmp_path):
+    moved, model = [], linear()
+
+    def step_loss(random):
+        moved.append(model.bias.detach().clone())
+        return {"loss": model.bias.sum()}
+
+    settings = dataclasses.replace(LOOP, num_steps=8, warmup_steps=3, weight_decay=0.0, schedule="constant")
+    train(model, step_loss, settings, tmp_path)
+    sizes = [(b - a).abs().mean() for a, b in zip(moved, moved[1:], strict=False)]
+    assert sizes[0] == 0 and sizes[1] < sizes[2] < sizes[3]
+    assert sizes[3:] == pytest.approx([settings.learning_rate] * 4, rel=0.1)
+
+
+def test_an_unknown_schedule_names_the_choices():
+    with pytest.raises(ValueError, match="'linear'; choose one of cosine, constant"):
+        dataclasses.replace(LOOP, schedule="linear")
+
+
 def test_long_gradients_are_clipped(tmp_path):
     norms = []
     model = linear()

@@ -13,7 +13,7 @@ from depthfm_core.data.folder import write_frame
 from depthfm_core.data.sample import DepthSample
 from depthfm_core.model.checkpoints import load_checkpoint
 from depthfm_core.pipeline import load_pipeline
-from depthfm_core.training.recipe import read_recipe
+from depthfm_core.training.recipe import read_recipe, shorten
 from depthfm_core.training.stages import run_recipe, split_frames, stage_names
 
 TOY = """
@@ -148,3 +148,21 @@ def test_the_command_trains_one_stage_and_keeps_a_log(tmp_path):
     assert (tmp_path / "out" / "autoencoder" / "config.json").exists()
     assert not (tmp_path / "out" / "latents").exists()
     assert "PSNR" in (tmp_path / "out" / "train.log").read_text(encoding="utf-8")
+
+
+def test_the_command_runs_a_recipe_with_fewer_steps_on_demand(tmp_path):
+    write_toy_frames(tmp_path / "out")
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    text = TOY.replace("num_steps = 2", "num_steps = 1000000000")
+    arguments = [str(write_toy(tmp_path, text)), "--output", str(tmp_path / "out"), "--steps"]
+    assert run(parser.parse_args([*arguments, "1"])) == 0
+    assert (tmp_path / "out" / "model.safetensors").exists()
+    assert torch.load(tmp_path / "out" / "flow" / "first" / "state.pt", weights_only=True)["step"] == 1
+    with pytest.raises(ValueError, match="num_steps is 0"):
+        run(parser.parse_args([*arguments, "0"]))
+
+
+def test_a_shortened_recipe_keeps_trainings_that_are_shorter_already(tmp_path):
+    recipe = shorten(read_recipe(write_toy(tmp_path)), 2)
+    assert [stage.loop.num_steps for stage in recipe.flow.values()] == [2, 1] and recipe.autoencoder.loop.num_steps == 2

@@ -8,15 +8,18 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, metavar="RECIPE.toml", help="e.g. depthfm_core/training/nano.toml")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for all results")
+    parser.add_argument("--steps", type=int, metavar="N", help="at most N steps a training, to see if the recipe runs")
     parser.add_argument("--stage", metavar="NAME", help="run one stage only: frames, autoencoder, latents.NAME, ...")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the recipe and returns 0; ValueError for an unusable recipe or stage."""
-    from ..training.recipe import read_recipe
+    from ..training.recipe import read_recipe, shorten
     from ..training.stages import run_recipe
 
     recipe = read_recipe(args.recipe)
+    if args.steps is not None:
+        recipe = shorten(recipe, args.steps)
     args.output.mkdir(parents=True, exist_ok=True)
     log = logging.FileHandler(args.output / "train.log", encoding="utf-8")
     log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

@@ -184,6 +184,23 @@ def read_recipe(path: Path) -> Recipe:
     return _from_table(Recipe, table, str(path))
 
 
+def shorten(recipe: Recipe, num_steps: int) -> Recipe:
+    """The recipe with at most so many steps in each training, to see whether it runs.
+
+    Raises:
+        ValueError: for less than one step.
+    """
+
+    def short(loop: LoopSettings) -> LoopSettings:
+        return dataclasses.replace(loop, num_steps=min(loop.num_steps, num_steps))
+
+    flow = {name: dataclasses.replace(stage, loop=short(stage.loop)) for name, stage in recipe.flow.items()}
+    autoencoder = recipe.autoencoder
+    if autoencoder.loop is not None:
+        autoencoder = dataclasses.replace(autoencoder, loop=short(autoencoder.loop))
+    return dataclasses.replace(recipe, autoencoder=autoencoder, flow=flow)
+
+
 def _from_table(kind: type, table: object, where: str) -> Any:
     """A dataclass from a table, recursively."""
     if not isinstance(table, dict):

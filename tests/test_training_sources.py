@@ -1,0 +1,248 @@
+"""Data sets of a recipe: what their tables may say, which frames they give, and how batches are drawn from them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from depthfm_core.training import sources
+from depthfm_core.training.latents import LatentSet
+from depthfm_core.training.loop import LoopSettings, step_random, train
+from depthfm_core.training.recipe import FrameSettings, read_recipe
+from depthfm_core.training.sources import KINDS, DataSetSettings, find_complete_frames, source_frames
+from depthfm_core.training.stages import run_recipe, split_frames
+from depthfm_core.training.velocity import FlowSettings, build_network, flow_loss
+
+from .rgbd_files import write_list, write_npy, write_picture
+from .test_training import TOY as TOY_NETWORK
+from .test_training_recipe import TOY, write_toy, write_toy_frames
+from .training_trees import write_hypersim_processed, write_vkitti2
+
+HYPERSIM = DataSetSettings("hypersim", "hypersim")
+VKITTI2 = DataSetSettings("vkitti2", "vkitti2", variations=("clone",))
+
+
+@pytest.fixture
+def output(tmp_path):
+    """Four processed Hypersim frames for training, of which 1 and 3 are complete, and five for validation; streets."""
+    for number in range(4):
+        depth_mm = np.full((6, 8), 2345)
+        depth_mm[0, 0] *= number % 2
+        write_hypersim_processed(tmp_path / "hypersim/train", "ai_001_001", "cam_00", number, depth_mm)
+    for number in range(5):
+        write_hypersim_processed(tmp_path / "hypersim/val", "ai_002_001", "cam_00", number, np.full((6, 8), 1000))
+    for scene in ("Scene01", "Scene02", "Scene06", "Scene18", "Scene20"):
+        for variation in ("clone", "fog"):
+            for camera in (0, 1):
+                write_vkitti2(tmp_path / "vkitti2", scene, variation, camera, 0, size=(375, 1242))
+    return tmp_path
+
+
+def names(frames):
+    return [frame.name for frame in frames]
+
+
+def with_frames(text):
+    """The toy recipe with other frames."""
+    return TOY.replace('[frames]\nfolders = ["frames", "more"]\nheld_out = 2\n', text)
+
+
+def test_the_first_frames_are_held_out_unless_there_is_a_split_for_that(output):
+    train, held_out = source_frames(HYPERSIM, output, 1)
+    assert names(train) == [f"ai_001_001/cam_00/000{n}" for n in (1, 2, 3)]
+    assert names(held_out) == ["ai_001_001/cam_00/0000"]
+    train, held_out = source_frames(dataclasses.replace(HYPERSIM, held_out_split="val"), output, 2)
+    assert len(train) == 4 and names(held_out) == ["ai_002_001/cam_00/0000", "ai_002_001/cam_00/0002"]
+    assert len(source_frames(dataclasses.replace(HYPERSIM, held_out_split="val"), output, 100)[1]) == 5
+    with pytest.raises(ValueError, match="4 frames and 4 are held out"):
+        source_frames(HYPERSIM, output, 4)
+
+
+def test_a_list_and_a_split_choose_the_frames(output):
+    listed = dataclasses.replace(HYPERSIM, frame_list="list.txt")
+    write_list(output / "list.txt", "ai_001_001/rgb_cam_00_fr0002.png ai_001_001/depth_plane_cam_00_fr0002.png")
+    assert names(source_frames(listed, output, 0)[0]) == ["ai_001_001/cam_00/0002"]
+    assert len(source_frames(dataclasses.replace(HYPERSIM, split="val"), output, 0)[0]) == 5
+
+
+def test_frames_with_holes_are_left_out_on_demand_and_looked_for_once(output, monkeypatch):
+    complete = dataclasses.replace(HYPERSIM, complete_only=True)
+    with pytest.raises(ValueError, match="run stage frames first"):
+        source_frames(complete, output, 0)
+    find_complete_frames(complete, output)
+    assert names(source_frames(complete, output, 0)[0]) == ["ai_001_001/cam_00/0001", "ai_001_001/cam_00/0003"]
+    monkeypatch.setattr(sources.hypersim, "is_complete", lambda _: pytest.fail("read again"))
+    find_complete_frames(complete, output)
+    with pytest.raises(ValueError, match="delete that file"):
+        source_frames(dataclasses.replace(complete, split="val"), output, 0)
+
+
+def test_stage_frames_looks_for_complete_frames(output):
+    text = '[frames]\nfolders = []\nheld_out = 1\n[[frames.datasets]]\nkind = "hypersim"\nroot = "hypersim"\n'
+    recipe = read_recipe(write_toy(output, with_frames(text + "complete_only = true\n")))
+    run_recipe(recipe, output, "frames")
+    train, held_out = split_frames(recipe, output)
+    assert names(held_out + train) == ["ai_001_001/cam_00/0001", "ai_001_001/cam_00/0003"]
+
+
+def test_variations_and_crop_of_virtual_kitti_reach_its_reader(output):
+    assert len(source_frames(VKITTI2, output, 0)[0]) == 8
+    both = dataclasses.replace(VKITTI2, variations=("clone", "fog"), crop=True, held_out_split="val")
+    train, held_out = source_frames(both, output, 2)
+    assert len(train) == 16 and {name[:7] for name in names(held_out)} == {"Scene01"}
+    assert source_frames(VKITTI2, output, 0)[0][0].read().image.shape == (3, 375, 1242)
+    assert train[0].read().image.shape == (3, 352, 1216)
+
+
+def test_pairs_are_a_data_set_and_their_list_chooses_of_them(tmp_path):
+    for name in ("a", "b/c"):
+        write_picture(tmp_path / f"photos/{name}.jpg", 6, 8)
+        write_npy(tmp_path / f"photos/{name}.npy", np.full((6, 8), 2.5))
+    photos = DataSetSettings("pairs", "photos", "unsplash")
+    (first, second), _ = source_frames(photos, tmp_path, 0)
+    assert (first.data_set, first.name, second.name) == ("unsplash", "a", "b/c")
+    assert first.read().depth_m.eq(2.5).all()
+    write_list(tmp_path / "list.txt", "b/c")
+    assert names(source_frames(dataclasses.replace(photos, frame_list="list.txt"), tmp_path, 0)[0]) == ["b/c"]
+
+
+def test_folders_and_data_sets_are_trained_on_together(output):
+    write_toy_frames(output)
+    text = '[frames]\nfolders = ["more"]\nheld_out = 1\n'
+    tables = ('kind = "hypersim"\nroot = "hypersim"', 'kind = "frames"\nroot = "frames"')
+    text += "".join(f"[[frames.datasets]]\n{table}\n" for table in tables)
+    train, held_out = split_frames(read_recipe(write_toy(output, with_frames(text))), output)
+    assert [frame.data_set for frame in train] == ["more"] * 3 + ["hypersim"] * 3 + ["frames"] * 3
+    assert [frame.data_set for frame in held_out] == ["more", "hypersim", "frames"]
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ('kind = "hyper"', "'hyper'; choose one of frames, pairs, hypersim, vkitti2"),
+        ('kind = "hypersim"\ncrop = true', "hypersim data set has no crop; it takes kind, root, name, share, split"),
+        ('kind = "pairs"\nsplit = "val"', "pairs data set has no split; it takes .*frame_list"),
+        ('kind = "vkitti2"\ncomplete_only = true', "vkitti2 data set has no complete_only"),
+        ('kind = "vkitti2"\nvariation = "fog"', "unknown keys variation; known are kind, root"),
+        ('kind = "vkitti2"\nvariations = "fog"', "variations is 'fog'"),
+        ('kind = "vkitti2"\nshare = -0.1', "share of vkitti2 is -0.1"),
+        ('kind = "vkitti2"\nshare = 0.1', "only vkitti2 have a share.*all of them"),
+        ('kind = "vkitti2"\nname = "more"', "must differ in their names.*'more', 'more'"),
+    ],
+)
+def test_a_wrong_table_of_a_data_set_is_refused(tmp_path, table, complaint):
+    text = f'[frames]\nfolders = ["frames", "more"]\n[[frames.datasets]]\nroot = "r"\n{table}\n'
+    with pytest.raises(ValueError, match=complaint):
+        read_recipe(write_toy(tmp_path, with_frames(text)))
+
+
+def test_frames_of_nowhere_and_latents_of_unknown_data_sets_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no folder to render into"):
+        FrameSettings(folders=())
+    with pytest.raises(ValueError, match="no folder to render into"):
+        FrameSettings(folders=(), datasets=(HYPERSIM,), count=3)
+    text = TOY.replace("frames_per_shard = 2", 'frames_per_shard = 2\ndatasets = ["most"]')
+    with pytest.raises(ValueError, match=r"\[latents.small\] names data sets \['most'\].*frames, more"):
+        read_recipe(write_toy(tmp_path, text))
+
+
+def test_every_kind_takes_the_options_that_its_table_names():
+    options = {option for kind in KINDS.values() for option in kind.options}
+    fields = {field.name for field in dataclasses.fields(DataSetSettings)}
+    assert options | {"kind", "root", "name", "share"} == fields
+
+
+def write_shard(folder, name, count, height, value):
+    """Latents of `count` views whose every number is `value`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    latent = torch.full((count, 4, height, 8), float(value)).half()
+    valid = torch.ones(count, height, 8, dtype=torch.uint8)
+    tensors = {"image_latent": latent, "depth_latent": latent.clone(), "valid": valid}
+    save_file(tensors, folder / f"{name}-0000.safetensors")
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """Latents of two data sets of different size and number, in two folders."""
+    write_shard(tmp_path / "rooms", "hypersim", 3, 8, 1)
+    write_shard(tmp_path / "streets", "vkitti2", 50, 4, 2)
+    return [tmp_path / "rooms", tmp_path / "streets"]
+
+
+@pytest.mark.parametrize("shares", [{"hypersim": 0.9, "vkitti2": 0.1}, {"vkitti2": 3.0, "hypersim": 27.0}])
+def test_nine_of_ten_batches_are_of_the_data_set_with_nine_tenths_and_each_is_of_one(mixed, shares):
+    latents = LatentSet(mixed, shares)
+    batches = [latents.draw(2, step_random(0, step).rng) for step in range(3000)]
+    rooms = [batch.valid.shape[-2] == 8 for batch in batches]
+    assert np.mean(rooms) == pytest.approx(0.9, abs=0.02)  # three standard deviations are 0.016
+    for batch, is_room in zip(batches[:100], rooms, strict=False):
+        assert batch.image_latent.eq(1 if is_room else 2).all() and len(batch.image_latent) == 2
+    assert len(latents) == 53 and latents.tokens == 64
+
+
+def test_latents_that_cannot_be_drawn_as_the_shares_say_are_refused(mixed):
+    with pytest.raises(ValueError, match="cannot share a batch.*give each data set a share"):
+        LatentSet(mixed)
+    with pytest.raises(ValueError, match=r"latents of \['hypersim'\] and shares are of \['hypersim', 'vkitti2'\]"):
+        LatentSet(mixed[:1], {"hypersim": 0.9, "vkitti2": 0.1})
+    write_shard(mixed[0], "hypersim2", 2, 8, 1)
+    with pytest.raises(ValueError, match="hypersim2"):
+        LatentSet(mixed, {"hypersim": 0.9, "vkitti2": 0.1})
+
+
+def test_without_shares_all_views_of_all_data_sets_are_drawn_alike(tmp_path):
+    write_shard(tmp_path, "hypersim", 30, 8, 1)
+    write_shard(tmp_path, "vkitti2", 10, 8, 2)
+    drawn = LatentSet([tmp_path]).draw(2000, np.random.default_rng(0)).image_latent[:, 0, 0, 0]
+    assert (drawn == 1).float().mean() == pytest.approx(0.75, abs=0.04)
+
+
+def test_a_mixed_training_that_was_stopped_equals_an_unbroken_one_bit_for_bit(mixed, tmp_path):
+    latents = LatentSet(mixed, {"hypersim": 0.5, "vkitti2": 0.5})
+    loop = LoopSettings(num_steps=6, batch_size=2, learning_rate=1e-2, warmup_steps=1, save_every=3, bfloat16=False)
+    settings, sizes = FlowSettings(("a",), loop), []
+
+    def run(folder, stop=None):
+        network = build_network(TOY_NETWORK, 2, seed=0)
+
+        def step_loss(random):
+            if random.step == stop:
+                raise KeyboardInterrupt
+            batch = latents.draw(loop.batch_size, random.rng)
+            sizes.append(batch.valid.shape[-2])
+            return {"loss": flow_loss(network, batch, settings, random.generator)}
+
+        train(network, step_loss, loop, folder)
+        return network.state_dict()
+
+    straight = run(tmp_path / "straight")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", stop=3)
+    resumed = run(tmp_path / "broken")
+    assert sizes[:6] == sizes[6:] and set(sizes) == {4, 8}
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+
+
+def test_latents_are_made_of_the_data_sets_that_their_table_names(output):
+    text = "[frames]\nfolders = []\nheld_out = 1\n"
+    text += "".join(f'[[frames.datasets]]\nkind = "{kind}"\nroot = "{kind}"\n{more}\n' for kind, more in SHARED)
+    text = with_frames(text).replace(
+        "[latents.small]",
+        '[latents.streets]\ndatasets = ["vkitti2"]\nview = '
+        '{ height_px = 16, width_px = 64 }\n[latents.small]\ndatasets = ["hypersim"]',
+    )
+    text = text.replace('latents = ["small"]', 'latents = ["streets", "small"]')
+    run_recipe(read_recipe(write_toy(output, text)), output)
+    shards = {path.relative_to(output).as_posix(): load_file(path) for path in output.glob("latents/*/*.safetensors")}
+    shapes = {name: tuple(shard["valid"].shape) for name, shard in sorted(shards.items())}
+    assert shapes == {
+        "latents/small/hypersim-0000.safetensors": (2, 4, 6),
+        "latents/small/hypersim-0001.safetensors": (1, 4, 6),
+        "latents/streets/vkitti2-0000.safetensors": (7, 2, 8),
+    }
+    assert (output / "model.safetensors").exists()
+
+
+SHARED = (("hypersim", "share = 0.9"), ("vkitti2", 'variations = ["clone"]\nshare = 0.1'))
