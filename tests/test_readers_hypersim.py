@@ -17,6 +17,7 @@ ROWS = (
     "ai_001_001,cam_00,0,True,,train",
     "ai_001_001,cam_00,1,False,CONTENT FLAGGED FOR REMOVAL,",
     "ai_001_001,cam_00,2,True,,train",
+    "ai_001_001,cam_00,3,False,BROKEN,train",
     "ai_003_010,cam_01,7,True,,val",
     "ai_004_001,cam_00,0,True,,test",
 )
@@ -181,6 +182,15 @@ def test_a_frame_is_complete_when_every_pixel_has_a_depth(tmp_path):
     ]
     entries = hypersim.list_entries(tmp_path, "train", write_list(tmp_path / "list.txt", *lines))
     assert [hypersim.is_complete(entry) for entry in entries] == [True, False, True, False]
+
+
+@pytest.mark.parametrize(("distance_m", "entity", "complete"), [(3, 5, True), (3, -1, False), (np.nan, 5, False)])
+def test_a_pixel_has_a_depth_where_something_was_hit_at_a_known_distance(tmp_path, distance_m, entity, complete):
+    distances, entities = np.full((6, 8), 3.0), np.full((6, 8), 7)
+    distances[2, 2], entities[2, 2] = distance_m, entity
+    write_hypersim(tmp_path, "ai_001_001", "cam_00", 0, distance_m=distances, entities=entities)
+    (entry,) = hypersim.list_entries(tmp_path, "train", write_list(tmp_path / "list.txt", LINE))
+    assert hypersim.is_complete(entry) == complete == hypersim.read(entry).valid.all()
 
 
 def test_what_is_missing_or_of_another_form_is_named(download):
