@@ -1,6 +1,7 @@
 """ComfyUI nodes: thin adapters to `depthfm_core`.
 
-In reading order: `load`, `sample`, `decode`, `views` (the nodes), `native` (DepthFM as a model of ComfyUI), `runtime`
-(memory, progress, cancel), `vae` (ComfyUI's VAE as autoencoder), `model_files` (which files are offered), `convert`
-(layouts), `sockets` (types), `extension` (list of nodes).
+In reading order: the nodes in `load`, `sample`, `decode`, `views`, `controlnet`, `save`, `geometry`; `native` and
+`sampling` (DepthFM as a model of ComfyUI), `runtime` (memory, progress, cancel), `vae` (ComfyUI's VAE as autoencoder),
+`model_files` (which files are offered), `convert` (layouts), `widgets` and `sockets` (inputs and types that nodes
+share), `extension` (list of nodes).
 """

@@ -92,7 +92,7 @@ def _ours(patcher, seed: int, **changed):
 
 def _ksampler_facts(patcher) -> dict:
     import torch
-    from a_pack.nodes.native import DepthFMSampling
+    from a_pack.nodes.sampling import DepthFMSampling
 
     sampling, half = DepthFMSampling(400), torch.tensor([0.5])
     exact = _ours(patcher, 5, num_steps=64)

@@ -1,7 +1,12 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+
+from depthfm_core import load_pipeline
+from depthfm_core.__main__ import main
+from depthfm_core.cli import predict
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -62,3 +67,47 @@ def comfyui(micro, tmp_path_factory):
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def cli_model(golden_dir):
+    """The options that name the small reference model."""
+    vae = golden_dir / "micro-vae-diffusers.safetensors"
+    return ("--model", str(golden_dir / "depthfm-micro-heads8.ckpt"), "--vae", str(vae))
+
+
+@pytest.fixture(scope="module")
+def cli_pipeline(cli_model):
+    return load_pipeline(cli_model[1], cli_model[3])
+
+
+@pytest.fixture
+def loaded(cli_pipeline, monkeypatch):
+    """Lets `predict` take the model that is loaded already."""
+    monkeypatch.setattr(predict, "pipeline_from", lambda _args: cli_pipeline)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    down, across = np.mgrid[:36, :52]
+    pixels = np.stack([down * 7, across * 4, (down * across) % 256], axis=-1).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+@pytest.fixture
+def saved(photo, tmp_path, capsys):
+    """Runs `predict` on the photo and returns what it printed and wrote."""
+
+    def run(*options, inputs=(photo,), code=0):
+        folder = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
+        assert (
+            main(
+                ["predict", *map(str, inputs), "--resolution", "32", "--steps", "2", "--output", str(folder), *options]
+            )
+            == code
+        )
+        printed = capsys.readouterr()
+        return printed.out.splitlines(), printed.err, folder
+
+    return run

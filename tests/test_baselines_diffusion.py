@@ -191,7 +191,7 @@ def test_every_option_of_geowizard_changes_its_map(tmp_path, image):
 
 @torch.no_grad()
 def geowizard_by_hand(folder, image):
-    """One step of one member, indoors: CLIP's embedding for a text, classes as sines and cosines, the first half kept."""
+    """One step of one member, indoors: CLIP's embedding for a text, sines and cosines, the first half kept."""
     net = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
     joint = {k: JointAttention() if "attn1" in k else v for k, v in net.attn_processors.items()}
     net.set_attn_processor(joint)

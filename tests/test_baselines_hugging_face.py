@@ -108,6 +108,9 @@ def image():
 def save(make, folder):
     torch.manual_seed(0)
     model, processor = make()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.2)  # the library's own 0.02 makes nearly constant maps
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return model.eval(), processor
@@ -119,7 +122,7 @@ def test_a_saved_network_is_loaded_and_gives_a_map_of_the_images_size(name, tmp_
     save(make, tmp_path)
     method = load_method(f"{name}={tmp_path}")
     found = method(image)
-    assert found.shape == (1, 1, 40, 60) and found.std() > 0
+    assert found.shape == (1, 1, 40, 60) and found.std() > 1e-3 * found.mean()
     assert method.gives == gives == METHODS[name].gives
     assert method.num_calls == calls
     assert torch.equal(method(image), found)
@@ -139,9 +142,17 @@ def test_the_map_is_the_librarys_own_for_the_same_picture(name, make, tmp_path, 
 
 
 def test_zoedepth_averages_a_picture_and_its_mirror_image(tmp_path, image):
-    save(zoedepth, tmp_path)
-    method = load_method(f"zoedepth={tmp_path}")
-    assert torch.allclose(method(image.flip(-1)), method(image).flip(-1), atol=1e-4)
+    model, processor = save(zoedepth, tmp_path)
+    found = load_method(f"zoedepth={tmp_path}")
+
+    def alone(picture):
+        pixels = processor(images=(picture[0] * 255).round().byte(), return_tensors="pt")
+        size = {"source_sizes": [(40, 60)], "target_sizes": [(40, 60)]}
+        with torch.no_grad():
+            return processor.post_process_depth_estimation(model(**pixels), **size)[0]["predicted_depth"]
+
+    one, mirrored = alone(image), alone(image.flip(-1)).flip(-1)
+    assert (found(image)[0, 0] - (one + mirrored) / 2).abs().max() < 0.05 * (one - mirrored).abs().max()
 
 
 def test_any_model_of_a_known_type_says_itself_what_it_gives(tmp_path):

@@ -1,7 +1,5 @@
 import argparse
-import io
 import shutil
-import sys
 from dataclasses import fields, replace
 
 import numpy as np
@@ -9,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from depthfm_core import EstimationSettings, __main__, load_pipeline
+from depthfm_core import EstimationSettings
 from depthfm_core.__main__ import main
-from depthfm_core.cli import COMMANDS, arguments, predict
+from depthfm_core.cli import arguments, predict
 from depthfm_core.cli.outputs import OUTPUTS
 from depthfm_core.depth.color import colorize
 from depthfm_core.depth.controlnet import controlnet_image
@@ -19,47 +17,7 @@ from depthfm_core.depth.files import read_image
 from depthfm_core.depth.normals import normals_from_depth, normals_to_image
 
 HEIGHT, WIDTH = 36, 52
-QUICK = ("--resolution", "32", "--steps", "2")
 SETTINGS = EstimationSettings(processing_resolution=32, num_steps=2)
-
-
-@pytest.fixture(scope="module")
-def model(golden_dir):
-    """The options that name the small reference model."""
-    vae = golden_dir / "micro-vae-diffusers.safetensors"
-    return ("--model", str(golden_dir / "depthfm-micro-heads8.ckpt"), "--vae", str(vae))
-
-
-@pytest.fixture(scope="module")
-def pipeline(model):
-    return load_pipeline(model[1], model[3])
-
-
-@pytest.fixture
-def loaded(pipeline, monkeypatch):
-    """Lets `predict` take the model that is loaded already."""
-    monkeypatch.setattr(predict, "pipeline_from", lambda _args: pipeline)
-
-
-@pytest.fixture
-def photo(tmp_path):
-    down, across = np.mgrid[:HEIGHT, :WIDTH]
-    pixels = np.stack([down * 7, across * 4, (down * across) % 256], axis=-1).astype(np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "photo.png")
-    return tmp_path / "photo.png"
-
-
-@pytest.fixture
-def saved(photo, tmp_path, capsys):
-    """Runs `predict` on the photo and returns what it printed and wrote."""
-
-    def run(*options, inputs=(photo,), code=0):
-        folder = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
-        assert main(["predict", *map(str, inputs), *QUICK, "--output", str(folder), *options]) == code
-        printed = capsys.readouterr()
-        return printed.out.splitlines(), printed.err, folder
-
-    return run
 
 
 def names(folder):
@@ -82,9 +40,9 @@ def test_predict_writes_depth_and_color_and_says_so(saved, loaded):
     assert errors == ""
 
 
-def test_every_kind_of_output_holds_its_view_of_the_prediction(saved, loaded, photo, pipeline):
+def test_every_kind_of_output_holds_its_view_of_the_prediction(saved, loaded, photo, cli_pipeline):
     _, _, folder = saved("--save", ",".join(OUTPUTS), "--ensemble", "2")
-    prediction = pipeline(read_image(photo), replace(SETTINGS, ensemble_size=2))
+    prediction = cli_pipeline(read_image(photo), replace(SETTINGS, ensemble_size=2))
     relative = prediction.relative_depth[0, 0].numpy()
     assert names(folder) == sorted(f"photo{ending}" for output in OUTPUTS.values() for ending in output.files)
     for name in ("photo.npy", "photo_uncertainty.npy"):
@@ -173,11 +131,11 @@ def test_invert_swaps_near_and_far(saved, loaded):
 
 
 @pytest.mark.parametrize("option", MODEL_OPTIONS)
-def test_a_model_option_changes_the_depth(saved, loaded, model, golden_dir, monkeypatch, option):
+def test_a_model_option_changes_the_depth(saved, loaded, cli_model, golden_dir, monkeypatch, option):
     before = depth_of(saved("--save", "npy")[2])
     monkeypatch.setattr(predict, "pipeline_from", arguments.pipeline_from)
     name, value = MODEL_OPTIONS[option]
-    after = depth_of(saved("--save", "npy", *model, name, value.replace("FOLDER", str(golden_dir)))[2])
+    after = depth_of(saved("--save", "npy", *cli_model, name, value.replace("FOLDER", str(golden_dir)))[2])
     assert np.abs(before - after).max() > 1e-4
 
 
@@ -217,8 +175,8 @@ def test_the_adaptive_solver_stops_at_its_step_limit(saved, loaded):
     assert names(folder) == []
 
 
-def test_a_model_without_an_autoencoder_asks_for_one(saved, model):
-    _, errors, folder = saved(*model[:2], code=2)
+def test_a_model_without_an_autoencoder_asks_for_one(saved, cli_model):
+    _, errors, folder = saved(*cli_model[:2], code=2)
     assert "--vae" in errors and not folder.exists()
 
 
@@ -292,122 +250,3 @@ def test_a_picture_without_one_of_its_views_gets_none(saved, loaded, tmp_path):
     _, errors, folder = saved("--save", "npy,normals", inputs=(tmp_path / "dot.png",), code=2)
     assert "dot.png" in errors and "2 x 2" in errors
     assert names(folder) == []
-
-
-@pytest.fixture
-def unloadable(monkeypatch):
-    """Fails the test if a model is loaded."""
-
-    def load(_args):
-        raise AssertionError("a model was loaded before the options were checked")
-
-    monkeypatch.setattr(predict, "pipeline_from", load)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        ("--steps", "0"),
-        ("--solver", "dopri5", "--rtol", "-1"),
-        ("--solver", "dopri5", "--max-steps", "0"),
-        ("--solver", "dopri5", "--max-steps", "1"),
-        ("--grid", "rho", "--rho", "0"),
-        ("--ensemble", "0"),
-        ("--seed", "-1"),
-        ("--noising-step", "1000"),
-        ("--resolution", "-1"),
-        ("--members-at-once", "-1"),
-        ("--fov", "180"),
-        ("--save", "uncertainty"),
-        ("--save", "npy,jpeg"),
-    ],
-    ids=" ".join,
-)
-def test_options_are_checked_before_a_model_is_loaded(saved, unloadable, options):
-    lines, errors, folder = saved(*options, code=2)
-    assert lines == [] and not folder.exists()
-    assert errors.startswith("depthfm: ") and errors.count("\n") == 1
-
-
-def test_inputs_are_checked_before_a_model_is_loaded(saved, unloadable, photo, tmp_path):
-    (tmp_path / "empty").mkdir()
-    shutil.copy(photo, tmp_path / "PHOTO.jpeg")
-    shutil.copy(photo, tmp_path / "photo_color.png")
-    (tmp_path / "file").write_text("")
-    here = ("--output", str(tmp_path))
-    assert "does not exist" in saved(inputs=(photo, tmp_path / "none.png"), code=2)[1]
-    assert "no pictures" in saved(inputs=(tmp_path / "empty",), code=2)[1]
-    assert "both be saved as" in saved(inputs=(photo, tmp_path / "PHOTO.jpeg"), code=2)[1]
-    assert "written over" in saved(*here, inputs=(photo, tmp_path / "photo_color.png"), code=2)[1]
-    (tmp_path / "PHOTO.jpeg").unlink()
-    assert "folder of the pictures" in saved(*here, inputs=(tmp_path,), code=2)[1]
-    assert "is a file" in saved("--output", str(tmp_path / "file"), code=2)[1]
-
-
-def failing(error):
-    def run(*_args, **_kwargs):
-        raise error
-
-    return run
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
-        MemoryError(),
-        RuntimeError("can't allocate memory"),
-    ],
-    ids=repr,
-)
-def test_too_little_memory_comes_with_advice(saved, monkeypatch, error):
-    monkeypatch.setattr(predict, "pipeline_from", lambda _args: failing(error))
-    _, errors, folder = saved(code=2)
-    assert "photo.png: There is not enough memory" in errors and "--resolution" in errors and not folder.exists()
-
-
-def test_an_interrupt_ends_with_130_and_leaves_nothing(saved, monkeypatch):
-    monkeypatch.setattr(predict, "pipeline_from", lambda _args: failing(KeyboardInterrupt()))
-    _, errors, folder = saved(code=130)
-    assert errors == "depthfm: interrupted.\n" and not folder.exists()
-
-
-def test_traceback_shows_where_an_error_comes_from(saved, monkeypatch):
-    monkeypatch.setattr(predict, "pipeline_from", lambda _args: failing(RuntimeError("deep inside")))
-    with pytest.raises(RuntimeError, match="deep inside"):
-        saved("--traceback")
-    with pytest.raises(ValueError, match="seed"):
-        saved("--traceback", "--seed", "-1")
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(command, capsys):
-    with pytest.raises(SystemExit) as end:
-        main([command, "--help"])
-    assert end.value.code == 0
-    assert COMMANDS[command] in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("arguments", [[], ["paint"], ["--nonsense"], ["predict", "--step", "3"]], ids=" ".join)
-def test_an_unusable_command_line_is_one_sentence(arguments, capsys):
-    assert main(arguments) == 2
-    printed = capsys.readouterr()
-    assert printed.err.startswith("depthfm: ") and printed.err.count("\n") == 1 and printed.out == ""
-
-
-def test_a_missing_package_is_named_but_a_missing_part_of_this_one_is_a_fault(monkeypatch, capsys):
-    monkeypatch.setattr(__main__, "import_module", failing(ModuleNotFoundError("gone", name="numba")))
-    assert main(["synth", "out"]) == 2
-    assert "package numba" in capsys.readouterr().err
-    monkeypatch.setattr(__main__, "import_module", failing(ModuleNotFoundError("gone", name="depthfm_core.cli.x")))
-    with pytest.raises(ModuleNotFoundError):
-        main(["synth", "out"])
-
-
-def test_a_name_that_the_console_cannot_show_is_no_error(saved, loaded, photo, tmp_path, monkeypatch):
-    shutil.copy(photo, tmp_path / "caf\u00e9.png")
-    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    monkeypatch.setattr(sys, "stdout", stream)
-    _, _, folder = saved("--save", "npy", inputs=(tmp_path / "caf\u00e9.png",))
-    assert names(folder) == ["caf\u00e9.npy"]
-    assert b"caf\\xe9.npy" in stream.buffer.getvalue()  # shown before the end: lines are not held back

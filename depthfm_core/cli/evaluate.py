@@ -66,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ransac", action="store_true", help="fit to the pixels that RANSAC keeps; not a benchmark's way"
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for tables, report and pictures")
+    parser.add_argument(
+        "--output", type=Path, default=Path("results"), metavar="DIR", help="for tables and report (default: results)"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     parser.add_argument("--worst", type=int, default=6, metavar="N", help="pictures of the largest errors (default: 6)")
     parser.add_argument("--kitti-mask", choices=tuple(MASKS), help="mask within KITTI's crop (default: eigen)")

@@ -171,7 +171,7 @@ def import_library(name: str, install: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{name} needs the package {error.name}; install it: {install}") from error
+        raise ValueError(f"The package {error.name} is missing; install it: {install}") from error
 
 
 @contextmanager

@@ -1,0 +1,57 @@
+"""The flow as ComfyUI's samplers see it.
+
+ComfyUI's sigma runs from 1, the noised image latent, to 0, the depth latent; the network's time is t = 1 - sigma. So
+core's KSampler with euler, simple, cfg 1 and denoise 1 takes the same steps as our own Euler.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ..depthfm_core.flow import noise_source
+
+
+class DepthFMSampling(nn.Module):
+    """Sigma and time of the flow, as ComfyUI's samplers ask for them."""
+
+    def __init__(self, noising_step: int) -> None:
+        super().__init__()
+        self.noising_step = noising_step
+        self.register_buffer("sigmas", torch.arange(1, 1001) / 1000, persistent=False)
+
+    @property
+    def sigma_min(self) -> Tensor:
+        """The smallest sigma above 0 of a schedule."""
+        return self.sigmas[0]
+
+    @property
+    def sigma_max(self) -> Tensor:
+        """1: the noised image latent."""
+        return self.sigmas[-1]
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """The network's time."""
+        return 1 - sigma
+
+    def sigma(self, timestep: Tensor) -> Tensor:
+        """The inverse of `timestep`."""
+        return 1 - timestep
+
+    def percent_to_sigma(self, percent: float) -> float:
+        """Sigma after a share of the path."""
+        return min(1.0, max(0.0, 1.0 - percent))
+
+    def calculate_input(self, sigma: Tensor, x_t: Tensor) -> Tensor:  # noqa: ARG002 (ComfyUI's signature)
+        """The network sees x_t as it is."""
+        return x_t
+
+    def calculate_denoised(self, sigma: Tensor, velocity: Tensor, x_t: Tensor) -> Tensor:
+        """Where the velocity would lead until sigma 0."""
+        return x_t + velocity * sigma.reshape(sigma.shape[:1] + (1,) * (x_t.ndim - 1))
+
+    def noise_scaling(self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False) -> Tensor:  # noqa: ARG002
+        """The source of the path: the image latent with the model's amount of noise."""
+        return noise_source(latent_image, self.noising_step, noise)
+
+    def inverse_noise_scaling(self, sigma: Tensor, latent: Tensor) -> Tensor:  # noqa: ARG002
+        """The end of the path is the depth latent itself."""
+        return latent

@@ -1,0 +1,129 @@
+import io
+import shutil
+import sys
+
+import pytest
+import torch
+
+from depthfm_core import __main__
+from depthfm_core.__main__ import main
+from depthfm_core.cli import COMMANDS, predict
+
+
+@pytest.fixture
+def unloadable(monkeypatch):
+    """Fails the test if a model is loaded."""
+
+    def load(_args):
+        raise AssertionError("a model was loaded before the options were checked")
+
+    monkeypatch.setattr(predict, "pipeline_from", load)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--steps", "0"),
+        ("--solver", "dopri5", "--rtol", "-1"),
+        ("--solver", "dopri5", "--max-steps", "0"),
+        ("--solver", "dopri5", "--max-steps", "1"),
+        ("--grid", "rho", "--rho", "0"),
+        ("--ensemble", "0"),
+        ("--seed", "-1"),
+        ("--noising-step", "1000"),
+        ("--resolution", "-1"),
+        ("--members-at-once", "-1"),
+        ("--fov", "180"),
+        ("--save", "uncertainty"),
+        ("--save", "npy,jpeg"),
+    ],
+    ids=" ".join,
+)
+def test_options_are_checked_before_a_model_is_loaded(saved, unloadable, options):
+    lines, errors, folder = saved(*options, code=2)
+    assert lines == [] and not folder.exists()
+    assert errors.startswith("depthfm: ") and errors.count("\n") == 1
+
+
+def test_inputs_are_checked_before_a_model_is_loaded(saved, unloadable, photo, tmp_path):
+    (tmp_path / "empty").mkdir()
+    shutil.copy(photo, tmp_path / "PHOTO.jpeg")
+    shutil.copy(photo, tmp_path / "photo_color.png")
+    (tmp_path / "file").write_text("")
+    here = ("--output", str(tmp_path))
+    assert "does not exist" in saved(inputs=(photo, tmp_path / "none.png"), code=2)[1]
+    assert "no pictures" in saved(inputs=(tmp_path / "empty",), code=2)[1]
+    assert "both be saved as" in saved(inputs=(photo, tmp_path / "PHOTO.jpeg"), code=2)[1]
+    assert "written over" in saved(*here, inputs=(photo, tmp_path / "photo_color.png"), code=2)[1]
+    (tmp_path / "PHOTO.jpeg").unlink()
+    assert "folder of the pictures" in saved(*here, inputs=(tmp_path,), code=2)[1]
+    assert "is a file" in saved("--output", str(tmp_path / "file"), code=2)[1]
+
+
+def failing(error):
+    def run(*_args, **_kwargs):
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+        MemoryError(),
+        RuntimeError("can't allocate memory"),
+    ],
+    ids=repr,
+)
+def test_too_little_memory_comes_with_advice(saved, monkeypatch, error):
+    monkeypatch.setattr(predict, "pipeline_from", lambda _args: failing(error))
+    _, errors, folder = saved(code=2)
+    assert "photo.png: There is not enough memory" in errors and "--resolution" in errors and not folder.exists()
+
+
+def test_an_interrupt_ends_with_130_and_leaves_nothing(saved, monkeypatch):
+    monkeypatch.setattr(predict, "pipeline_from", lambda _args: failing(KeyboardInterrupt()))
+    _, errors, folder = saved(code=130)
+    assert errors == "depthfm: interrupted.\n" and not folder.exists()
+
+
+def test_traceback_shows_where_an_error_comes_from(saved, monkeypatch):
+    monkeypatch.setattr(predict, "pipeline_from", lambda _args: failing(RuntimeError("deep inside")))
+    with pytest.raises(RuntimeError, match="deep inside"):
+        saved("--traceback")
+    with pytest.raises(ValueError, match="seed"):
+        saved("--traceback", "--seed", "-1")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    assert COMMANDS[command] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["paint"], ["--nonsense"], ["predict", "--step", "3"]], ids=" ".join)
+def test_an_unusable_command_line_is_one_sentence(arguments, capsys):
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("depthfm: ") and printed.err.count("\n") == 1 and printed.out == ""
+
+
+def test_a_missing_package_is_named_but_a_missing_part_of_this_one_is_a_fault(monkeypatch, capsys):
+    monkeypatch.setattr(__main__, "import_module", failing(ModuleNotFoundError("gone", name="numba")))
+    assert main(["synth", "out"]) == 2
+    assert "package numba" in capsys.readouterr().err
+    monkeypatch.setattr(__main__, "import_module", failing(ModuleNotFoundError("gone", name="depthfm_core.cli.x")))
+    with pytest.raises(ModuleNotFoundError):
+        main(["synth", "out"])
+
+
+def test_a_name_that_the_console_cannot_show_is_no_error(saved, loaded, photo, tmp_path, monkeypatch):
+    shutil.copy(photo, tmp_path / "caf\u00e9.png")
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    _, _, folder = saved("--save", "npy", inputs=(tmp_path / "caf\u00e9.png",))
+    assert [path.name for path in folder.iterdir()] == ["caf\u00e9.npy"]
+    assert b"caf\\xe9.npy" in stream.buffer.getvalue()  # shown before the end: lines are not held back
