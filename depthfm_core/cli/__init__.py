@@ -8,6 +8,7 @@ COMMANDS = {
     "download": "fetch a published model",
     "info": "what a checkpoint holds",
     "train": "train a model",
+    "label": "depth for photographs by a teacher, to train on",
     "evaluate": "scores of models on a data set, with a report",
     "synth": "render synthetic pictures with depth",
 }
