@@ -1,10 +1,18 @@
 """Options of the commands that run any method of `evaluation.baselines`, ours or a compared one."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..evaluation.baselines import MethodOptions, find_method
-from .arguments import add_estimation_arguments, add_loading_arguments, chosen_device, estimation_settings
+from ..pipeline import EstimationSettings, load_pipeline
+from .arguments import (
+    ESTIMATION_OPTIONS,
+    add_estimation_arguments,
+    add_loading_arguments,
+    chosen_device,
+    default_of,
+    estimation_settings,
+)
 
 # Option -> field of `MethodOptions`, for methods that are no DepthFM.
 BASELINE_OPTIONS = {
@@ -26,15 +34,28 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_method_arguments(models: Sequence[str], args: argparse.Namespace) -> None:
-    """Refuses an option of compared methods that none of the models takes.
+    """Refuses an option that none of the models takes.
 
     Raises:
         ValueError: naming the models and the option.
     """
     taken = {option for model in models for option in find_method(model)[1].options}
-    for option, field in BASELINE_OPTIONS.items():
-        if getattr(args, option) is not None and field not in taken:
-            raise ValueError(f"None of {', '.join(models)} takes --{option.replace('_', '-')}; leave it out.")
+    for option, field in _chosen(args):
+        if field not in taken:
+            raise ValueError(f"None of {', '.join(models)} takes {option}; leave it out.")
+
+
+def _chosen(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """The options that differ from their defaults, each with the field of `MethodOptions` that it belongs to."""
+    for name, field in BASELINE_OPTIONS.items():
+        if getattr(args, name) is not None:
+            yield f"--{name.replace('_', '-')}", field
+    for name in ("vae", "dtype", "attention"):
+        if getattr(args, name) != default_of(load_pipeline, name):
+            yield f"--{name}", name
+    for name, (option, _) in ESTIMATION_OPTIONS.items():
+        if getattr(args, name) != getattr(EstimationSettings(), name):
+            yield option, "settings"
 
 
 def method_options(model: str, args: argparse.Namespace, processing_resolution: int | None = None) -> MethodOptions:
