@@ -200,7 +200,7 @@ def test_after_a_kill_what_is_there_is_whole_and_the_rest_is_made(labeled, tmp_p
 def test_shards_are_a_partition_and_give_the_files_of_one_run(seen, labeled, tmp_path, count):
     whole = data(labeled(output="whole")[0])
     parts = [data(labeled("--shard", f"{i}/{count}", output=f"part{i}")[0]) for i in range(1, count + 1)]
-    assert sum(map(len, parts)) == len(whole)
+    assert "a.jpg.png" in parts[0] and "b.png.png" in parts[1] and sum(map(len, parts)) == len(whole)
     merged = {name: content for part in parts for name, content in part.items()}
     assert merged == whole
     counts = [labeled("--shard", f"{i}/{count}", output="shared")[1]["labels"] for i in range(1, count + 1)]

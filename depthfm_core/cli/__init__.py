@@ -7,8 +7,8 @@ COMMANDS = {
     "convert": "a checkpoint of any layout to one safetensors file",
     "download": "fetch a published model",
     "info": "what a checkpoint holds",
-    "train": "train a model",
     "label": "depth for photographs by a teacher, to train on",
+    "train": "train a model",
     "evaluate": "scores of models on a data set, with a report",
     "synth": "render synthetic pictures with depth",
 }
