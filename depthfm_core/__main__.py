@@ -55,7 +55,7 @@ def _parser(argv: list[str]) -> _Parser:
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary)
         if argv[:1] == [name]:
-            module = import_module(f".cli.{name}", __package__)
+            module = import_module(f".cli.{name.replace('-', '_')}", __package__)
             command.set_defaults(run=module.run)
             module.add_arguments(command)
             command.add_argument("--traceback", action="store_true", help="show where an error comes from")

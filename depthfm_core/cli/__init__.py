@@ -1,7 +1,7 @@
 """The command line: one file a command, each with `add_arguments(parser)` and `run(args) -> exit code`."""
 
-# Command, which is also its module here, and what it does. `__main__` imports the one that runs and no other, so that
-# a package which only one command needs is missed by that command alone.
+# Command, which is also its module here (with _ for -), and what it does. `__main__` imports the one that runs and no
+# other, so that a package which only one command needs is missed by that command alone.
 COMMANDS = {
     "predict": "depth maps of pictures and folders of pictures",
     "convert": "a checkpoint of any layout to one safetensors file",
@@ -9,6 +9,7 @@ COMMANDS = {
     "info": "what a checkpoint holds",
     "label": "depth for photographs by a teacher, to train on",
     "train": "train a model",
+    "embed-empty-prompt": "the constant that stands for text, from a text encoder",
     "evaluate": "scores of models on a data set, with a report",
     "synth": "render synthetic pictures with depth",
 }

@@ -198,13 +198,20 @@ def _hyper_parameters(path: Path, state_dict: Mapping[str, Tensor], stated: dict
 
 
 def _check_unet(path: Path, state_dict: Mapping[str, Tensor], hyper: UNetHyperParameters) -> None:
-    """Every tensor present, none too many, all shapes right, all finite numbers in floating point."""
-    with torch.device("meta"):
-        network = DepthFMUNet(hyper, torch.empty(1, 1, hyper.context_dim))
-    expected = {name: t.shape for name, t in diffusers_to_ldm(network.unet.state_dict(), hyper).items()}
-    problem = mismatch(expected, {name: t.shape for name, t in state_dict.items()})
-    integers = [name for name, t in state_dict.items() if not t.is_floating_point()]
-    if integers:
-        problem = f"not in floating point: {', '.join(integers[:3])}."
+    problem = unet_mismatch(state_dict, hyper)
     if problem:
         raise CheckpointError(path, f"does not fit a DepthFM of its hyper-parameters: {problem}", REMEDY)
+
+
+def unet_mismatch(state_dict: Mapping[str, Tensor], hyper: UNetHyperParameters) -> str | None:
+    """What keeps tensors under LDM's names from being the whole UNet of `hyper`, in one sentence; None if nothing.
+
+    Every tensor must be present, none too many, all shapes right, all in floating point.
+    """
+    with torch.device("meta"):
+        network = DepthFMUNet(hyper, torch.empty(1, 1, hyper.context_dim))
+    integers = [name for name, t in state_dict.items() if not t.is_floating_point()]
+    if integers:
+        return f"not in floating point: {', '.join(integers[:3])}."
+    expected = {name: t.shape for name, t in diffusers_to_ldm(network.unet.state_dict(), hyper).items()}
+    return mismatch(expected, {name: t.shape for name, t in state_dict.items()})

@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
-from .reading import CheckpointError, mismatch, read_tensor_file
+from .reading import CheckpointError, mismatch, read_tensor_file, weight_files
 
 SD_SCALING_FACTOR = 0.18215
 _CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
@@ -117,7 +117,7 @@ def skip_idle_blocks(*stacks: nn.Sequential) -> None:
 def _find_in_folder(folder: Path) -> tuple[dict, Path]:
     """The configuration and weights in a diffusers folder: the autoencoder's own, or a pipeline's with `vae/`."""
     for candidate in (folder / "vae", folder):
-        weights = sorted(candidate.glob("*.safetensors")) + sorted(candidate.glob("*.bin"))
+        weights = weight_files(candidate)
         if (candidate / "config.json").is_file() and weights:
             return _read_config(candidate / "config.json"), weights[0]
     raise CheckpointError(folder, "has no autoencoder (config.json and *.safetensors).", _ACCEPTED)

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ..flow import NUM_NOISING_STEPS
 from .hyperparameters import UNetHyperParameters, from_ldm
 from .names import diffusers_to_ldm
-from .reading import CheckpointError, read_tensor_file
+from .reading import CheckpointError, read_tensor_file, weight_files
 
 NULL_TEXT = "empty_text_embedding"
 FIRST_CONVOLUTION = "input_blocks.0.0.weight"
@@ -61,15 +59,22 @@ def flatten(content: Mapping) -> dict[str, Tensor]:
     return tensors
 
 
-def strip_prefix(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The UNet's tensors under bare LDM names; `state_dict.`, `model.`, `model.diffusion_model.` and so on go."""
+def find_prefix(path: Path, tensors: Mapping[str, Tensor], kind: str, remedy: str) -> str:
+    """What stands before the UNet's LDM names in a file: nothing, or `model.diffusion_model.` and the like.
+
+    Raises:
+        CheckpointError: for a file without a UNet, which is then no `kind`.
+    """
     first = next((name for name in tensors if name.endswith(FIRST_CONVOLUTION)), None)
     if first is None:
         some = ", ".join(list(tensors)[:3]) or "no tensors"
-        raise CheckpointError(
-            path, f"is not a DepthFM checkpoint: it has no {FIRST_CONVOLUTION} (it has {some}).", REMEDY
-        )
-    prefix = first.removesuffix(FIRST_CONVOLUTION)
+        raise CheckpointError(path, f"is not {kind}: it has no {FIRST_CONVOLUTION} (it has {some}).", remedy)
+    return first.removesuffix(FIRST_CONVOLUTION)
+
+
+def strip_prefix(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The UNet's tensors under bare LDM names; `state_dict.`, `model.`, `model.diffusion_model.` and so on go."""
+    prefix = find_prefix(path, tensors, "a DepthFM checkpoint", REMEDY)
     foreign = [name for name in tensors if not name.startswith(prefix)]
     if foreign:
         raise CheckpointError(
@@ -91,20 +96,16 @@ def read_null_text(path: Path, inside: Tensor | None, hyper: UNetHyperParameters
         raise CheckpointError(
             path,
             f"has an empty-prompt embedding of shape {list(embedding.shape)}; expected [1, L, {hyper.context_dim}].",
-            REMEDY,
+            "Give the one that belongs to this network.",
         )
     return embedding.float()
 
 
 def _null_text_beside(path: Path) -> Tensor:
     folder = path if path.is_dir() else path.parent
-    try:
-        if (folder / f"{NULL_TEXT}.npy").is_file():
-            return torch.from_numpy(np.load(folder / f"{NULL_TEXT}.npy", allow_pickle=False))
-        if (folder / f"{NULL_TEXT}.safetensors").is_file():
-            return load_file(folder / f"{NULL_TEXT}.safetensors")[NULL_TEXT]
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        raise CheckpointError(folder, f"has an unreadable {NULL_TEXT} file ({error}).", "Make it again.") from error
+    for file in (folder / f"{NULL_TEXT}.npy", folder / f"{NULL_TEXT}.safetensors"):
+        if file.is_file():
+            return read_null_text_file(file)
     raise CheckpointError(
         path,
         "holds no embedding of the empty prompt.",
@@ -112,17 +113,39 @@ def _null_text_beside(path: Path) -> Tensor:
     )
 
 
-def read_diffusers_folder(folder: Path) -> tuple[dict, dict[str, str]]:
-    """A diffusers pipeline's `unet/`, or a folder that is one, as a checkpoint with LDM's names."""
+def read_null_text_file(path: Path) -> Tensor:
+    """The empty prompt's embedding as it is in a file: the array of an .npy, or the tensor of that name in another.
+
+    Raises:
+        CheckpointError: for a file that cannot be read, or that holds no such tensor.
+    """
+    remedy = "Make it again with `python -m depthfm_core embed-empty-prompt`."
+    if path.suffix == ".npy":
+        try:
+            return torch.from_numpy(np.load(path, allow_pickle=False))
+        except (OSError, ValueError, TypeError, EOFError) as error:
+            raise CheckpointError(path, f"is unreadable ({error}).", remedy) from error
+    tensors = flatten(read_tensor_file(path)[0])
+    if NULL_TEXT not in tensors:
+        some = ", ".join(list(tensors)[:3]) or "no tensors"
+        raise CheckpointError(path, f"holds no {NULL_TEXT} (it has {some}).", remedy)
+    return tensors[NULL_TEXT]
+
+
+def read_diffusers_folder(folder: Path, remedy: str = REMEDY) -> tuple[dict, dict[str, str]]:
+    """A diffusers pipeline's `unet/`, or a folder that is one, as a checkpoint with LDM's names.
+
+    Raises:
+        CheckpointError: with `remedy` as its advice, for a folder without a UNet of this family.
+    """
     unet = folder / "unet" if (folder / "unet").is_dir() else folder
-    weights = sorted(unet.glob("*.safetensors")) + sorted(unet.glob("*.bin"))
-    weights = [file for file in weights if file.stem != NULL_TEXT]
+    weights = [file for file in weight_files(unet) if file.stem != NULL_TEXT]
     if not (unet / "config.json").is_file() or not weights:
-        raise CheckpointError(folder, "is a folder without unet/config.json and unet/*.safetensors.", REMEDY)
+        raise CheckpointError(folder, "is a folder without unet/config.json and unet/*.safetensors.", remedy)
     try:
         hyper = _from_diffusers(json.loads((unet / "config.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(folder, f"has a unet/config.json that fits no DepthFM ({error}).", REMEDY) from error
+        raise CheckpointError(folder, f"has a unet/config.json that fits no DepthFM ({error}).", remedy) from error
     tensors, metadata = read_tensor_file(weights[0])
     return diffusers_to_ldm(tensors, hyper) | {"ldm_hparams": hyper.to_ldm()}, metadata
 

@@ -59,6 +59,18 @@ def read_tensor_file(path: Path) -> tuple[dict, dict[str, str]]:
     )
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The weights in a diffusers folder, safetensors first, and the whole ones before their variants.
+
+    `NAME.safetensors` comes before `NAME.fp16.safetensors` and `NAME.non_ema.safetensors`.
+    """
+
+    def order(file: Path) -> tuple[int, str]:
+        return len(file.name), file.name
+
+    return sorted(folder.glob("*.safetensors"), key=order) + sorted(folder.glob("*.bin"), key=order)
+
+
 def mismatch(expected: Mapping[str, torch.Size], given: Mapping[str, torch.Size]) -> str | None:
     """What distinguishes two sets of named shapes, in one sentence; None when they agree."""
     parts = [

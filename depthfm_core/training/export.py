@@ -1,8 +1,11 @@
 """The one file that ships: the velocity network, the constant in place of text, and the autoencoder."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from ..model.checkpoints import DepthFMCheckpoint, save_checkpoint
+from diffusers import AutoencoderTiny
+
+from ..model.checkpoints import DepthFMCheckpoint, replace_codec, save_checkpoint
 from ..model.codec import LatentCodec
 from ..model.names import diffusers_to_ldm
 from ..model.unet import DepthFMUNet
@@ -16,7 +19,7 @@ def export(
 
     Args:
         network: as trained, with the text's projections still in place.
-        codec: around the small autoencoder; its skipped blocks are written as zeros, so the file is a standard TAESD.
+        codec: bundled; a small autoencoder's skipped blocks are written as zeros, so the file is a standard TAESD.
         noising_step: how noisy the source is, of 1000.
         resolution: the short side in pixels that the model was trained at.
         spread_scale: what makes an ensemble's spread the expected error.
@@ -34,7 +37,10 @@ def export(
         noising_step=noising_step,
         processing_resolution=resolution,
         spread_scale=spread_scale,
-        codec_tensors=full_state_dict(codec.autoencoder),
-        codec_config=autoencoder_config(codec.autoencoder, codec.scaling_factor),
     )
+    if isinstance(codec.autoencoder, AutoencoderTiny):
+        config = autoencoder_config(codec.autoencoder, codec.scaling_factor)
+        checkpoint = replace(checkpoint, codec_tensors=full_state_dict(codec.autoencoder), codec_config=config)
+    else:
+        checkpoint = replace_codec(checkpoint, codec)
     save_checkpoint(checkpoint, path)

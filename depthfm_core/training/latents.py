@@ -27,7 +27,7 @@ from ..model.codec import LatentCodec, load_codec
 from .augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
 from .normalize import NormalizationSettings, normalize_log_depth
 
-_ENCODE_AT_ONCE = 32
+_PIXELS_AT_ONCE = 2**20  # in the autoencoder; Stable Diffusion's needs some kilobytes for each
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def write_latents(
     settings: LatentSettings,
     photometry: PhotometricSettings,
     normalization: NormalizationSettings,
-    codec_folder: Path,
+    codec_path: Path,
     folder: Path,
 ) -> None:
     """Writes the shards that are not yet in `folder`.
@@ -74,13 +74,13 @@ def write_latents(
         settings: which views.
         photometry: how pictures are changed.
         normalization: what depth becomes.
-        codec_folder: the autoencoder, as `load_codec` reads it.
+        codec_path: the autoencoder, as `load_codec` reads it.
         folder: for the shards; made if missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shards = _shards(frames, settings.frames_per_shard, folder)
     todo = [(path, part) for path, part in shards if not path.exists()]
-    write = partial(_write_shard, settings, photometry, normalization, codec_folder)
+    write = partial(_write_shard, settings, photometry, normalization, codec_path)
     if settings.workers == 1:
         for shard in tqdm(todo, desc=folder.name, unit="shard"):
             write(shard)
@@ -109,7 +109,7 @@ def _write_shard(
     settings: LatentSettings,
     photometry: PhotometricSettings,
     normalization: NormalizationSettings,
-    codec_folder: Path,
+    codec_path: Path,
     shard: tuple[Path, list[Path]],
 ) -> None:
     path, frames = shard
@@ -122,7 +122,7 @@ def _write_shard(
             pictures.append(change_photometry(view.image, photometry, rng) * 2 - 1)
             depths.append(depth_picture(view, normalization))
             valids.append(valid_cells(view, sky_is_far=settings.sky_is_far))
-    codec = load_codec(codec_folder)
+    codec = load_codec(codec_path)
     tensors = {
         "image_latent": encode(codec, torch.stack(pictures)).half().contiguous(),
         "depth_latent": encode(codec, torch.stack(depths)).half().contiguous(),
@@ -151,8 +151,20 @@ def valid_cells(sample: DepthSample, *, sky_is_far: bool) -> Tensor:
 def encode(codec: LatentCodec, pictures: Tensor) -> Tensor:
     """Scaled latents [N, 4, H/8, W/8] of pictures [N, 3, H, W] in [-1, 1], a few at a time, computed in bfloat16."""
     with torch.autocast(pictures.device.type, torch.bfloat16):
-        chunks = pictures.split(_ENCODE_AT_ONCE)
+        chunks = pictures.split(_at_once(pictures.shape[-2] * pictures.shape[-1]))
         return torch.cat([codec.encode(chunk.contiguous(memory_format=torch.channels_last)) for chunk in chunks])
+
+
+@torch.no_grad()
+def decode(codec: LatentCodec, latent: Tensor) -> Tensor:
+    """Pictures [N, 3, H, W] of scaled latents [N, 4, H/8, W/8], a few at a time."""
+    pixels = codec.downscale**2 * latent.shape[-2] * latent.shape[-1]
+    return torch.cat([codec.decode(chunk) for chunk in latent.split(_at_once(pixels))])
+
+
+def _at_once(pixels: int) -> int:
+    """How many pictures of so many pixels go together."""
+    return max(1, _PIXELS_AT_ONCE // pixels)
 
 
 class LatentSet:
@@ -171,6 +183,11 @@ class LatentSet:
 
     def __len__(self) -> int:
         return len(self._tensors["valid"])
+
+    @property
+    def tokens(self) -> int:
+        """The number of cells of a latent."""
+        return self._tensors["valid"][0].numel()
 
     def draw(self, size: int, rng: np.random.Generator) -> LatentBatch:
         """`size` random pairs in float32."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from diffusers import ModelMixin
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
@@ -46,6 +47,8 @@ class LoopSettings:
         seed: of everything random.
         save_every: steps between saved states (and checks).
         bfloat16: whether the networks compute in bfloat16 (autocast).
+        gradient_checkpointing: whether the backward pass computes activations again instead of keeping them: the same
+            gradients with a fraction of the memory, about a third slower.
 
     Raises:
         ValueError: for counts or rates that are not positive.
@@ -61,6 +64,7 @@ class LoopSettings:
     seed: int = 0
     save_every: int = 500
     bfloat16: bool = True
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "batch_size", "learning_rate", "max_grad_norm", "save_every"):
@@ -93,6 +97,8 @@ def train(
     Raises:
         ValueError: a saved state that belongs to other settings.
     """
+    if settings.gradient_checkpointing:
+        _checkpoint_gradients(model)
     run = _Run(model, settings, folder)
     run.load()
     bar = tqdm(range(run.step, settings.num_steps), initial=run.step, total=settings.num_steps, desc=folder.name)
@@ -106,6 +112,13 @@ def train(
             run.save()
             run.checked(check)
     run.ema.copy_to(run.parameters)
+
+
+def _checkpoint_gradients(model: nn.Module) -> None:
+    """Turns it on in every network of diffusers that `model` is or holds."""
+    for module in model.modules():
+        if isinstance(module, ModelMixin):
+            module.enable_gradient_checkpointing()
 
 
 class _Run:

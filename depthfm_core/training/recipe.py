@@ -8,6 +8,7 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ..model.hyperparameters import UNetHyperParameters
@@ -48,19 +49,61 @@ class FrameSettings:
 
 @dataclass(frozen=True)
 class AutoencoderStage:
-    """The autoencoder's stage: how to train it, and on what."""
+    """The autoencoder: an existing one, or how to train one.
 
-    loop: LoopSettings
+    Attributes:
+        path: an autoencoder that `load_codec` reads, absolute or below the output folder; "" = train one.
+        loop, model: how to train it, and on what.
+
+    Raises:
+        ValueError: for both or neither of `path` and `loop`.
+    """
+
+    path: str = ""
+    loop: LoopSettings | None = None
     model: AutoencoderSettings = AutoencoderSettings()
+
+    def __post_init__(self) -> None:
+        if bool(self.path) == (self.loop is not None):
+            raise ValueError("[autoencoder] needs either path, an existing autoencoder, or [autoencoder.loop].")
 
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """The velocity network: its shape in LDM's terms, and the constant that stands for the empty prompt."""
+    """The velocity network: its shape, its first weights, and the constant that stands for the empty prompt.
+
+    Files and folders are absolute or below the output folder.
+
+    Attributes:
+        unet: the shape in LDM's terms. `num_heads = 8` is the published DepthFM's; Stable Diffusion 2.1 itself has
+            `num_head_channels = 64` with `num_heads = -1`.
+        prior: an image model to start from, as `read_prior` takes it; "" = random weights.
+        keep_heads: whether the prior's attention heads must be those of `unet`.
+        null_text: the empty prompt's embedding, as `read_null_text_file` takes it.
+        text_encoder: folder of the text encoder that makes that embedding, once; see `embed_empty_prompt`.
+        null_text_tokens: length of the random embedding that is used where neither is given.
+        seed: of random weights and that embedding.
+
+    Raises:
+        ValueError: for both embeddings, or for a prior without the one that it knows.
+    """
 
     unet: UNetHyperParameters
+    prior: str = ""
+    keep_heads: bool = True
+    null_text: str = ""
+    text_encoder: str = ""
     null_text_tokens: int = 8
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.null_text and self.text_encoder:
+            raise ValueError("[network] has null_text and text_encoder; set one of them.")
+        if self.prior and not (self.null_text or self.text_encoder):
+            raise ValueError(
+                "[network] has a prior, which knows the text encoder's embedding of the empty prompt; set text_encoder "
+                "to that encoder's folder, or null_text to a file that holds the embedding."
+            )
 
 
 @dataclass(frozen=True)
@@ -123,6 +166,8 @@ def _from_table(kind: type, table: object, where: str) -> Any:
 
 def _convert(kind: Any, value: object, where: str) -> object:
     """A TOML value as the type of a field: a table, a list, or a plain value."""
+    if isinstance(kind, UnionType):
+        kind = get_args(kind)[0]  # X | None, where None is a table that is not there
     if dataclasses.is_dataclass(kind):
         return _from_table(kind, value, where)
     if get_origin(kind) is dict:

@@ -1,7 +1,9 @@
 """Runs a recipe: frames, autoencoder, latents, flow, export, each resumable and each leaving its result in a folder.
 
 OUTPUT/frames/              rendered frames (or wherever the recipe says)
-OUTPUT/autoencoder/         state.pt, config.json, diffusion_pytorch_model.safetensors: a diffusers folder
+OUTPUT/autoencoder/         state.pt, config.json, diffusion_pytorch_model.safetensors: a diffusers folder; not where
+                            the recipe names an existing autoencoder
+OUTPUT/empty_text_embedding.npy   where the recipe names a text encoder
 OUTPUT/latents/NAME/        shards
 OUTPUT/flow/NAME/           state.pt, network.safetensors
 OUTPUT/model.safetensors    what `load_pipeline` reads
@@ -21,13 +23,16 @@ from tqdm import tqdm
 
 from ..data.folder import list_frames, read_frame
 from ..model.codec import LatentCodec, load_codec
+from ..model.layouts import NULL_TEXT, read_null_text, read_null_text_file
 from ..model.unet import DepthFMUNet
 from .augment import ViewSettings, change_photometry, draw_view
 from .autoencoder import AutoencoderData, autoencoder_config, full_state_dict, train_autoencoder
 from .calibration import measure_spread_scale
 from .export import export
 from .latents import LatentSet, depth_picture, write_latents
-from .recipe import Recipe
+from .null_text import embed_empty_prompt, save_null_text
+from .prior import read_prior
+from .recipe import NetworkSettings, Recipe
 from .velocity import build_network, encode_held_out, train_velocity
 
 _LOGGER = logging.getLogger(__name__)
@@ -40,7 +45,8 @@ def stage_names(recipe: Recipe) -> list[str]:
     """The stages in their order, as `--stage` takes them."""
     latents = [f"latents.{name}" for name in recipe.latents]
     flow = [f"flow.{name}" for name in recipe.flow]
-    return ["frames", "autoencoder", *latents, *flow, "export"]
+    autoencoder = [] if recipe.autoencoder.path else ["autoencoder"]
+    return ["frames", *autoencoder, *latents, *flow, "export"]
 
 
 def run_recipe(recipe: Recipe, output: Path, stage: str | None = None) -> None:
@@ -126,14 +132,14 @@ def _write_latents(recipe: Recipe, output: Path, which: str) -> None:
     train, _ = split_frames(recipe, output)
     folder = output / "latents" / which
     settings = recipe.latents[which]
-    write_latents(train, settings, recipe.photometry, recipe.normalization, output / "autoencoder", folder)
+    write_latents(train, settings, recipe.photometry, recipe.normalization, _codec_path(recipe, output), folder)
 
 
 def _train_flow(recipe: Recipe, output: Path, which: str) -> None:
     settings = recipe.flow[which]
     folder = output / "flow" / which
     network = _network(recipe, output, settings.start)
-    codec = _codec(output)
+    codec = _codec(recipe, output)
     latents = LatentSet([output / "latents" / name for name in settings.latents])
     view = recipe.latents[settings.latents[-1]].view
     held_out = encode_held_out(split_frames(recipe, output)[1], view, codec)
@@ -142,21 +148,41 @@ def _train_flow(recipe: Recipe, output: Path, which: str) -> None:
 
 
 def _network(recipe: Recipe, output: Path, trained: str) -> DepthFMUNet:
-    """The network with random weights, or with the result of a flow stage."""
+    """The network with the result of a flow stage, or with the prior's weights, or with random ones."""
     settings = recipe.network
-    network = build_network(settings.unet, settings.null_text_tokens, settings.seed)
+    network = build_network(settings.unet, settings.null_text_tokens, settings.seed, _null_text(settings, output))
     if trained:
         path = output / "flow" / trained / "network.safetensors"
         if not path.exists():
             raise ValueError(f"{path} is missing; run stage flow.{trained} first.")
         network.unet.load_state_dict(load_file(path))
+    elif settings.prior:
+        weights = read_prior(output / settings.prior, settings.unet, keep_heads=settings.keep_heads)
+        network.unet.load_state_dict(weights)
     return network
 
 
-def _codec(output: Path) -> LatentCodec:
+def _null_text(settings: NetworkSettings, output: Path) -> Tensor | None:
+    """The empty prompt's embedding [1, L, D] that the recipe names, or whose encoder; None where it names neither."""
+    path = output / (settings.null_text or f"{NULL_TEXT}.npy")
+    if settings.text_encoder and not path.exists():
+        save_null_text(embed_empty_prompt(output / settings.text_encoder), path)
+    if not settings.null_text and not settings.text_encoder:
+        return None
+    return read_null_text(path, read_null_text_file(path), settings.unet)
+
+
+def _codec(recipe: Recipe, output: Path) -> LatentCodec:
+    return load_codec(_codec_path(recipe, output))
+
+
+def _codec_path(recipe: Recipe, output: Path) -> Path:
+    """The recipe's existing autoencoder, or the trained one."""
+    if recipe.autoencoder.path:
+        return output / recipe.autoencoder.path
     if not (output / "autoencoder" / "config.json").exists():
         raise ValueError(f"{output / 'autoencoder'} holds no autoencoder; run stage autoencoder first.")
-    return load_codec(output / "autoencoder")
+    return output / "autoencoder"
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -166,7 +192,7 @@ def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _export(recipe: Recipe, output: Path, _which: str) -> None:
     last, settings = list(recipe.flow.items())[-1]
     view = recipe.latents[settings.latents[-1]].view
-    network, codec = _network(recipe, output, last).eval(), _codec(output)
+    network, codec = _network(recipe, output, last).eval(), _codec(recipe, output)
     frames = _evenly(split_frames(recipe, output)[1], _CALIBRATED_FRAMES)
     spread_scale = measure_spread_scale(network, codec, encode_held_out(frames, view, codec), settings.noising_step)
     resolution = min(view.height_px, view.width_px)

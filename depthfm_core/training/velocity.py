@@ -18,13 +18,14 @@ from ..model.codec import LatentCodec
 from ..model.hyperparameters import UNetHyperParameters
 from ..model.unet import DepthFMUNet
 from .augment import ViewSettings, draw_view
-from .latents import LatentBatch, LatentSet, encode
+from .latents import LatentBatch, LatentSet, decode, encode
 from .loop import LoopSettings, StepRandom, train
 from .losses import masked_velocity_loss
 
 _LOGGER = logging.getLogger(__name__)
 _CHECK_STEPS = 2
 _CHECK_AT_ONCE = 25
+_FEW_TOKENS = 256
 
 # How the times of a batch are drawn: [B] in [0, 1] from a size and a generator.
 TIME_SAMPLERS: dict[str, Callable[[int, torch.Generator], Tensor]] = {
@@ -44,7 +45,7 @@ class FlowSettings:
     Attributes:
         latents: the names of the latents to train on.
         loop: how to optimize.
-        start: the flow stage whose result to start from; "" = random weights.
+        start: the flow stage whose result to start from; "" = the recipe's prior, or random weights without one.
         noising_step: how noisy the source is, of 1000.
         time_sampling: one of `TIME_SAMPLERS`.
 
@@ -64,12 +65,21 @@ class FlowSettings:
             raise ValueError(f"Unknown time_sampling {self.time_sampling!r}; choose one of {choices}.")
 
 
-def build_network(hyper: UNetHyperParameters, null_text_tokens: int, seed: int) -> DepthFMUNet:
-    """A freshly initialized network whose "empty prompt" is a constant random embedding, [1, tokens, context_dim]."""
+def build_network(
+    hyper: UNetHyperParameters, null_text_tokens: int, seed: int, null_text: Tensor | None = None
+) -> DepthFMUNet:
+    """A freshly initialized network.
+
+    Args:
+        hyper: its shape.
+        null_text_tokens: the length of the constant random embedding that stands for the empty prompt.
+        seed: of everything random.
+        null_text: [1, L, context_dim] embedding of the empty prompt, in place of a random one.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
-        null_text = torch.randn(1, null_text_tokens, hyper.context_dim)
-        return DepthFMUNet(hyper, null_text)
+        drawn = torch.randn(1, null_text_tokens, hyper.context_dim)
+        return DepthFMUNet(hyper, drawn if null_text is None else null_text)
 
 
 def flow_loss(network: DepthFMUNet, batch: LatentBatch, settings: FlowSettings, generator: torch.Generator) -> Tensor:
@@ -126,7 +136,7 @@ def estimate(
         return network(x_t, x_t.new_full((len(x_t),), t), image_latent)
 
     x_1 = integrate(velocity, noise_source(image_latent, noising_step, noise), _CHECK_STEPS).x_1
-    return codec.decode(x_1).mean(1, keepdim=True)
+    return decode(codec, x_1).mean(1, keepdim=True)
 
 
 def train_velocity(
@@ -141,13 +151,24 @@ def train_velocity(
 
     def step_loss(random: StepRandom) -> dict[str, Tensor]:
         batch = latents.draw(settings.loop.batch_size, random.rng)
-        # On so few tokens the plain formula's backward pass is faster than the blockwise one.
-        with sdpa_kernel(SDPBackend.MATH):
-            return {"loss": flow_loss(network, batch, settings, random.generator)}
+        return {"loss": flow_loss(network, batch, settings, random.generator)}
 
     def check(step: int) -> None:
         abs_rel, delta1 = score(network, codec, held_out, settings.noising_step)
         _LOGGER.info("%s step %d: AbsRel %.4f, delta1 %.4f", folder.name, step, abs_rel, delta1)
 
-    train(network, step_loss, settings.loop, folder, check)
+    # Around the backward pass too: gradient checkpointing repeats the forward pass there, by the same formula or fails.
+    with sdpa_kernel(attention_backends(network.hyper, latents.tokens)):
+        train(network, step_loss, settings.loop, folder, check)
     network.eval()
+
+
+def attention_backends(hyper: UNetHyperParameters, tokens: int) -> list[SDPBackend]:
+    """PyTorch's attention for latents of so many cells.
+
+    On few tokens the plain formula's backward pass is faster than the blockwise one's; its memory grows with their
+    square.
+    """
+    few = tokens // min(hyper.attention_resolutions) ** 2 <= _FEW_TOKENS
+    blockwise = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]
+    return [SDPBackend.MATH] if few else [*blockwise, SDPBackend.MATH]
