@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend
 
 from depthfm_core.flow import noise_source, sample_path
 from depthfm_core.model.hyperparameters import UNetHyperParameters
 from depthfm_core.training.latents import LatentBatch
 from depthfm_core.training.loop import LoopSettings, step_random, train
 from depthfm_core.training.losses import coarse_loss, edge_loss, masked_velocity_loss, whitening_loss
-from depthfm_core.training.velocity import TIME_SAMPLERS, FlowSettings, build_network, flow_loss
+from depthfm_core.training.velocity import (
+    TIME_SAMPLERS,
+    FlowSettings,
+    attention_backends,
+    build_network,
+    flow_loss,
+)
 
 TOY = UNetHyperParameters(
     model_channels=32, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(2,), context_dim=8, num_heads=2
@@ -201,6 +208,31 @@ def test_long_gradients_are_clipped(tmp_path):
         patch.setattr(torch.optim.AdamW, "step", recording)
         train(model, lambda _: {"loss": 100 * model.bias.sum()}, settings, tmp_path)
     assert norms[0] > 100 and seen[0] == pytest.approx(0.5, rel=1e-3)
+
+
+def test_checkpointed_gradients_are_those_of_a_plain_backward_pass_and_cost_a_second_forward_pass(tmp_path):
+    def run(checkpointing):
+        network, grads, calls = build_network(TOY, 2, seed=0), {}, []
+        network.unet.down_blocks[0].resnets[0].register_forward_pre_hook(lambda *_: calls.append(1))
+        for name, parameter in network.named_parameters():
+            parameter.register_post_accumulate_grad_hook(lambda p, name=name: grads.update({name: p.grad.clone()}))
+        settings = dataclasses.replace(LOOP, num_steps=1, gradient_checkpointing=checkpointing)
+
+        def step_loss(random):
+            return {"loss": flow_loss(network, batch(), FlowSettings(("a",), settings), random.generator)}
+
+        train(network, step_loss, settings, tmp_path / str(checkpointing))
+        return grads, len(calls)
+
+    (plain, once), (checkpointed, twice) = run(False), run(True)
+    assert (once, twice) == (1, 2)
+    assert all(torch.equal(plain[name], checkpointed[name]) for name in plain) and len(plain) > 50
+
+
+@pytest.mark.parametrize(("height", "plain_formula"), [(24, True), (96, False)])
+def test_the_plain_attention_formula_serves_few_tokens_only(height, plain_formula):
+    backends = attention_backends(TOY, height * 32)  # attention at half resolution
+    assert (backends == [SDPBackend.MATH]) == plain_formula and SDPBackend.MATH in backends
 
 
 @pytest.mark.parametrize("name", ["num_steps", "batch_size", "learning_rate", "max_grad_norm", "save_every"])

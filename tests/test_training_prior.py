@@ -58,7 +58,7 @@ def test_the_widened_network_does_to_a_mean_what_the_prior_does_to_its_input(tmp
     network = started(write(prior, tmp_path))
     one, other = LATENTS
     with torch.no_grad():
-        torch.testing.assert_close(network(one, T, one), dream(prior, one), rtol=0, atol=1e-6)
+        torch.testing.assert_close(network(one, T, one), dream(prior, one), rtol=0, atol=1e-5)
         torch.testing.assert_close(network(one, T, other), dream(prior, (one + other) / 2), rtol=0, atol=1e-5)
     assert not torch.allclose(dream(prior, one), dream(prior, other), atol=1e-2)
 
@@ -198,10 +198,8 @@ def test_a_file_of_another_kind_is_no_empty_prompt(tmp_path):
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(CheckpointError, match="unreadable"):
         read_null_text_file(tmp_path / "a.npy")
-    with pytest.raises(ValueError, match="must end in .npy or .safetensors"):
-        main(
-            ["embed-empty-prompt", "--text-encoder", str(write_text_encoder(tmp_path)), "--output", "a", "--traceback"]
-        )
+    with pytest.raises(ValueError, match="must end in .npy or .safetensors"):  # before the encoder is looked at
+        main(["embed-empty-prompt", "--text-encoder", "none", "--output", "a.pt", "--traceback"])
 
 
 RECIPE = """
@@ -283,7 +281,7 @@ def test_a_recipe_takes_a_saved_embedding_and_an_autoencoder_in_one_file(output)
     assert torch.equal(load_checkpoint(output / "model.safetensors").null_text, TEXT)
 
 
-def test_checkpointed_gradients_are_those_of_a_plain_backward_pass(output):
+def test_a_stage_with_checkpointed_gradients_gives_the_same_weights(output):
     results = []
     for setting in ("false", "true"):
         shutil.rmtree(output / "flow", ignore_errors=True)
