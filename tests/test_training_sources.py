@@ -1,22 +1,21 @@
 """Data sets of a recipe: what their tables may say, which frames they give, and how batches are drawn from them."""
 
 import dataclasses
+import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from depthfm_core.training import sources
-from depthfm_core.training.latents import LatentSet
-from depthfm_core.training.loop import LoopSettings, step_random, train
 from depthfm_core.training.recipe import FrameSettings, read_recipe
 from depthfm_core.training.sources import KINDS, DataSetSettings, find_complete_frames, source_frames
 from depthfm_core.training.stages import run_recipe, split_frames
-from depthfm_core.training.velocity import FlowSettings, build_network, flow_loss
 
 from .rgbd_files import write_list, write_npy, write_picture
-from .test_training import TOY as TOY_NETWORK
 from .test_training_recipe import TOY, write_toy, write_toy_frames
 from .training_trees import write_hypersim_processed, write_vkitti2
 
@@ -148,81 +147,36 @@ def test_frames_of_nowhere_and_latents_of_unknown_data_sets_are_refused(tmp_path
         read_recipe(write_toy(tmp_path, text))
 
 
+@pytest.mark.parametrize("page", ["training", "labels"])
+def test_the_data_sets_in_the_documents_are_ones_that_a_recipe_takes(tmp_path, page):
+    text = (Path(__file__).parents[1] / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    (tables,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    recipe = read_recipe(write_toy(tmp_path, with_frames(tables)))
+    assert recipe.frames.shares and "hypersim" in recipe.frames.shares
+
+
+def test_the_documents_table_of_kinds_is_the_codes():
+    text = (Path(__file__).parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|.*\|([^|]*)\|$", text.partition("| kind |")[2], re.MULTILINE)
+    assert {kind: tuple(re.findall(r"`(\w+)`", options)) for kind, options in rows} == {
+        name: kind.options for name, kind in KINDS.items()
+    }
+
+
 def test_every_kind_takes_the_options_that_its_table_names():
     options = {option for kind in KINDS.values() for option in kind.options}
     fields = {field.name for field in dataclasses.fields(DataSetSettings)}
     assert options | {"kind", "root", "name", "share"} == fields
 
 
-def write_shard(folder, name, count, height, value):
-    """Latents of `count` views whose every number is `value`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    latent = torch.full((count, 4, height, 8), float(value)).half()
-    valid = torch.ones(count, height, 8, dtype=torch.uint8)
-    tensors = {"image_latent": latent, "depth_latent": latent.clone(), "valid": valid}
-    save_file(tensors, folder / f"{name}-0000.safetensors")
-
-
-@pytest.fixture
-def mixed(tmp_path):
-    """Latents of two data sets of different size and number, in two folders."""
-    write_shard(tmp_path / "rooms", "hypersim", 3, 8, 1)
-    write_shard(tmp_path / "streets", "vkitti2", 50, 4, 2)
-    return [tmp_path / "rooms", tmp_path / "streets"]
-
-
-@pytest.mark.parametrize("shares", [{"hypersim": 0.9, "vkitti2": 0.1}, {"vkitti2": 3.0, "hypersim": 27.0}])
-def test_nine_of_ten_batches_are_of_the_data_set_with_nine_tenths_and_each_is_of_one(mixed, shares):
-    latents = LatentSet(mixed, shares)
-    batches = [latents.draw(2, step_random(0, step).rng) for step in range(3000)]
-    rooms = [batch.valid.shape[-2] == 8 for batch in batches]
-    assert np.mean(rooms) == pytest.approx(0.9, abs=0.02)  # three standard deviations are 0.016
-    for batch, is_room in zip(batches[:100], rooms, strict=False):
-        assert batch.image_latent.eq(1 if is_room else 2).all() and len(batch.image_latent) == 2
-    assert len(latents) == 53 and latents.tokens == 64
-
-
-def test_latents_that_cannot_be_drawn_as_the_shares_say_are_refused(mixed):
-    with pytest.raises(ValueError, match="cannot share a batch.*give each data set a share"):
-        LatentSet(mixed)
-    with pytest.raises(ValueError, match=r"latents of \['hypersim'\] and shares are of \['hypersim', 'vkitti2'\]"):
-        LatentSet(mixed[:1], {"hypersim": 0.9, "vkitti2": 0.1})
-    write_shard(mixed[0], "hypersim2", 2, 8, 1)
-    with pytest.raises(ValueError, match="hypersim2"):
-        LatentSet(mixed, {"hypersim": 0.9, "vkitti2": 0.1})
-
-
-def test_without_shares_all_views_of_all_data_sets_are_drawn_alike(tmp_path):
-    write_shard(tmp_path, "hypersim", 30, 8, 1)
-    write_shard(tmp_path, "vkitti2", 10, 8, 2)
-    drawn = LatentSet([tmp_path]).draw(2000, np.random.default_rng(0)).image_latent[:, 0, 0, 0]
-    assert (drawn == 1).float().mean() == pytest.approx(0.75, abs=0.04)
-
-
-def test_a_mixed_training_that_was_stopped_equals_an_unbroken_one_bit_for_bit(mixed, tmp_path):
-    latents = LatentSet(mixed, {"hypersim": 0.5, "vkitti2": 0.5})
-    loop = LoopSettings(num_steps=6, batch_size=2, learning_rate=1e-2, warmup_steps=1, save_every=3, bfloat16=False)
-    settings, sizes = FlowSettings(("a",), loop), []
-
-    def run(folder, stop=None):
-        network = build_network(TOY_NETWORK, 2, seed=0)
-
-        def step_loss(random):
-            if random.step == stop:
-                raise KeyboardInterrupt
-            batch = latents.draw(loop.batch_size, random.rng)
-            sizes.append(batch.valid.shape[-2])
-            return {"loss": flow_loss(network, batch, settings, random.generator)}
-
-        train(network, step_loss, loop, folder)
-        return network.state_dict()
-
-    straight = run(tmp_path / "straight")
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "broken", stop=3)
-    resumed = run(tmp_path / "broken")
-    assert sizes[:6] == sizes[6:] and set(sizes) == {4, 8}
-    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+@pytest.mark.parametrize("kind", ["hypersim", "vkitti2", "frames", "pairs"])
+def test_frames_can_be_handed_to_other_processes(output, kind):
+    write_toy_frames(output)
+    write_picture(output / "pairs/a.png", 6, 8)
+    write_npy(output / "pairs/a.npy", np.full((6, 8), 2.5))
+    settings = VKITTI2 if kind == "vkitti2" else DataSetSettings(kind, kind)
+    frame = source_frames(settings, output, 0)[0][0]
+    assert torch.equal(pickle.loads(pickle.dumps(frame)).read().depth_m, frame.read().depth_m)
 
 
 def test_latents_are_made_of_the_data_sets_that_their_table_names(output):
