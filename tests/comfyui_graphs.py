@@ -92,10 +92,13 @@ def expected_depth(models: Path, image: torch.Tensor | None = None, **changed: o
 
 
 def assert_same_picture(picture: np.ndarray, image: torch.Tensor, share: float = 1) -> None:
-    """Equal within one 8-bit level, since ComfyUI rounds down, in this share of the values."""
+    """Equal within one 8-bit level, since ComfyUI rounds down, in this share of the values.
+
+    The excess over one level is float32's rounding, which depends on the number of threads (0.011 was seen).
+    """
     expected = (image.permute(0, 2, 3, 1) * 255).numpy()
     assert picture.shape == expected.shape
-    assert np.mean(np.abs(picture - expected) <= 1.01) >= share
+    assert np.mean(np.abs(picture - expected) <= 1.05) >= share
 
 
 def choices_of(widget: list) -> list[str]:
