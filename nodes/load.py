@@ -58,12 +58,8 @@ class LoadDepthFMModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model_name: str, weight_dtype: str, attention: str) -> bool | str:
-        """True, or which choice is not on its menu; ComfyUI 0.3.75 would find out only when it runs."""
-        menus = {"weight_dtype": (weight_dtype, native.WEIGHT_DTYPES), "attention": (attention, ATTENTIONS)}
-        for name, (value, choices) in menus.items():
-            if value not in choices:
-                return f"Unknown {name} {value!r}; choose one of {', '.join(choices)}."
+    def validate_inputs(cls, model_name: str) -> bool | str:
+        """True, or where the missing file would be looked for; ComfyUI 0.3.75 would find out only when it runs."""
         return True if model_name in model_names() else no_such_model(model_name)
 
     @classmethod

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..depthfm_core.model.checkpoints import DepthFMCheckpoint, load_checkpoint
 from ..depthfm_core.model.codec import SD_SCALING_FACTOR
 from ..depthfm_core.model.hyperparameters import UNetHyperParameters
+from ..depthfm_core.model.unet import ATTENTIONS
 from ..depthfm_core.pipeline import DTYPES
 from .sampling import DepthFMSampling
 from .vae import build_vae
@@ -53,11 +54,15 @@ def load_model(path: Path, weight_dtype: str, attention: str) -> comfy.model_pat
     Args:
         path: the file.
         weight_dtype: one of `WEIGHT_DTYPES`; "default" leaves the choice to ComfyUI and its command-line switches.
-        attention: "plain" or "rescaled", see `depthfm_core.model.unet.ATTENTIONS`.
+        attention: one of `depthfm_core.model.unet.ATTENTIONS`.
 
     Raises:
+        ValueError: for another dtype or attention.
         CheckpointError: for an unusable file.
     """
+    for name, value, choices in (("weight dtype", weight_dtype, WEIGHT_DTYPES), ("attention", attention, ATTENTIONS)):
+        if value not in choices:
+            raise ValueError(f"Unknown {name} {value!r}; choose one of {', '.join(choices)}.")
     checkpoint = load_checkpoint(path)
     facts = _facts(checkpoint)
     model = DepthFMModel(_config(checkpoint, WEIGHT_DTYPES[weight_dtype]), facts, mm.unet_offload_device())

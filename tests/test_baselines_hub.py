@@ -148,7 +148,7 @@ def test_metric3d_sees_the_picture_on_the_mean_color_and_loses_the_border_again(
     method = load_method(metric3d)
     found = method(image)
     assert found.shape == (1, 1, 616, 821)  # 616 / 48 * 64, rounded down
-    assert method.gives == "depth"
+    assert method.gives == "relative_depth"
     white = load_method(metric3d)(torch.ones_like(image))
     mean, std = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
     assert torch.allclose(white, 2 + ((255 - mean) / std).mean(), atol=1e-4)

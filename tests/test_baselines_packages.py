@@ -41,7 +41,7 @@ def test_an_onnx_graph_gets_colors_to_255_at_its_own_size(tmp_path, image, size,
     pytest.importorskip("onnxruntime")
     method = load_method(f"metric3d-v2-onnx={save_graph(tmp_path / 'model.onnx', size)}")
     found = method(torch.full_like(image, 0.5))
-    assert found.shape == (1, 1, *expected) and (method.gives, method.num_calls) == ("depth", 1)
+    assert found.shape == (1, 1, *expected) and (method.gives, method.num_calls) == ("relative_depth", 1)
     assert torch.allclose(found, torch.full_like(found, 255), atol=1e-3)
 
 
@@ -99,7 +99,7 @@ def package(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "module", "gives"), [("moge", "moge.model.v1", "depth"), ("moge-2", "moge.model.v2", "depth_m")]
+    ("name", "module", "gives"), [("moge", "moge.model.v1", "relative_depth"), ("moge-2", "moge.model.v2", "depth_m")]
 )
 def test_moge_is_asked_for_unmasked_depth(package, tmp_path, image, name, module, gives):
     package(module, MOGE)
@@ -115,7 +115,7 @@ def test_depth_anything_3_gets_bytes_and_gives_depth_at_its_own_size(package, tm
     package("depth_anything_3.api", DEPTH_ANYTHING_3)
     method = load_method(f"depth-anything-v3={tmp_path}")
     assert torch.equal(method(image), (image[:, :1, ::2, ::2] * 255).round())
-    assert method.gives == "depth"
+    assert method.gives == "relative_depth"
 
 
 @pytest.mark.parametrize(("name", "command"), [("moge-2", "pip install git"), ("depth-anything-v3", "pip install dep")])

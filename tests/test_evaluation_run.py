@@ -23,6 +23,7 @@ SIZE = (24, 32)
 # What a perfect method would say of depth d, from its own unknown scale, shift or power.
 PERFECT = {
     "depth": lambda d: 0.3 * d - 0.1,
+    "relative_depth": lambda d: 0.3 * d,
     "log_depth": lambda d: 0.7 * d.log() + 2,
     "disparity": lambda d: 0.2 / d + 0.05,
     "depth_m": lambda d: d,
@@ -30,6 +31,7 @@ PERFECT = {
 # The alignments that undo it; log depth with an unknown power is no depth up to scale and shift.
 UNDONE = {
     "depth": ["affine"],
+    "relative_depth": ["affine", "log", "disparity", "scale"],
     "log_depth": ["log"],
     "disparity": ["disparity"],
     "depth_m": ["affine", "log", "disparity", "scale"],

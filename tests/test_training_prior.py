@@ -58,7 +58,7 @@ def test_the_widened_network_does_to_a_mean_what_the_prior_does_to_its_input(tmp
     network = started(write(prior, tmp_path))
     one, other = LATENTS
     with torch.no_grad():
-        torch.testing.assert_close(network(one, T, one), dream(prior, one), rtol=0, atol=1e-6)
+        torch.testing.assert_close(network(one, T, one), dream(prior, one), rtol=0, atol=1e-5)
         torch.testing.assert_close(network(one, T, other), dream(prior, (one + other) / 2), rtol=0, atol=1e-5)
     assert not torch.allclose(dream(prior, one), dream(prior, other), atol=1e-2)
 

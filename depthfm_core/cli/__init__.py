@@ -7,6 +7,7 @@ COMMANDS = {
     "convert": "a checkpoint of any layout to one safetensors file",
     "download": "fetch a published model",
     "info": "what a checkpoint holds",
+    "label": "depth for photographs by a teacher, to train on",
     "train": "train a model",
     "embed-empty-prompt": "the constant that stands for text, from a text encoder",
     "evaluate": "scores of models on a data set, with a report",

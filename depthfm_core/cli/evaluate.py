@@ -24,7 +24,8 @@ from ..evaluation.share import this_share
 from ..evaluation.spaces import SPACES
 from ..evaluation.summary import Summary, summarize
 from ..evaluation.table import open_folder, read_rows
-from .arguments import add_estimation_arguments, add_loading_arguments, chosen_device, estimation_settings
+from .arguments import chosen_device, estimation_settings
+from .methods import add_method_arguments, check_method_arguments, method_options
 
 DEFAULT_MODELS = ("nano", "constant", "ramp")
 DEFAULT_ALIGNMENTS = ("affine", "log")
@@ -35,13 +36,6 @@ ALIGNMENT_NOTES = (
     "constant and ramp are baselines without a network: one depth everywhere, and depth by the row.",
     "Boundary scores need dense depth: with sparse depth few neighbors are both measured.",
 )
-# Option -> field of `MethodOptions`, for methods that are no DepthFM.
-BASELINE_OPTIONS = {
-    "baseline_steps": "num_steps",
-    "baseline_ensemble": "ensemble_size",
-    "domain": "domain",
-    "focal_px": "focal_px",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,12 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--worst", type=int, default=6, metavar="N", help="pictures of the largest errors (default: 6)")
     parser.add_argument("--kitti-mask", choices=tuple(MASKS), help="mask within KITTI's crop (default: eigen)")
     parser.add_argument("--diode-gradient-filter", action="store_true", help="leave out DIODE's depth edges")
-    parser.add_argument("--baseline-steps", type=int, metavar="N", help="denoising steps of a diffusion baseline")
-    parser.add_argument("--baseline-ensemble", type=int, metavar="E", help="ensemble of a diffusion baseline")
-    parser.add_argument("--domain", choices=("indoor", "outdoor", "object"), help="what GeoWizard is told")
-    parser.add_argument("--focal-px", type=float, metavar="F", help="focal length that Metric3D is told")
-    add_loading_arguments(parser)
-    add_estimation_arguments(parser)
+    add_method_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -135,19 +124,12 @@ def _check_numbers(args: argparse.Namespace) -> None:
         raise ValueError(f"--limit is {args.limit}; choose 1 or more images.")
     if args.worst < 0:
         raise ValueError(f"--worst is {args.worst}; choose 0 or more pictures.")
-    taken = {option for model in args.model for option in find_method(model)[1].options}
-    for option, field in BASELINE_OPTIONS.items():
-        if getattr(args, option) is not None and field not in taken:
-            raise ValueError(f"None of {', '.join(args.model)} takes --{option.replace('_', '-')}; leave it out.")
+    check_method_arguments(args.model, args)
 
 
 def _options(model: str, args: argparse.Namespace, benchmark: Benchmark) -> MethodOptions:
     """What of the command line a method takes; a benchmark's picture comes at its protocol's size already."""
-    chosen = {field: getattr(args, option) for option, field in BASELINE_OPTIONS.items()}
-    chosen |= {"settings": estimation_settings(args), "vae": args.vae, "dtype": args.dtype, "attention": args.attention}
-    chosen["processing_resolution"] = 0 if benchmark.num_images else None
-    taken = find_method(model)[1].options
-    return MethodOptions(chosen_device(args.device), **{name: chosen[name] for name in chosen if name in taken})
+    return method_options(model, args, processing_resolution=0 if benchmark.num_images else None)
 
 
 def _alignments(model: str, args: argparse.Namespace) -> list[str]:

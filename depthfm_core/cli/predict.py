@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
+from ..data.photos import photos_in
 from ..depth.color import COLORMAPS, colorize
 from ..depth.files import read_image
 from ..depth.normals import CONVENTIONS, normals_from_depth
@@ -24,8 +24,6 @@ from .errors import BAD_INPUT, USER_ERRORS, sentence
 from .outputs import OUTPUTS, ViewOptions, describe_outputs, output_paths, write_outputs
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "room.jpg"
-# Formats that Pillow recognizes and cannot decode by itself.
-_NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,7 +118,7 @@ def find_images(inputs: Iterable[Path]) -> list[Path]:
         ValueError: for a path that does not exist, a folder without pictures, or two pictures whose results would get
             the same name.
     """
-    images = [image for path in inputs for image in (_images_in(path) if path.is_dir() else [path])]
+    images = [image for path in inputs for image in (photos_in(path) if path.is_dir() else [path])]
     seen: dict[str, Path] = {}
     for image in images:
         if not image.exists():
@@ -131,15 +129,6 @@ def find_images(inputs: Iterable[Path]) -> list[Path]:
                 f"{other} and {image} would both be saved as {image.stem}; rename one, or run them one at a time with "
                 "another --output."
             )
-    return images
-
-
-def _images_in(folder: Path) -> list[Path]:
-    kinds = Image.registered_extensions()
-    suffixes = {suffix for suffix, kind in kinds.items() if kind in Image.OPEN and kind not in _NOT_DECODED}
-    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.is_file() and p.name[0] != ".")
-    if not images:
-        raise ValueError(f"{folder} holds no pictures; name files, or a folder with files like .jpg, .png or .webp.")
     return images
 
 

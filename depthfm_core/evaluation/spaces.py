@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-_LEAST_DEPTH_M = 1e-6  # a metric method may say 0 or less of a pixel
+_LEAST_DEPTH = 1e-6  # a method may say 0 or less of a pixel
 
 
 def _same(values: Tensor) -> Tensor:
@@ -25,17 +25,18 @@ def _exp_of_negative(log_depth: Tensor) -> Tensor:
     return _exp(-log_depth)
 
 
-def _log(depth_m: Tensor) -> Tensor:
-    return depth_m.clamp_min(_LEAST_DEPTH_M).log()
+def _log(depth: Tensor) -> Tensor:
+    return depth.clamp_min(_LEAST_DEPTH).log()
 
 
-def _inverse(depth_m: Tensor) -> Tensor:
-    return 1 / depth_m.clamp_min(_LEAST_DEPTH_M)
+def _inverse(depth: Tensor) -> Tensor:
+    return 1 / depth.clamp_min(_LEAST_DEPTH)
 
 
 # What a method gives -> alignment -> how its numbers become what the alignment fits.
 SPACES: dict[str, dict[str, Callable[[Tensor], Tensor]]] = {
     "depth": {"affine": _same},
+    "relative_depth": {"affine": _same, "log": _log, "disparity": _inverse, "scale": _same},
     "log_depth": {"affine": _exp, "log": _same, "disparity": _exp_of_negative, "scale": _exp},
     "disparity": {"disparity": _same},
     "depth_m": {"affine": _same, "log": _log, "disparity": _inverse, "scale": _same},

@@ -37,7 +37,7 @@ class LoraSettings:
 
 
 def add_lora(unet: UNet2DConditionModel, settings: LoraSettings, seed: int) -> None:
-    """Puts additions, zero at first, into the network, and makes them all that is trained of it.
+    """Puts additions, zero at first, into the network, and makes them (as `peft` does) all that is trained of it.
 
     Raises:
         ValueError: for a layer that the network does not have.
@@ -49,7 +49,6 @@ def add_lora(unet: UNet2DConditionModel, settings: LoraSettings, seed: int) -> N
 
     _check_layers(unet, settings.layers)
     config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=list(settings.layers))
-    unet.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         unet.add_adapter(config)

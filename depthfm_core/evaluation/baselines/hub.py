@@ -101,7 +101,7 @@ def metric3d_method(request: Request, run: Callable[[Tensor], Tensor], size: tup
             depth = (depth * (focal_px * scale / CANONICAL_FOCAL_PX)).clamp(0, FARTHEST_M)
         return depth, 1
 
-    return request.method(estimate, gives="depth" if focal_px is None else "depth_m")
+    return request.method(estimate, gives="relative_depth" if focal_px is None else "depth_m")
 
 
 def _run_midas(network: nn.Module, image: Tensor, bound: str, colors: tuple) -> Tensor:

@@ -26,7 +26,7 @@ def _midas(name: str, size: str, published: str) -> MethodCard:
 def _metric3d(name: str, size: str) -> MethodCard:
     return MethodCard(
         load=load_metric3d,
-        gives="depth",
+        gives="relative_depth",
         weights=METRIC3D,
         fetch=f"pip install mmengine timm && {_fetch(METRIC3D, METRIC3D_ENTRIES[name], ', pretrain=True')}",
         licence="BSD-2-Clause",

@@ -20,6 +20,7 @@ from ...pipeline import EstimationSettings
 
 GIVES = {
     "depth": "depth up to scale and shift, larger = farther",
+    "relative_depth": "depth up to scale, larger = farther",
     "log_depth": "log depth up to scale and shift, larger = farther",
     "disparity": "inverse depth up to scale and shift, larger = nearer",
     "depth_m": "depth in meters",

@@ -43,7 +43,7 @@ def load_onnx(request: Request) -> Estimator:
 ONNX = {
     "metric3d-v2-onnx": MethodCard(
         load=load_onnx,
-        gives="depth",
+        gives="relative_depth",
         weights="",
         fetch=(
             "hf download onnx-community/metric3d-vit-small --include onnx/model.onnx --local-dir metric3d, then "

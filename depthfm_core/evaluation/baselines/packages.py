@@ -55,7 +55,7 @@ _MOGE_SOURCE = "https://github.com/microsoft/MoGe/blob/main/baselines/moge.py"
 PACKAGES = {
     "moge": MethodCard(
         load=load_moge,
-        gives="depth",
+        gives="relative_depth",
         weights="Ruicheng/moge-vitl",
         fetch="hf download Ruicheng/moge-vitl model.pt",
         licence="MIT",
@@ -75,7 +75,7 @@ PACKAGES = {
     ),
     "depth-anything-v3": MethodCard(
         load=load_depth_anything_3,
-        gives="depth",
+        gives="relative_depth",
         weights="depth-anything/DA3MONO-LARGE",
         fetch="hf download depth-anything/DA3MONO-LARGE",
         licence="Apache-2.0",

@@ -1,0 +1,73 @@
+"""Options of the commands that run any method of `evaluation.baselines`, ours or a compared one."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+
+from ..evaluation.baselines import MethodOptions, find_method
+from ..pipeline import EstimationSettings, load_pipeline
+from .arguments import (
+    ESTIMATION_OPTIONS,
+    add_estimation_arguments,
+    add_loading_arguments,
+    chosen_device,
+    default_of,
+    estimation_settings,
+)
+
+# Option -> field of `MethodOptions`, for methods that are no DepthFM.
+BASELINE_OPTIONS = {
+    "baseline_steps": "num_steps",
+    "baseline_ensemble": "ensemble_size",
+    "domain": "domain",
+    "focal_px": "focal_px",
+}
+
+
+def add_method_arguments(parser: argparse.ArgumentParser) -> None:
+    """How methods are loaded and run: an option for whatever one of them takes."""
+    parser.add_argument("--baseline-steps", type=int, metavar="N", help="denoising steps of a diffusion baseline")
+    parser.add_argument("--baseline-ensemble", type=int, metavar="E", help="ensemble of a diffusion baseline")
+    parser.add_argument("--domain", choices=("indoor", "outdoor", "object"), help="what GeoWizard is told")
+    parser.add_argument("--focal-px", type=float, metavar="F", help="focal length that Metric3D is told")
+    add_loading_arguments(parser)
+    add_estimation_arguments(parser)
+
+
+def check_method_arguments(models: Sequence[str], args: argparse.Namespace) -> None:
+    """Refuses an option that none of the models takes.
+
+    Raises:
+        ValueError: naming the models and the option.
+    """
+    taken = {option for model in models for option in find_method(model)[1].options}
+    for option, field in _chosen(args):
+        if field not in taken:
+            raise ValueError(f"None of {', '.join(models)} takes {option}; leave it out.")
+
+
+def _chosen(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """The options that differ from their defaults, each with the field of `MethodOptions` that it belongs to."""
+    for name, field in BASELINE_OPTIONS.items():
+        if getattr(args, name) is not None:
+            yield f"--{name.replace('_', '-')}", field
+    for name in ("vae", "dtype", "attention"):
+        if getattr(args, name) != default_of(load_pipeline, name):
+            yield f"--{name}", name
+    for name, (option, _) in ESTIMATION_OPTIONS.items():
+        if getattr(args, name) != getattr(EstimationSettings(), name):
+            yield option, "settings"
+
+
+def method_options(model: str, args: argparse.Namespace, processing_resolution: int | None = None) -> MethodOptions:
+    """What of the command line a method takes.
+
+    Args:
+        model: as `find_method` takes it.
+        args: of `add_method_arguments`.
+        processing_resolution: see `MethodOptions`; for methods that take it.
+    """
+    chosen = {field: getattr(args, option) for option, field in BASELINE_OPTIONS.items()}
+    chosen |= {"settings": estimation_settings(args), "vae": args.vae, "dtype": args.dtype, "attention": args.attention}
+    chosen["processing_resolution"] = processing_resolution
+    taken = find_method(model)[1].options
+    return MethodOptions(chosen_device(args.device), **{name: chosen[name] for name in chosen if name in taken})
