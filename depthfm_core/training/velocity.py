@@ -19,6 +19,7 @@ from ..model.unet import DepthFMUNet
 from .augment import ViewSettings, draw_view
 from .latents import LatentBatch, LatentSet, decode, encode
 from .loop import LoopSettings, StepRandom, train
+from .lora import LoraSettings, add_lora, merge_lora
 from .losses import masked_velocity_loss
 from .sources import Frame
 
@@ -48,6 +49,7 @@ class FlowSettings:
         start: the flow stage whose result to start from; "" = the recipe's prior, or random weights without one.
         noising_step: how noisy the source is, of 1000.
         time_sampling: one of `TIME_SAMPLERS`.
+        lora: trains low-rank additions in place of all weights; see `LoraSettings`.
 
     Raises:
         ValueError: for an unknown time sampling.
@@ -58,6 +60,7 @@ class FlowSettings:
     start: str = ""
     noising_step: int = 400
     time_sampling: str = "uniform"
+    lora: LoraSettings | None = None
 
     def __post_init__(self) -> None:
         if self.time_sampling not in TIME_SAMPLERS:
@@ -148,6 +151,8 @@ def train_velocity(
     folder: Path,
 ) -> None:
     """Trains `network` in place (averaged weights at the end); resumes from `folder`, logs scores on `held_out`."""
+    if settings.lora:
+        add_lora(network.unet, settings.lora, settings.loop.seed)
 
     def step_loss(random: StepRandom) -> dict[str, Tensor]:
         batch = latents.draw(settings.loop.batch_size, random.rng)
@@ -160,6 +165,8 @@ def train_velocity(
     # Around the backward pass too: gradient checkpointing repeats the forward pass there, by the same formula or fails.
     with sdpa_kernel(attention_backends(network.hyper, latents.tokens)):
         train(network, step_loss, settings.loop, folder, check)
+    if settings.lora:
+        merge_lora(network.unet)
     network.eval()
 
 
