@@ -3,7 +3,7 @@
 import argparse
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -81,11 +81,13 @@ def run(args: argparse.Namespace) -> int:
     entries = benchmark.list_entries(root, args.split)[: args.limit]
     options = {model: _options(model, args, benchmark) for model in args.model}
     alignments = {model: _alignments(model, args) for model in args.model}
+    weights = {model: fingerprint(find_method(model)[2]) for model in args.model}
     share = this_share()
     for model in args.model:
         folder = _folder(args, model)
-        open_folder(folder, _settings(model, args, benchmark, options[model], alignments[model]))
-        if any(entry.name not in read_rows(folder) for entry in entries):
+        open_folder(folder, _settings(model, weights[model], args, benchmark, options[model], alignments[model]))
+        done = read_rows(folder)
+        if any(entry.name not in done for entry in entries):
             method = load_method(model, options[model])
             names = evaluate(
                 method,
@@ -101,7 +103,10 @@ def run(args: argparse.Namespace) -> int:
                 pass
     share.wait()
     if share.is_first:
-        summaries = [_summary(model, args, entries, alignments[model]) for model in args.model]
+        summaries = [
+            _summary(model, weights[model], read_rows(_folder(args, model)), entries, alignments[model])
+            for model in args.model
+        ]
         report = _report(args, benchmark, len(entries), summaries, list(dict.fromkeys(sum(alignments.values(), []))))
         print(write_report(report, summaries, args.output))
         print(f"{args.output / 'report.html'}")
@@ -145,12 +150,17 @@ def _folder(args: argparse.Namespace, model: str) -> Path:
 
 
 def _settings(
-    model: str, args: argparse.Namespace, benchmark: Benchmark, options: MethodOptions, alignments: Sequence[str]
+    model: str,
+    weights: str,
+    args: argparse.Namespace,
+    benchmark: Benchmark,
+    options: MethodOptions,
+    alignments: Sequence[str],
 ) -> dict:
     """What a table of images depends on: a run goes on only with the same."""
     return {
         "model": model,
-        "weights": fingerprint(find_method(model)[2]),
+        "weights": weights,
         "dataset": args.dataset,
         "split": args.split and str(args.split),
         "protocol": benchmark.notes,
@@ -160,11 +170,11 @@ def _settings(
     }
 
 
-def _summary(model: str, args: argparse.Namespace, entries: Sequence[Entry], alignments: Sequence[str]) -> Summary:
-    rows = read_rows(_folder(args, model))
+def _summary(
+    model: str, weights: str, rows: Mapping[str, Mapping], entries: Sequence[Entry], alignments: Sequence[str]
+) -> Summary:
     wanted = [rows[entry.name] for entry in entries]
-    _, card, weights = find_method(model)
-    return summarize(model, card.gives, fingerprint(weights), wanted, alignments)
+    return summarize(model, find_method(model)[1].gives, weights, wanted, alignments)
 
 
 def _report(
