@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..depth.files import write_text
 from .boundaries import BOUNDARIES
 from .metrics import METRICS
 from .published import TABLES
@@ -66,9 +67,9 @@ def write_report(report: Report, summaries: Sequence[Summary], folder: Path) -> 
     markdown = _markdown(report)
     content = {"facts": dict(report.facts), "notes": list(report.notes)}
     content["methods"] = [summary.as_json() for summary in summaries]
-    (folder / "report.md").write_text(markdown, encoding="utf-8")
-    (folder / "report.html").write_text(_html(report), encoding="utf-8")
-    (folder / "report.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+    write_text(folder / "report.md", markdown)
+    write_text(folder / "report.html", _html(report))
+    write_text(folder / "report.json", json.dumps(content, indent=2))
     return markdown
 
 

@@ -5,9 +5,10 @@ CSV, one file a process; whatever number of processes goes on with a run, it rea
 
 import csv
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+from ..depth.files import write_text
 
 NAME, STATUS = "name", "status"
 MEASURED, SKIPPED = "measured", "no valid pixel"
@@ -23,9 +24,7 @@ def open_folder(folder: Path, settings: Mapping[str, object]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path, wanted = folder / SETTINGS_FILE, json.loads(json.dumps(settings))
     if not path.exists():
-        temporary = folder / f".{SETTINGS_FILE}.{os.getpid()}.tmp"  # several processes may start at once
-        temporary.write_text(json.dumps(wanted, indent=2), encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, json.dumps(wanted, indent=2))  # whole or not at all: several processes may start at once
         return
     found = json.loads(path.read_text(encoding="utf-8"))
     changed = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))

@@ -4,7 +4,6 @@ A frame carries the call that reads it, so that the stages need not know what ki
 """
 
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from ..data import hypersim, pairs, vkitti2
 from ..data.entries import Entry
 from ..data.folder import list_frames, read_frame
 from ..data.sample import DepthSample
+from ..depth.files import write_text
 
 _LISTS = "lists"
 
@@ -121,9 +121,7 @@ def find_complete_frames(settings: DataSetSettings, output: Path) -> None:
     entries = hypersim.list_entries(output / settings.root, settings.split, _frame_list(settings, output))
     names = [entry.name for entry in tqdm(entries, desc=f"{settings.label}: complete") if hypersim.is_complete(entry)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_suffix(".partial")
-    partial_path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    os.replace(partial_path, path)
+    write_text(path, "".join(f"{name}\n" for name in names))
 
 
 def _listed(settings: DataSetSettings, output: Path) -> list[Frame]:
