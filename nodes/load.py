@@ -6,6 +6,7 @@ from ..depthfm_core.model.unet import ATTENTIONS
 from . import native
 from .model_files import model_names, model_path, no_such_model
 from .sockets import LOADER_CATEGORY, ModelType, schema
+from .vae import EXAMPLE_VAE
 
 
 class LoadDepthFMModel(io.ComfyNode):
@@ -92,5 +93,5 @@ class MissingVae:
         # AttributeError, so that `hasattr` works on it
         raise AttributeError(
             f"{self.model_name} brings no autoencoder; use Load VAE with one of Stable Diffusion 1.5 or 2.x, for "
-            "example vae-ft-mse-840000-ema-pruned.safetensors."
+            f"example {EXAMPLE_VAE}."
         )

@@ -18,7 +18,7 @@ from ..depthfm_core.flow.ode import network_calls
 from ..depthfm_core.pipeline import SHARE_OF_FREE_MEMORY, DepthFMPipeline, EstimationSettings
 from ..depthfm_core.resize import fit
 from .native import depthfm_of, in_float32
-from .vae import VaeCodec
+from .vae import EXAMPLE_VAE, VaeCodec
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ def _pipeline(patcher: ModelPatcher, vae: object | None, on_call: Callable[[int]
     if vae is None and facts.vae is None:
         raise ValueError(
             f"{facts.path.name} brings no autoencoder. Connect a Stable Diffusion 1.5 or 2.x VAE to the 'vae' input, "
-            "for example Load VAE with vae-ft-mse-840000-ema-pruned.safetensors."
+            f"for example Load VAE with {EXAMPLE_VAE}."
         )
     return ManagedPipeline(
         network=ManagedNetwork(patcher, on_call),

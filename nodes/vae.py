@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..depthfm_core.model.codec import SD_SCALING_FACTOR, skip_idle_blocks
 
+EXAMPLE_VAE = "vae-ft-mse-840000-ema-pruned.safetensors"  # for messages: one that fits
 # A tiny autoencoder's peak is a few full-size layers of 64 channels; ComfyUI's estimate is a KL autoencoder's.
 _TINY_VALUES_PER_PIXEL = 320
 
@@ -38,7 +39,7 @@ class VaeCodec:
         if kind != (4, 2, 8):
             raise ValueError(
                 f"The VAE has {kind[0]} latent channels; DepthFM needs one of Stable Diffusion 1.5 or 2.x, for "
-                "example vae-ft-mse-840000-ema-pruned.safetensors."
+                f"example {EXAMPLE_VAE}."
             )
         self.vae = _unclamped_float32(vae)
         self.scaling_factor = scaling_factor
