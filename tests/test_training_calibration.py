@@ -3,7 +3,7 @@ import torch
 
 from depthfm_core.training import calibration
 from depthfm_core.training.calibration import log_depth_error, measure_spread_scale
-from depthfm_core.training.velocity import HeldOut
+from depthfm_core.training.validation import HeldOut
 
 
 def draw(*shape, seed=0):

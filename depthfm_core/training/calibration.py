@@ -10,7 +10,7 @@ from torch import Tensor
 from ..flow import combine_members
 from ..model.codec import LatentCodec
 from ..model.unet import DepthFMUNet
-from .velocity import HeldOut, estimate
+from .validation import HeldOut, estimate
 
 _MEMBERS = 8
 _AT_ONCE = 8

@@ -5,7 +5,6 @@ training. So only weights, optimizer and step have to be saved, and a resumed ru
 """
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,8 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
+
+from .state import read_state, write_state
 
 _LOGGER = logging.getLogger(__name__)
 _LOG_EVERY = 50
@@ -172,8 +173,7 @@ class _Run:
         self.ema.restore(self.parameters)
 
     def save(self) -> None:
-        """Writes the state to a new file, then puts it in the place of the old one, so a crash leaves one whole."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        """Saves all that `load` takes up."""
         state = {
             "settings": asdict(self.settings),
             "step": self.step,
@@ -183,21 +183,14 @@ class _Run:
             "ema_step": self.ema.optimization_step,
             "ema_parameters": self.ema.shadow_params,
         }
-        partial = self.path.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.path)
+        write_state(self.path, state)
 
     @torch.no_grad()
     def load(self) -> None:
         """Takes up the saved state, if there is one."""
-        if not self.path.exists():
+        state = read_state(self.path, asdict(self.settings))
+        if state is None:
             return
-        state = torch.load(self.path, map_location="cpu", weights_only=True)
-        if state["settings"] != asdict(self.settings):
-            raise ValueError(
-                f"{self.path} was saved with {state['settings']}; this run has {asdict(self.settings)}. "
-                "Use the old settings, or another output folder."
-            )
         self.step = state["step"]
         for mine, saved in zip(self.parameters, state["parameters"], strict=True):
             mine.copy_(saved)

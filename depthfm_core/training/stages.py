@@ -34,7 +34,8 @@ from .null_text import embed_empty_prompt, save_null_text
 from .prior import read_prior
 from .recipe import FrameSettings, NetworkSettings, Recipe
 from .sources import Frame, find_complete_frames, source_frames
-from .velocity import build_network, encode_held_out, train_velocity
+from .validation import encode_held_out
+from .velocity import build_network, train_velocity
 
 _LOGGER = logging.getLogger(__name__)
 _CHECKED_PICTURES = 32  # held-out frames in an autoencoder check
