@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from depthfm_core.__main__ import main
 from depthfm_core.cli import predict
 
 GOLDEN = Path(__file__).parent / "golden"
+os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # trainings, in processes that tests start too
 
 
 def pytest_addoption(parser):

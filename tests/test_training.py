@@ -1,59 +1,71 @@
 """The training loop, the losses and the flow stage, with toy sizes of the real classes."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend
 
 from depthfm_core.flow import noise_source, sample_path
 from depthfm_core.model.hyperparameters import UNetHyperParameters
-from depthfm_core.training.latents import LatentBatch
-from depthfm_core.training.loop import LoopSettings, step_random, train
+from depthfm_core.training.loop import LoopSettings, train
 from depthfm_core.training.losses import coarse_loss, edge_loss, masked_velocity_loss, whitening_loss
+from depthfm_core.training.objective import Objective, step_random
 from depthfm_core.training.velocity import (
     TIME_SAMPLERS,
+    FlowBatch,
     FlowSettings,
     attention_backends,
     build_network,
     flow_loss,
+    flow_objective,
 )
 
 TOY = UNetHyperParameters(
     model_channels=32, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(2,), context_dim=8, num_heads=2
 )
-LOOP = LoopSettings(num_steps=4, batch_size=2, learning_rate=1e-2, warmup_steps=1, save_every=2, bfloat16=False)
+LOOP = LoopSettings(num_steps=4, batch_size=2, learning_rate=1e-2, warmup_steps=1, save_every=2, mixed_precision="no")
 
 
 def batch(seed=0, size=2):
     generator = torch.Generator().manual_seed(seed)
-    image_latent, depth_latent = torch.randn(2, size, 4, 8, 8, generator=generator)
-    return LatentBatch(image_latent, depth_latent, torch.ones(size, 1, 8, 8, dtype=torch.bool))
+    image_latent, depth_latent, noise = torch.randn(3, size, 4, 8, 8, generator=generator)
+    valid = torch.ones(size, 1, 8, 8, dtype=torch.bool)
+    return FlowBatch(image_latent, depth_latent, valid, noise, torch.rand(size, generator=generator))
 
 
-class Perfect(nn.Module):
-    """The velocity that the path of one known batch and noise has; records the times."""
+class Target(NamedTuple):
+    """The batch of a toy: [1, 3]."""
 
-    def __init__(self, depth_latent, noise):
-        super().__init__()
-        self.depth_latent, self.noise = depth_latent, noise
-
-    def forward(self, x_t, t, image_latent):
-        self.t = t
-        return self.depth_latent - noise_source(image_latent, 400, self.noise)
+    target: Tensor
 
 
-def quadratic(model, seen):
+def quadratic(seen):
     """A noisy quadratic: the loss of a step depends on its generators alone."""
 
-    def step_loss(random):
-        target = torch.randn(3, generator=random.generator) + float(random.rng.normal())
+    def draw(random):
         seen.append(random.step)
-        return {"loss": (model(torch.ones(1, 3)) - target).square().mean()}
+        return Target(torch.randn(1, 3, generator=random.generator) + float(random.rng.normal()))
 
-    return step_loss
+    return Objective(draw, lambda model, batch: {"loss": (model(torch.ones(1, 3)) - batch.target).square().mean()})
+
+
+def always(batch, settings):
+    """The flow objective, with one batch in place of draws."""
+    return flow_objective(None, settings)._replace(draw=lambda _: batch)
+
+
+def sum_of_biases(moved, factor=1):
+    """A loss whose gradient is constant; keeps each step's biases."""
+
+    def losses(model, _batch):
+        moved.append(model.bias.detach().clone())
+        return {"loss": factor * model.bias.sum()}
+
+    return Objective(lambda _: Target(torch.zeros(1, 3)), losses)
 
 
 def linear():
@@ -62,12 +74,14 @@ def linear():
 
 
 def test_the_velocity_loss_of_the_perfect_velocity_is_zero():
-    pairs = batch()
-    noise = torch.randn(pairs.image_latent.shape, generator=torch.Generator().manual_seed(7))
-    network = Perfect(pairs.depth_latent, noise)
-    loss = flow_loss(network, pairs, FlowSettings(("a",), LOOP), torch.Generator().manual_seed(7))
-    assert loss == pytest.approx(0, abs=1e-10)
-    assert network.t.shape == (2,)
+    pairs, times = batch(), []
+
+    def perfect(x_t, t, image_latent):
+        times.append(t)
+        return pairs.depth_latent - noise_source(image_latent, 400, pairs.noise)
+
+    assert flow_loss(perfect, pairs, FlowSettings(("a",), LOOP)) == pytest.approx(0, abs=1e-10)
+    assert torch.equal(times[0], pairs.t)
 
 
 def test_the_velocity_loss_ignores_what_is_not_valid():
@@ -84,11 +98,11 @@ def test_the_training_path_ends_at_the_depth_latent_and_starts_at_the_noised_ima
     pairs, seen = batch(), {}
 
     def network(x_t, t, image_latent):
-        seen.update(x_t=x_t, t=t, image_latent=image_latent)
+        seen.update(x_t=x_t, image_latent=image_latent)
         return torch.zeros_like(x_t)
 
-    flow_loss(network, pairs, FlowSettings(("a",), LOOP, noising_step=0), torch.Generator().manual_seed(1))
-    expected = sample_path(pairs.image_latent, pairs.depth_latent, seen["t"]).x_t
+    flow_loss(network, pairs, FlowSettings(("a",), LOOP, noising_step=0))
+    expected = sample_path(pairs.image_latent, pairs.depth_latent, pairs.t).x_t
     assert torch.equal(seen["x_t"], expected)
     assert torch.equal(seen["image_latent"], pairs.image_latent)
 
@@ -112,43 +126,43 @@ def test_an_unknown_time_sampling_names_the_choices():
 
 def test_a_resumed_training_equals_an_unbroken_one_bit_for_bit(tmp_path):
     straight, broken, resumed, steps = linear(), linear(), linear(), []
-    train(straight, quadratic(straight, []), LOOP, tmp_path / "straight")
+    train(straight, quadratic([]), LOOP, tmp_path / "straight")
     with pytest.raises(KeyboardInterrupt):
-        train(broken, stop_at(2, quadratic(broken, [])), LOOP, tmp_path / "broken")
-    train(resumed, quadratic(resumed, steps), LOOP, tmp_path / "broken")
+        train(broken, stop_at(2, quadratic([])), LOOP, tmp_path / "broken")
+    train(resumed, quadratic(steps), LOOP, tmp_path / "broken")
     assert steps == [2, 3]
     assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), resumed.parameters(), strict=True))
 
 
-def stop_at(step, step_loss):
-    def stopping(random):
+def stop_at(step, objective):
+    def draw(random):
         if random.step == step:
             raise KeyboardInterrupt
-        return step_loss(random)
+        return objective.draw(random)
 
-    return stopping
+    return objective._replace(draw=draw)
 
 
 def test_a_finished_training_is_not_done_again_and_gives_the_same_weights(tmp_path):
     first, second, steps = linear(), linear(), []
-    train(first, quadratic(first, []), LOOP, tmp_path)
-    train(second, quadratic(second, steps), LOOP, tmp_path)
+    train(first, quadratic([]), LOOP, tmp_path)
+    train(second, quadratic(steps), LOOP, tmp_path)
     assert steps == []
     assert torch.equal(first.weight, second.weight)
 
 
 def test_a_state_of_other_settings_is_refused(tmp_path):
     model = linear()
-    train(model, quadratic(model, []), LOOP, tmp_path)
+    train(model, quadratic([]), LOOP, tmp_path)
     with pytest.raises(ValueError, match="another output folder"):
-        train(model, quadratic(model, []), dataclasses.replace(LOOP, num_steps=8), tmp_path)
+        train(model, quadratic([]), dataclasses.replace(LOOP, num_steps=8), tmp_path)
 
 
 def test_the_result_is_the_average_of_the_weights_and_checks_see_it(tmp_path):
     def run(decay, name):
         model, checked = linear(), []
         settings = dataclasses.replace(LOOP, ema_decay=decay)
-        train(model, quadratic(model, []), settings, tmp_path / name, lambda _: checked.append(model.weight.clone()))
+        train(model, quadratic([]), settings, tmp_path / name, lambda _: checked.append(model.weight.clone()))
         return model.weight.detach(), checked
 
     last, _ = run(0.0, "last")
@@ -160,28 +174,17 @@ def test_the_result_is_the_average_of_the_weights_and_checks_see_it(tmp_path):
 
 def test_the_learning_rate_warms_up_and_falls_to_zero(tmp_path):
     moved = []
-    model = linear()
-
-    def step_loss(random):
-        moved.append(model.bias.detach().clone())
-        return {"loss": model.bias.sum()}
-
     settings = dataclasses.replace(LOOP, num_steps=8, warmup_steps=3, weight_decay=0.0)
-    train(model, step_loss, settings, tmp_path)
+    train(linear(), sum_of_biases(moved), settings, tmp_path)
     sizes = [(b - a).abs().mean() for a, b in zip(moved, moved[1:], strict=False)]
     assert sizes[0] == 0 and sizes[1] < sizes[2] < sizes[3] and sizes[-1] < sizes[3] / 2
     assert sizes[3] == pytest.approx(settings.learning_rate, rel=0.1)  # Adam moves by the rate
 
 
 def test_a_constant_schedule_stays_at_the_peak_after_its_warm_up(tmp_path):
-    moved, model = [], linear()
-
-    def step_loss(random):
-        moved.append(model.bias.detach().clone())
-        return {"loss": model.bias.sum()}
-
+    moved = []
     settings = dataclasses.replace(LOOP, num_steps=8, warmup_steps=3, weight_decay=0.0, schedule="constant")
-    train(model, step_loss, settings, tmp_path)
+    train(linear(), sum_of_biases(moved), settings, tmp_path)
     sizes = [(b - a).abs().mean() for a, b in zip(moved, moved[1:], strict=False)]
     assert sizes[0] == 0 and sizes[1] < sizes[2] < sizes[3]
     assert sizes[3:] == pytest.approx([settings.learning_rate] * 4, rel=0.1)
@@ -206,7 +209,7 @@ def test_long_gradients_are_clipped(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.optim.AdamW, "step", recording)
-        train(model, lambda _: {"loss": 100 * model.bias.sum()}, settings, tmp_path)
+        train(model, sum_of_biases([], factor=100), settings, tmp_path)
     assert norms[0] > 100 and seen[0] == pytest.approx(0.5, rel=1e-3)
 
 
@@ -218,10 +221,7 @@ def test_checkpointed_gradients_are_those_of_a_plain_backward_pass_and_cost_a_se
             parameter.register_post_accumulate_grad_hook(lambda p, name=name: grads.update({name: p.grad.clone()}))
         settings = dataclasses.replace(LOOP, num_steps=1, gradient_checkpointing=checkpointing)
 
-        def step_loss(random):
-            return {"loss": flow_loss(network, batch(), FlowSettings(("a",), settings), random.generator)}
-
-        train(network, step_loss, settings, tmp_path / str(checkpointing))
+        train(network, always(batch(), FlowSettings(("a",), settings)), settings, tmp_path / str(checkpointing))
         return grads, len(calls)
 
     (plain, once), (checkpointed, twice) = run(False), run(True)
@@ -248,21 +248,6 @@ def test_the_randomness_of_a_step_depends_on_seed_and_step_only():
 
     assert draw(1, 5) == draw(1, 5)
     assert len({draw(seed, step) for seed in (0, 1) for step in (0, 1)}) == 4
-
-
-def test_the_network_overfits_one_pair(tmp_path):
-    network, pairs = build_network(TOY, 2, seed=0), batch(size=1)
-    pairs = LatentBatch(*(tensor.repeat(4, 1, 1, 1) for tensor in pairs))
-    settings = FlowSettings(("a",), dataclasses.replace(LOOP, num_steps=120, learning_rate=3e-3, save_every=200))
-    losses = []
-
-    def step_loss(random):
-        losses.append(flow_loss(network, pairs, settings, random.generator))
-        return {"loss": losses[-1]}
-
-    train(network, step_loss, settings.loop, tmp_path)
-    first, last = (float(torch.stack(part).mean()) for part in (losses[:5], losses[-5:]))
-    assert last < first / 4
 
 
 def test_networks_of_one_seed_agree_and_leave_the_global_generator_alone():

@@ -6,8 +6,9 @@ import torch
 from safetensors.torch import save_file
 
 from depthfm_core.training.latents import LatentSet
-from depthfm_core.training.loop import LoopSettings, step_random, train
-from depthfm_core.training.velocity import FlowSettings, build_network, flow_loss
+from depthfm_core.training.loop import LoopSettings, train
+from depthfm_core.training.objective import step_random
+from depthfm_core.training.velocity import FlowSettings, build_network, flow_objective
 
 from .test_training import TOY
 
@@ -59,20 +60,21 @@ def test_without_shares_all_views_of_all_data_sets_are_drawn_alike(tmp_path):
 
 def test_a_mixed_training_that_was_stopped_equals_an_unbroken_one_bit_for_bit(mixed, tmp_path):
     latents = LatentSet(mixed, {"hypersim": 0.5, "vkitti2": 0.5})
-    loop = LoopSettings(num_steps=6, batch_size=2, learning_rate=1e-2, warmup_steps=1, save_every=3, bfloat16=False)
-    settings, sizes = FlowSettings(("a",), loop), []
+    loop = LoopSettings(
+        num_steps=6, batch_size=2, learning_rate=1e-2, warmup_steps=1, save_every=3, mixed_precision="no"
+    )
+    objective, sizes = flow_objective(latents, FlowSettings(("a",), loop)), []
 
     def run(folder, stop=None):
-        network = build_network(TOY, 2, seed=0)
-
-        def step_loss(random):
+        def draw(random):
             if random.step == stop:
                 raise KeyboardInterrupt
-            batch = latents.draw(loop.batch_size, random.rng)
+            batch = objective.draw(random)
             sizes.append(batch.valid.shape[-2])
-            return {"loss": flow_loss(network, batch, settings, random.generator)}
+            return batch
 
-        train(network, step_loss, loop, folder)
+        network = build_network(TOY, 2, seed=0)
+        train(network, objective._replace(draw=draw), loop, folder)
         return network.state_dict()
 
     straight = run(tmp_path / "straight")

@@ -217,7 +217,7 @@ def test_a_stage_with_checkpointed_gradients_gives_the_same_weights(output):
     results = []
     for setting in ("false", "true"):
         shutil.rmtree(output / "flow", ignore_errors=True)
-        recipe = recipe_of(output, f"{RECIPE}bfloat16 = false\ngradient_checkpointing = {setting}\n")
+        recipe = recipe_of(output, f"{RECIPE}mixed_precision = 'no'\ngradient_checkpointing = {setting}\n")
         run_recipe(recipe, output)
         results.append(load_file(output / "flow" / "first" / "network.safetensors"))
     plain, checkpointed = results

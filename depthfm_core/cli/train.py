@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the recipe and returns 0; ValueError for an unusable recipe or stage."""
+    from ..evaluation.share import this_share
     from ..training.recipe import read_recipe, shorten
     from ..training.stages import run_recipe
 
@@ -21,10 +22,9 @@ def run(args: argparse.Namespace) -> int:
     if args.steps is not None:
         recipe = shorten(recipe, args.steps)
     args.output.mkdir(parents=True, exist_ok=True)
-    log = logging.FileHandler(args.output / "train.log", encoding="utf-8")
-    log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger = logging.getLogger(__package__.partition(".")[0])
     logger.setLevel(logging.INFO)
+    log = _log_file(args.output / "train.log") if this_share().is_first else logging.NullHandler()
     logger.addHandler(log)
     try:
         run_recipe(recipe, args.output, args.stage)
@@ -32,3 +32,10 @@ def run(args: argparse.Namespace) -> int:
         logger.removeHandler(log)
         log.close()
     return 0
+
+
+def _log_file(path: Path) -> logging.Handler:
+    """Writes what is logged, with its time, at the end of a file."""
+    log = logging.FileHandler(path, encoding="utf-8")
+    log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    return log

@@ -1,15 +1,19 @@
-"""Which part of the images a process measures, when `accelerate launch` or `torchrun` started several."""
+"""Which part of the work a process does, when `accelerate launch` or `torchrun` started several."""
 
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
+
+# One process may work for hours while the others wait. Should it end, the launcher ends the others, so nobody hangs.
+_PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Share:
-    """Every `count`-th image, from `index` on.
+    """Every `count`-th image (or shard), from `index` on.
 
     Attributes:
         wait: returns once all processes have called it.
@@ -20,17 +24,17 @@ class Share:
     wait: Callable[[], None] = lambda: None
 
     def part(self, entries: Sequence) -> Sequence:
-        """The entries that this process measures."""
+        """The entries that this process works on."""
         return entries[self.index :: self.count]
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that reports."""
+        """Whether this is the process that reports, and writes what there is one of."""
         return self.index == 0
 
 
 def this_share() -> Share:
-    """The part of this process; all images where it is the only one. "cuda" is its own GPU afterwards.
+    """The part of this process; everything where it is the only one. "cuda" is its own GPU afterwards.
 
     Raises:
         ValueError: when several processes were started and the package accelerate is missing.
@@ -39,7 +43,9 @@ def this_share() -> Share:
         return Share()
     try:
         from accelerate import PartialState  # optional: only a run of several processes needs it
+        from accelerate.utils import parse_flag_from_env
     except ModuleNotFoundError as error:
         raise ValueError("Several processes need the package accelerate; pip install accelerate.") from error
-    state = PartialState(cpu=not torch.cuda.is_available())
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()  # `accelerate launch --cpu`
+    state = PartialState(cpu=cpu, timeout=_PATIENCE)
     return Share(state.process_index, state.num_processes, state.wait_for_everyone)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,11 +18,12 @@ from diffusers import AutoencoderTiny
 from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor, nn
 
-from ..model.codec import skip_idle_blocks
+from ..model.codec import LatentCodec, skip_idle_blocks
 from .augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
-from .loop import LoopSettings, StepRandom, train
+from .loop import LoopSettings, train
 from .losses import coarse_loss, edge_loss, whitening_loss
 from .normalize import NormalizationSettings, normalize_log_depth
+from .objective import Objective, StepRandom
 from .sources import Frame
 from .thumbnail import start_as_thumbnail
 
@@ -110,23 +112,35 @@ class AutoencoderData:
     normalization: NormalizationSettings
 
 
+class Pictures(NamedTuple):
+    """What a step learns from: [2B, 3, S, S] pictures as `_draw_pictures` gives them, and noise of their latents."""
+
+    pictures: Tensor
+    noise: Tensor
+
+
 def train_autoencoder(
     settings: AutoencoderSettings, data: AutoencoderData, loop: LoopSettings, folder: Path
 ) -> AutoencoderTiny:
-    """A trained autoencoder with averaged weights; resumes from `folder` and logs PSNR on the held-out frames."""
+    """A trained autoencoder with averaged weights; resumes from `folder` and logs PSNR on the held-out frames.
+
+    One process trains it, and the batch goes through it at once: the whitening loss is of a batch as a whole.
+    """
     autoencoder = build_autoencoder(settings, loop.seed)
 
-    def step_loss(random: StepRandom) -> dict[str, Tensor]:
+    def draw(random: StepRandom) -> Pictures:
         picked = random.rng.integers(len(data.frames), size=loop.batch_size)
         pictures = _draw_pictures([data.frames[i] for i in picked], data, settings, random.rng)
-        return _loss(autoencoder, pictures, settings, random.generator)
+        shape = (len(pictures), 4, *(side // LatentCodec.downscale for side in pictures.shape[-2:]))
+        return Pictures(pictures, torch.randn(shape, generator=random.generator))
 
     def check(step: int) -> None:
         pictures = _draw_pictures(data.held_out, data, settings, np.random.default_rng(0))
         image_psnr, depth_psnr = reconstruction_psnr(autoencoder, pictures)
         _LOGGER.info("autoencoder step %d: PSNR image %.2f dB, depth %.2f dB", step, image_psnr, depth_psnr)
 
-    train(autoencoder, step_loss, loop, folder, check)
+    objective = Objective(draw, lambda model, batch: _losses(model, batch, settings))
+    train(autoencoder, objective, loop, folder, check)
     return autoencoder.eval().requires_grad_(False)
 
 
@@ -151,26 +165,22 @@ def _change_range(log_depth: Tensor, rng: np.random.Generator) -> Tensor:
     return log_depth * gain + offset if rng.random() < 0.5 else log_depth
 
 
-def _loss(
-    autoencoder: AutoencoderTiny, pictures: Tensor, settings: AutoencoderSettings, generator: torch.Generator
-) -> dict[str, Tensor]:
-    latent = autoencoder.encoder(pictures).float()
-    noise = torch.randn(latent.shape, generator=generator)
-    decoded = autoencoder.decoder(latent + settings.latent_noise * noise).float()
-    absolute = (decoded - pictures).abs().mean()
-    edge = edge_loss(decoded, pictures)
-    coarse = coarse_loss(decoded, pictures, _COARSE_PX)
-    # Over pictures and depth maps together: grey depth maps alone would leave no channel for color.
-    whitening = whitening_loss(latent)
-    loss = (
-        absolute + settings.edge_weight * edge + settings.coarse_weight * coarse + settings.whitening_weight * whitening
-    )
-    return {"loss": loss, "absolute": absolute, "edge": edge, "coarse": coarse, "whitening": whitening}
+def _losses(autoencoder: AutoencoderTiny, batch: Pictures, settings: AutoencoderSettings) -> dict[str, Tensor]:
+    latent = autoencoder.encoder(batch.pictures).float()
+    decoded = autoencoder.decoder(latent + settings.latent_noise * batch.noise).float()
+    return {
+        "absolute": (decoded - batch.pictures).abs().mean(),
+        "edge": settings.edge_weight * edge_loss(decoded, batch.pictures),
+        "coarse": settings.coarse_weight * coarse_loss(decoded, batch.pictures, _COARSE_PX),
+        # Over pictures and depth maps together: grey depth maps alone would leave no channel for color.
+        "whitening": settings.whitening_weight * whitening_loss(latent),
+    }
 
 
 @torch.no_grad()
 def reconstruction_psnr(autoencoder: AutoencoderTiny, pictures: Tensor) -> tuple[float, float]:
     """Peak signal-to-noise ratio in dB of the first half (images) and the second half (depth) of `pictures`."""
+    pictures = pictures.to(autoencoder.device)
     decoded = torch.cat([autoencoder.decoder(autoencoder.encoder(chunk)) for chunk in pictures.split(8)])
     errors = ((decoded - pictures) ** 2).mean(dim=(1, 2, 3)).chunk(2)
     image_psnr, depth_psnr = (float(10 * torch.log10(4 / error.mean())) for error in errors)

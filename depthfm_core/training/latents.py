@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..data.sample import DepthSample
+from ..evaluation.share import Share
 from ..model.codec import LatentCodec, load_codec
 from .augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
 from .normalize import NormalizationSettings, normalize_log_depth
@@ -68,6 +69,7 @@ def write_latents(
     normalization: NormalizationSettings,
     codec_path: Path,
     folder: Path,
+    share: Share = Share(),  # noqa: B008 (frozen)
 ) -> None:
     """Writes the shards that are not yet in `folder`.
 
@@ -78,18 +80,20 @@ def write_latents(
         normalization: what depth becomes.
         codec_path: the autoencoder, as `load_codec` reads it.
         folder: for the shards; made if missing.
+        share: which shards are this process's.
     """
     folder.mkdir(parents=True, exist_ok=True)
     chosen = [frame for frame in frames if not settings.datasets or frame.data_set in settings.datasets]
     shards = _shards(chosen, settings.frames_per_shard, folder)
-    todo = [(path, part) for path, part in shards if not path.exists()]
+    todo = [(path, part) for path, part in share.part(shards) if not path.exists()]
     write = partial(_write_shard, settings, photometry, normalization, codec_path)
+    bar = partial(tqdm, total=len(todo), desc=folder.name, unit="shard", disable=not share.is_first)
     if settings.workers == 1:
-        for shard in tqdm(todo, desc=folder.name, unit="shard"):
+        for shard in bar(todo):
             write(shard)
         return
     with ProcessPoolExecutor(settings.workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        for _ in tqdm(pool.map(write, todo), total=len(todo), desc=folder.name, unit="shard"):
+        for _ in bar(pool.map(write, todo)):
             pass
 
 

@@ -2,15 +2,18 @@
 
 All randomness of a step comes from its number and the seed (`step_random`), never from a stream that runs through the
 training. So only weights, optimizer and step have to be saved, and a resumed run equals an unbroken one bit for bit.
+
+`accelerate` is the engine, but its `save_state` is not used: it writes a folder, file by file, so that a crash can
+leave half of one, with a pickle of the random states of each process, of which there must be as many again. Ours is
+one file, whole or not there, and any number of processes goes on from it.
 """
 
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from diffusers import ModelMixin
 from diffusers.optimization import get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup
@@ -19,6 +22,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
+from ..evaluation.share import Share
+from .engine import PRECISIONS, Engine
+from .objective import Objective, step_random
 from .state import read_state, write_state
 
 _LOGGER = logging.getLogger(__name__)
@@ -30,15 +36,8 @@ SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, "LoopSettings"], LambdaLR]
     "constant": lambda optimizer, s: get_constant_schedule_with_warmup(optimizer, s.warmup_steps),
 }
 
-StepLoss = Callable[["StepRandom"], dict[str, Tensor]]
-
-
-class StepRandom(NamedTuple):
-    """The number of a step, from 0, and the two generators that all of its randomness comes from."""
-
-    step: int
-    rng: np.random.Generator
-    generator: torch.Generator
+# What a run may change when it goes on: the memory that it takes, with the same numbers but for rounding.
+_MAY_CHANGE = ("micro_batch_size", "gradient_checkpointing")
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class LoopSettings:
 
     Attributes:
         num_steps: optimizer steps.
-        batch_size: how many samples a step draws.
+        batch_size: how many samples a step draws, for all processes together.
         learning_rate: the peak, reached after `warmup_steps`.
         schedule: one of `SCHEDULES`: down to zero after the last step, or on at the peak.
         weight_decay: AdamW's; with 0 it is Adam.
@@ -55,12 +54,15 @@ class LoopSettings:
         ema_decay: of the averaged weights, which the stage hands on; ramps up as (1 + step) / (10 + step).
         seed: of everything random.
         save_every: steps between saved states (and checks).
-        bfloat16: whether the networks compute in bfloat16 (autocast).
+        mixed_precision: what the networks compute in: "no" (float32), "bf16", or "fp16", which needs a GPU. Weights are
+            float32 always.
+        micro_batch_size: the most samples that go through a process's network at once; their gradients are added up.
+            The result is the same, with memory for so many samples. 0 = a process's whole part of the batch.
         gradient_checkpointing: whether the backward pass computes activations again instead of keeping them: the same
             gradients with a fraction of the memory, about a third slower.
 
     Raises:
-        ValueError: for counts or rates that are not positive, or an unknown schedule.
+        ValueError: for counts or rates that are not positive, or an unknown schedule or precision.
     """
 
     num_steps: int
@@ -73,57 +75,84 @@ class LoopSettings:
     ema_decay: float = 0.999
     seed: int = 0
     save_every: int = 500
-    bfloat16: bool = True
+    mixed_precision: str = "bf16"
+    micro_batch_size: int = 0
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "batch_size", "learning_rate", "max_grad_norm", "save_every"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive.")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"Unknown schedule {self.schedule!r}; choose one of {', '.join(SCHEDULES)}.")
-
-
-def step_random(seed: int, step: int) -> StepRandom:
-    """The generators of one step."""
-    rng = np.random.default_rng([seed, step])
-    return StepRandom(step, rng, torch.Generator().manual_seed(int(rng.integers(2**62))))
+        if self.micro_batch_size < 0:
+            raise ValueError(f"micro_batch_size is {self.micro_batch_size}; choose 0 (no limit) or more.")
+        for name, choices in (("schedule", SCHEDULES), ("mixed_precision", PRECISIONS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"Unknown {name} {getattr(self, name)!r}; choose one of {', '.join(choices)}.")
 
 
 def train(
     model: nn.Module,
-    step_loss: StepLoss,
+    objective: Objective,
     settings: LoopSettings,
     folder: Path,
     check: Callable[[int], None] | None = None,
+    share: Share = Share(),  # noqa: B008 (frozen)
 ) -> None:
-    """Trains `model`, which afterwards holds the averaged (EMA) weights.
+    """Trains `model`, which afterwards holds the averaged (EMA) weights, on the device that it came on.
 
     Args:
         model: the network; its parameters with `requires_grad` are trained.
-        step_loss: draws a batch from a step's generators; returns named scalars, of which `loss` is minimized.
+        objective: what to minimize; its losses are of the module that they are given, which runs `model`.
         settings: how to optimize.
         folder: keeps `state.pt`; if one with the same settings is there, training goes on from it.
-        check: called with the number of steps done whenever a state is saved, `model` holding the averaged weights.
+        check: called with the number of steps done whenever a state is saved, `model` holding the averaged weights; by
+            the first process only.
+        share: which of the processes that train `model` together this is. All call this with the same arguments, see
+            the same folder, and end with the same weights.
 
     Raises:
-        ValueError: a saved state that belongs to other settings.
+        ValueError: a saved state that belongs to other settings, a batch that cannot be shared, or what `Engine`
+            refuses.
     """
+    _check_batch(objective, settings, share)
     if settings.gradient_checkpointing:
         _checkpoint_gradients(model)
-    run = _Run(model, settings, folder)
+    home = next(model.parameters()).device
+    run = _Run(model, settings, folder, share)
     run.load()
-    bar = tqdm(range(run.step, settings.num_steps), initial=run.step, total=settings.num_steps, desc=folder.name)
+    bar = tqdm(
+        range(run.step, settings.num_steps),
+        initial=run.step,
+        total=settings.num_steps,
+        desc=folder.name,
+        disable=not share.is_first,
+    )
     for step in bar:
-        losses = run.advance(step_loss)
-        if step % _LOG_EVERY == 0:
+        losses = run.advance(objective)
+        if step % _LOG_EVERY == 0 and share.is_first:
             text = ", ".join(f"{name} {float(value):.4f}" for name, value in losses.items())
             _LOGGER.info("%s step %d: %s", folder.name, step, text)
             bar.set_postfix_str(text)
         if run.step % settings.save_every == 0 or run.step == settings.num_steps:
-            run.save()
-            run.checked(check)
+            if share.is_first:
+                run.save()
+                run.checked(check)
+            share.wait()
     run.ema.copy_to(run.parameters)
+    model.to(home)
+
+
+def _check_batch(objective: Objective, settings: LoopSettings, share: Share) -> None:
+    if settings.batch_size < share.count:
+        raise ValueError(
+            f"batch_size is {settings.batch_size}, for {share.count} processes together; start at most so many, or "
+            "raise batch_size."
+        )
+    if objective.counts is None and (settings.micro_batch_size or share.count > 1):
+        raise ValueError(
+            f"micro_batch_size is {settings.micro_batch_size} in a training whose loss is of a batch as a whole; leave "
+            "it 0."
+        )
 
 
 def _checkpoint_gradients(model: nn.Module) -> None:
@@ -136,30 +165,32 @@ def _checkpoint_gradients(model: nn.Module) -> None:
 class _Run:
     """A training under way: everything that changes from step to step."""
 
-    def __init__(self, model: nn.Module, settings: LoopSettings, folder: Path) -> None:
+    def __init__(self, model: nn.Module, settings: LoopSettings, folder: Path, share: Share) -> None:
         self.model, self.settings, self.path = model, settings, folder / "state.pt"
+        self.engine = Engine(settings.mixed_precision, share)
+        self.wrapped = self.engine.place(model)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             self.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
-        self.schedule = SCHEDULES[settings.schedule](self.optimizer, settings)
+        # Not accelerate's schedule, which goes on by as many steps as there are processes.
+        self.schedule = SCHEDULES[settings.schedule](optimizer, settings)
+        self.optimizer = self.engine.prepare(optimizer)
         self.ema = EMAModel(self.parameters, decay=settings.ema_decay)
         self.step = 0
 
-    def advance(self, step_loss: StepLoss) -> dict[str, Tensor]:
-        """One optimizer step; its losses."""
+    def advance(self, objective: Objective) -> dict[str, Tensor]:
+        """One optimizer step; its losses, over all processes."""
         self.model.train()
-        device = self.parameters[0].device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.settings.bfloat16):
-            losses = step_loss(step_random(self.settings.seed, self.step))
-        losses["loss"].backward()
-        nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
+        batch = objective.draw(step_random(self.settings.seed, self.step))
+        losses = self.engine.backward(self.wrapped, objective, batch, self.settings.micro_batch_size)
+        self.engine.accelerator.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
         self.ema.step(self.parameters)
         self.step += 1
-        return {name: value.detach() for name, value in losses.items()}
+        return losses
 
     @torch.no_grad()
     def checked(self, check: Callable[[int], None] | None) -> None:
@@ -175,20 +206,21 @@ class _Run:
     def save(self) -> None:
         """Saves all that `load` takes up."""
         state = {
-            "settings": asdict(self.settings),
+            "settings": _lasting(self.settings),
             "step": self.step,
             "parameters": [p.detach() for p in self.parameters],
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "ema_step": self.ema.optimization_step,
             "ema_parameters": self.ema.shadow_params,
+            "scaler": self.engine.scaler_state(),
         }
         write_state(self.path, state)
 
     @torch.no_grad()
     def load(self) -> None:
         """Takes up the saved state, if there is one."""
-        state = read_state(self.path, asdict(self.settings))
+        state = read_state(self.path, _lasting(self.settings))
         if state is None:
             return
         self.step = state["step"]
@@ -196,6 +228,12 @@ class _Run:
             mine.copy_(saved)
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        self.engine.load_scaler_state(state["scaler"])
         self.ema.optimization_step = state["ema_step"]
         for mine, saved in zip(self.ema.shadow_params, state["ema_parameters"], strict=True):
             mine.copy_(saved)
+
+
+def _lasting(settings: LoopSettings) -> dict[str, Any]:
+    """The settings that a saved state belongs to."""
+    return {name: value for name, value in asdict(settings).items() if name not in _MAY_CHANGE}

@@ -8,6 +8,9 @@ OUTPUT/empty_text_embedding.npy   where the recipe names a text encoder
 OUTPUT/latents/NAME/        shards
 OUTPUT/flow/NAME/           state.pt, network.safetensors
 OUTPUT/model.safetensors    what `load_pipeline` reads
+
+Several processes, started by `accelerate launch` or `torchrun`, share latents and flow; the first one does the rest.
+They see one output folder.
 """
 
 import json
@@ -22,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from ..evaluation.share import this_share
 from ..model.codec import LatentCodec, load_codec
 from ..model.layouts import NULL_TEXT, read_null_text, read_null_text_file
 from ..model.unet import DepthFMUNet
@@ -67,10 +71,13 @@ def run_recipe(recipe: Recipe, output: Path, stage: str | None = None) -> None:
     if stage is not None and stage not in names:
         raise ValueError(f"Unknown stage {stage!r}; choose one of {', '.join(names)}.")
     output.mkdir(parents=True, exist_ok=True)
+    share = this_share()
     for name in names if stage is None else [stage]:
         _LOGGER.info("stage %s", name)
         kind, _, which = name.partition(".")
-        STAGES[kind](recipe, output, which)
+        if share.is_first or kind in SHARED:
+            STAGES[kind](recipe, output, which)
+        share.wait()
 
 
 def _prepare_frames(recipe: Recipe, output: Path, _which: str) -> None:
@@ -137,19 +144,25 @@ def _write_latents(recipe: Recipe, output: Path, which: str) -> None:
     train, _ = split_frames(recipe, output)
     folder = output / "latents" / which
     settings = recipe.latents[which]
-    write_latents(train, settings, recipe.photometry, recipe.normalization, _codec_path(recipe, output), folder)
+    codec_path = _codec_path(recipe, output)
+    write_latents(train, settings, recipe.photometry, recipe.normalization, codec_path, folder, this_share())
 
 
 def _train_flow(recipe: Recipe, output: Path, which: str) -> None:
     settings = recipe.flow[which]
     folder = output / "flow" / which
+    share = this_share()
+    if share.is_first:
+        _null_text(recipe.network, output)  # makes it where a text encoder has to; the others read it
+    share.wait()
     network = _network(recipe, output, settings.start)
     codec = _codec(recipe, output)
     latents = LatentSet([output / "latents" / name for name in settings.latents], _shares(recipe, settings.latents))
     view = recipe.latents[settings.latents[-1]].view
     held_out = encode_held_out(split_frames(recipe, output)[1], view, codec)
     train_velocity(network, latents, settings, held_out, codec, folder)
-    save_file(_contiguous(network.unet.state_dict()), folder / "network.safetensors")
+    if share.is_first:
+        save_file(_contiguous(network.unet.state_dict()), folder / "network.safetensors")
 
 
 def _shares(recipe: Recipe, latents: Sequence[str]) -> dict[str, float]:
@@ -223,3 +236,4 @@ STAGES: dict[str, Callable[[Recipe, Path, str], None]] = {
     "flow": _train_flow,
     "export": _export,
 }
+SHARED = ("latents", "flow")  # the kinds that all processes work on; the others wait for the first one

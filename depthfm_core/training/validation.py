@@ -39,7 +39,7 @@ def encode_held_out(frames: Sequence[Frame], view: ViewSettings, codec: LatentCo
 def score(network: DepthFMUNet, codec: LatentCodec, held_out: HeldOut, noising_step: int) -> tuple[float, float]:
     """AbsRel and delta1 over the held-out frames: two Euler steps, aligned by least squares in log depth."""
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(held_out.image_latent.shape, generator=generator)
+    noise = torch.randn(held_out.image_latent.shape, generator=generator).to(held_out.image_latent.device)
     errors, hits = [], []
     parts = (tensor.split(_CHECK_AT_ONCE) for tensor in (*held_out, noise))
     for image_latent, depth_m, valid, part_noise in zip(*parts, strict=True):

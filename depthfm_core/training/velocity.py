@@ -4,19 +4,22 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..evaluation.share import this_share
 from ..flow import noise_source, sample_path
 from ..model.codec import LatentCodec
 from ..model.hyperparameters import UNetHyperParameters
 from ..model.unet import DepthFMUNet
-from .latents import LatentBatch, LatentSet
-from .loop import LoopSettings, StepRandom, train
+from .latents import LatentSet
+from .loop import LoopSettings, train
 from .lora import LoraSettings, add_lora, merge_lora
 from .losses import masked_velocity_loss
+from .objective import Objective, StepRandom
 from .validation import HeldOut, score
 
 _LOGGER = logging.getLogger(__name__)
@@ -79,16 +82,45 @@ def build_network(
         return DepthFMUNet(hyper, drawn if null_text is None else null_text)
 
 
-def flow_loss(network: DepthFMUNet, batch: LatentBatch, settings: FlowSettings, generator: torch.Generator) -> Tensor:
-    """The masked velocity loss of a batch at random noise and times, a scalar.
+class FlowBatch(NamedTuple):
+    """What a step learns from: a `LatentBatch`, its noise [B, 4, h, w] and its times [B]."""
+
+    image_latent: Tensor
+    depth_latent: Tensor
+    valid: Tensor
+    noise: Tensor
+    t: Tensor
+
+
+def draw_batch(latents: LatentSet, settings: FlowSettings, random: StepRandom) -> FlowBatch:
+    """The batch of a step, for all processes together, with standard normal noise and times as the settings say."""
+    pairs = latents.draw(settings.loop.batch_size, random.rng)
+    noise = torch.randn(pairs.image_latent.shape, generator=random.generator)
+    return FlowBatch(*pairs, noise, TIME_SAMPLERS[settings.time_sampling](len(noise), random.generator))
+
+
+def flow_loss(network: nn.Module, batch: FlowBatch, settings: FlowSettings) -> Tensor:
+    """The masked velocity loss of a batch at its noise and times, a scalar.
+
+    Args:
+        network: a `DepthFMUNet`, or what calls one.
+        batch: on the network's device.
+        settings: of which `noising_step` counts here.
 
     Source: Gui et al. 2025 (DepthFM): x_0 is the noised image latent, x_1 the depth latent, the path a straight line.
     """
-    image_latent, depth_latent, valid = batch
-    noise = torch.randn(image_latent.shape, generator=generator).to(image_latent.device)
-    t = TIME_SAMPLERS[settings.time_sampling](len(image_latent), generator).to(image_latent.device)
-    x_t, velocity = sample_path(noise_source(image_latent, settings.noising_step, noise), depth_latent, t)
-    return masked_velocity_loss(network(x_t, t, image_latent), velocity, valid)
+    x_0 = noise_source(batch.image_latent, settings.noising_step, batch.noise)
+    x_t, velocity = sample_path(x_0, batch.depth_latent, batch.t)
+    return masked_velocity_loss(network(x_t, batch.t, batch.image_latent), velocity, batch.valid)
+
+
+def flow_objective(latents: LatentSet, settings: FlowSettings) -> Objective:
+    """The velocity loss over batches of `latents`, a mean over the valid cells of all processes."""
+    return Objective(
+        draw=lambda random: draw_batch(latents, settings, random),
+        losses=lambda network, batch: {"velocity": flow_loss(network, batch, settings)},
+        counts=lambda batch: {"velocity": float(batch.valid.sum())},
+    )
 
 
 def train_velocity(
@@ -99,21 +131,24 @@ def train_velocity(
     codec: LatentCodec,
     folder: Path,
 ) -> None:
-    """Trains `network` in place (averaged weights at the end); resumes from `folder`, logs scores on `held_out`."""
+    """Trains `network` in place (averaged weights at the end); resumes from `folder`, logs scores on `held_out`.
+
+    All processes that were started train together; the first one saves and computes the scores.
+    """
     if settings.lora:
         add_lora(network.unet, settings.lora, settings.loop.seed)
 
-    def step_loss(random: StepRandom) -> dict[str, Tensor]:
-        batch = latents.draw(settings.loop.batch_size, random.rng)
-        return {"loss": flow_loss(network, batch, settings, random.generator)}
-
     def check(step: int) -> None:
-        abs_rel, delta1 = score(network, codec, held_out, settings.noising_step)
+        home, device = codec.autoencoder.device, network.null_text.device
+        there = HeldOut(*(tensor.to(device) for tensor in held_out))
+        abs_rel, delta1 = score(network, codec.to(device), there, settings.noising_step)
+        codec.to(home)
         _LOGGER.info("%s step %d: AbsRel %.4f, delta1 %.4f", folder.name, step, abs_rel, delta1)
 
+    objective = flow_objective(latents, settings)
     # Around the backward pass too: gradient checkpointing repeats the forward pass there, by the same formula or fails.
     with sdpa_kernel(attention_backends(network.hyper, latents.tokens)):
-        train(network, step_loss, settings.loop, folder, check)
+        train(network, objective, settings.loop, folder, check, this_share())
     if settings.lora:
         merge_lora(network.unet)
     network.eval()
