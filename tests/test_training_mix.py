@@ -1,16 +1,18 @@
 """Batches of a flow stage, each drawn from one of several data sets, whose latents may differ in size."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from depthfm_core.training.latents import LatentSet
-from depthfm_core.training.loop import LoopSettings, train
+from depthfm_core.training.loop import train
 from depthfm_core.training.objective import step_random
 from depthfm_core.training.velocity import FlowSettings, build_network, flow_objective
 
-from .test_training import TOY
+from .test_training import LOOP, TOY
 
 
 def write_shard(folder, name, count, height, value):
@@ -60,9 +62,7 @@ def test_without_shares_all_views_of_all_data_sets_are_drawn_alike(tmp_path):
 
 def test_a_mixed_training_that_was_stopped_equals_an_unbroken_one_bit_for_bit(mixed, tmp_path):
     latents = LatentSet(mixed, {"hypersim": 0.5, "vkitti2": 0.5})
-    loop = LoopSettings(
-        num_steps=6, batch_size=2, learning_rate=1e-2, warmup_steps=1, save_every=3, mixed_precision="no"
-    )
+    loop = dataclasses.replace(LOOP, num_steps=6, save_every=3)
     objective, sizes = flow_objective(latents, FlowSettings(("a",), loop)), []
 
     def run(folder, stop=None):
