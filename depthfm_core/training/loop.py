@@ -150,8 +150,8 @@ def _check_batch(objective: Objective, settings: LoopSettings, share: Share) -> 
         )
     if objective.counts is None and (settings.micro_batch_size or share.count > 1):
         raise ValueError(
-            f"micro_batch_size is {settings.micro_batch_size}, with {share.count} process(es), in a training whose loss "
-            "is of a batch as a whole; leave it 0, and train in one process."
+            f"micro_batch_size is {settings.micro_batch_size}, with {share.count} process(es), in a training whose "
+            "loss is of a batch as a whole; leave it 0, and train in one process."
         )
 
 
