@@ -34,6 +34,7 @@ class Facts:
         hyper: the network's shape.
         null_text: [1, L, D] embedding of the empty prompt.
         noising_step, processing_resolution, spread_scale: see `DepthFMPipeline`.
+        parameterization: see `DepthFMUNet`.
         vae: the model's own autoencoder as ComfyUI's VAE; None for a model without one.
         scaling_factor: turns that autoencoder's latents (or Stable Diffusion's) into the network's.
     """
@@ -44,6 +45,7 @@ class Facts:
     noising_step: int
     processing_resolution: int
     spread_scale: float
+    parameterization: str
     vae: object | None
     scaling_factor: float
 
@@ -99,7 +101,7 @@ class DepthFMModel(comfy.model_base.BaseModel):
 
     def __init__(self, config: comfy.supported_models.SD20, facts: Facts, device: torch.device) -> None:
         super().__init__(config, device=device)
-        self.model_sampling = DepthFMSampling(facts.noising_step)
+        self.model_sampling = DepthFMSampling(facts.noising_step, facts.parameterization)
         self.concat_keys = ("concat_image",)
         self.facts = facts
         if facts.vae:  # latents of its own, whose colors no preview knows
@@ -134,11 +136,17 @@ class DepthFMModel(comfy.model_base.BaseModel):
     ) -> Tensor:
         """`BaseModel._apply_model`, which wrappers expect, up to the step from velocity to denoised latent."""
         dtype = self.manual_cast_dtype or self.get_dtype()
-        sample = torch.cat([x_t, c_concat], dim=1).to(dtype)  # [N, 8, h, w]
+        point = self.model_sampling.calculate_input(sigma, x_t)
+        sample = torch.cat([point, c_concat], dim=1).to(dtype)  # [N, 8, h, w]
         t = self.model_sampling.timestep(sigma).float()
+        time, text = self.process_timestep(t), c_crossattn.to(dtype)
         options = transformer_options or {}
-        velocity = self.diffusion_model(sample, t, c_crossattn.to(dtype), control=control, transformer_options=options)
-        return velocity.float()
+        output = self.diffusion_model(sample, time, text, control=control, transformer_options=options)
+        return self.model_sampling.ask.velocity(output.float(), x_t, t)
+
+    def process_timestep(self, timestep: Tensor, **_unused: object) -> Tensor:
+        """The network's time for a time of the flow."""
+        return self.model_sampling.ask.timestep(timestep)
 
 
 class _Config(comfy.supported_models.SD20):
@@ -186,6 +194,7 @@ def _facts(checkpoint: DepthFMCheckpoint) -> Facts:
         noising_step=checkpoint.noising_step,
         processing_resolution=checkpoint.processing_resolution,
         spread_scale=checkpoint.spread_scale,
+        parameterization=checkpoint.parameterization,
         vae=codec and build_vae(checkpoint.codec_tensors, codec.autoencoder.config),
         scaling_factor=codec.scaling_factor if codec else SD_SCALING_FACTOR,
     )

@@ -8,14 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from ..depthfm_core.flow import noise_source
+from ..depthfm_core.model.parameterization import PARAMETERIZATIONS
 
 
 class DepthFMSampling(nn.Module):
-    """Sigma and time of the flow, as ComfyUI's samplers ask for them."""
+    """Sigma and time of the flow, as ComfyUI's samplers ask for them, and how to ask the network for the velocity."""
 
-    def __init__(self, noising_step: int) -> None:
+    def __init__(self, noising_step: int, parameterization: str) -> None:
         super().__init__()
         self.noising_step = noising_step
+        self.ask = PARAMETERIZATIONS[parameterization]
         self.register_buffer("sigmas", torch.arange(1, 1001) / 1000, persistent=False)
 
     @property
@@ -29,7 +31,7 @@ class DepthFMSampling(nn.Module):
         return self.sigmas[-1]
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """The network's time."""
+        """The time of the flow."""
         return 1 - sigma
 
     def sigma(self, timestep: Tensor) -> Tensor:
@@ -40,12 +42,13 @@ class DepthFMSampling(nn.Module):
         """Sigma after a share of the path."""
         return min(1.0, max(0.0, 1.0 - percent))
 
-    def calculate_input(self, sigma: Tensor, x_t: Tensor) -> Tensor:  # noqa: ARG002 (ComfyUI's signature)
-        """The network sees x_t as it is."""
-        return x_t
+    def calculate_input(self, sigma: Tensor, x_t: Tensor) -> Tensor:
+        """What the network sees of x_t."""
+        return self.ask.point(x_t, self.timestep(sigma))
 
-    def calculate_denoised(self, sigma: Tensor, velocity: Tensor, x_t: Tensor) -> Tensor:
-        """Where the velocity would lead until sigma 0."""
+    def calculate_denoised(self, sigma: Tensor, output: Tensor, x_t: Tensor) -> Tensor:
+        """Where the velocity, of which the network's output tells, would lead until sigma 0."""
+        velocity = self.ask.velocity(output, x_t, self.timestep(sigma))
         return x_t + velocity * sigma.reshape(sigma.shape[:1] + (1,) * (x_t.ndim - 1))
 
     def noise_scaling(self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False) -> Tensor:  # noqa: ARG002

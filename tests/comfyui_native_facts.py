@@ -15,6 +15,7 @@ def facts(folder: Path) -> dict:
         "golden": {f"{heads} {kind}": _golden(heads, kind) for heads in HEADS for kind in ("plain", "rescaled")},
         "pipeline": _pipeline_golden(model),
         **_ksampler_facts(model),
+        **_diff2flow_facts(folder),
         **_lora_facts(model),
         **_compile_facts(model),
         **_lowvram_facts(model),
@@ -94,7 +95,7 @@ def _ksampler_facts(patcher) -> dict:
     import torch
     from a_pack.nodes.sampling import DepthFMSampling
 
-    sampling, half = DepthFMSampling(400), torch.tensor([0.5])
+    sampling, half = DepthFMSampling(400, "depthfm"), torch.tensor([0.5])
     exact = _ours(patcher, 5, num_steps=64)
     heun, euler = (relative(_sampled(patcher, 5, name, 4), exact) for name in ("heun", "euler"))
     return {
@@ -103,6 +104,26 @@ def _ksampler_facts(patcher) -> dict:
         "heun_is_nearer_than_euler": heun < euler,
         "time_and_back": sampling.sigma(sampling.timestep(half)).item(),
         "ends": [sampling.sigma_min.item(), sampling.sigma_max.item(), sampling.percent_to_sigma(0.25)],
+    }
+
+
+def _diff2flow_facts(folder: Path) -> dict:
+    """A model that is asked as a diffusion model: through the Sampler, KSampler, and without ComfyUI."""
+    from dataclasses import replace
+
+    from a_pack.depthfm_core.model.checkpoints import load_checkpoint, save_checkpoint
+    from a_pack.depthfm_core.pipeline import load_pipeline
+    from a_pack.nodes.native import load_model
+
+    path, raw = folder / "diff2flow.safetensors", load_checkpoint(folder / "whole.safetensors")
+    save_checkpoint(replace(raw, parameterization="diff2flow"), path, "float32")
+    patcher = load_model(path, "default", "plain")
+    sampler = _ours(patcher, 5)
+    plain = load_pipeline(path)(image()[..., :64], settings(ensemble_size=1, seed=5)).log_depth
+    return {
+        "diff2flow_against_plain_python": relative(sampler, plain),
+        "diff2flow_ksampler_against_ours": relative(_sampled(patcher, 5), sampler),
+        "diff2flow_against_depthfm": relative(sampler, _ours(load_model(raw.path, "default", "plain"), 5)),
     }
 
 

@@ -27,6 +27,12 @@ def test_ksampler_and_decode_give_the_samplers_depth(facts):
     assert facts["another_seed"] > 0.1
 
 
+def test_a_diff2flow_model_gives_the_same_depth_through_every_runner(facts):
+    assert facts["diff2flow_against_plain_python"] < 1e-4
+    assert facts["diff2flow_ksampler_against_ours"] < 1e-4
+    assert facts["diff2flow_against_depthfm"] > 0.1
+
+
 def test_cores_second_order_sampler_is_nearer_to_the_exact_path(facts):
     assert facts["heun_is_nearer_than_euler"]
 

@@ -33,6 +33,7 @@ def describe(checkpoint: DepthFMCheckpoint) -> dict[str, str]:
         "noising step": f"{checkpoint.noising_step} of 1000",
         "processing resolution": f"{checkpoint.processing_resolution} pixels on the short side",
         "spread scale": f"{checkpoint.spread_scale:g}",
+        "parameterization": checkpoint.parameterization,
         "empty text embedding": _listed(checkpoint.null_text.shape),
         "autoencoder": _autoencoder(checkpoint),
     }

@@ -29,6 +29,7 @@ from .layouts import (
     strip_prefix,
 )
 from .names import diffusers_to_ldm, ldm_to_diffusers
+from .parameterization import DEFAULT_PARAMETERIZATION
 from .reading import CheckpointError, mismatch, read_tensor_file
 from .unet import DepthFMUNet
 
@@ -49,6 +50,7 @@ class DepthFMCheckpoint:
         noising_step: how noisy the source is, of 1000.
         processing_resolution: the short side in pixels that the model works best at.
         spread_scale: the factor that makes the ensemble's spread the expected error; 1 when it was never measured.
+        parameterization: how the network is asked for the velocity, one of `PARAMETERIZATIONS`.
         codec_tensors: a bundled autoencoder's tensors; empty when there is none.
         codec_config: that autoencoder's diffusers configuration.
     """
@@ -60,6 +62,7 @@ class DepthFMCheckpoint:
     noising_step: int = PUBLISHED_NOISING_STEP
     processing_resolution: int = PUBLISHED_RESOLUTION
     spread_scale: float = 1.0
+    parameterization: str = DEFAULT_PARAMETERIZATION
     codec_tensors: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     codec_config: Mapping | None = None
 
@@ -69,7 +72,8 @@ class DepthFMCheckpoint:
         Weights that have `dtype` already stay mapped from disk; the others are converted one at a time.
         """
         with torch.device("meta"):
-            network = DepthFMUNet(self.hyper, torch.empty(self.null_text.shape), attention)
+            null_text = torch.empty(self.null_text.shape)
+            network = DepthFMUNet(self.hyper, null_text, attention, self.parameterization)
         weights = {name: t.to(dtype) for name, t in ldm_to_diffusers(self.state_dict, self.hyper).items()}
         network.unet.load_state_dict(weights, assign=True)
         network.null_text = self.null_text
@@ -176,6 +180,7 @@ def _metadata(checkpoint: DepthFMCheckpoint) -> dict[str, str]:
         "noising_step": str(checkpoint.noising_step),
         "processing_resolution": str(checkpoint.processing_resolution),
         "spread_scale": repr(checkpoint.spread_scale),
+        "parameterization": checkpoint.parameterization,
         "ldm_hparams": json.dumps(checkpoint.hyper.to_ldm()),
     }
     if checkpoint.codec_tensors and checkpoint.codec_config:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..flow import NUM_NOISING_STEPS
 from .hyperparameters import UNetHyperParameters, from_ldm
 from .names import diffusers_to_ldm
+from .parameterization import DEFAULT_PARAMETERIZATION, check_parameterization
 from .reading import CheckpointError, read_tensor_file, weight_files
 
 NULL_TEXT = "empty_text_embedding"
@@ -24,6 +25,7 @@ def read_settings(path: Path, content: Mapping, metadata: Mapping[str, str]) -> 
         "noising_step": int,
         "processing_resolution": int,
         "spread_scale": float,
+        "parameterization": str,
         "ldm_hparams": _mapping,
         "codec_config": _mapping,
     }
@@ -34,6 +36,7 @@ def read_settings(path: Path, content: Mapping, metadata: Mapping[str, str]) -> 
             raise ValueError(f"noising_step is {values['noising_step']}, not 0 to {NUM_NOISING_STEPS - 1}")
         if not 1 <= values.get("processing_resolution", 1) or not values.get("spread_scale", 1.0) > 0:
             raise ValueError("processing_resolution and spread_scale must be positive")
+        check_parameterization(values.get("parameterization", DEFAULT_PARAMETERIZATION))
     except (ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(path, f"describes itself wrongly ({error}).", REMEDY) from error
     return values

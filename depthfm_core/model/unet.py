@@ -1,7 +1,8 @@
 """The velocity network: diffusers' `UNet2DConditionModel`, driven as DepthFM drives it.
 
-Time enters raw, t in [0, 1], not scaled to 0..1000. The text is always the embedding of the empty prompt, so its keys
-and values can be computed once (`fix_null_text`) and the text projections dropped.
+Time enters raw, t in [0, 1], not scaled to 0..1000, unless the parameterization says otherwise. The text is always the
+embedding of the empty prompt, so its keys and values can be computed once (`fix_null_text`) and the text projections
+dropped.
 """
 
 import math
@@ -13,6 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .hyperparameters import UNetHyperParameters
+from .parameterization import DEFAULT_PARAMETERIZATION, PARAMETERIZATIONS, check_parameterization
 
 # "plain" is softmax(q k / sqrt(d)), what the authors' code computes with xformers. Without xformers the same code also
 # multiplies self-attention logits by sqrt(log n / log 4n): "rescaled", for comparisons with such runs.
@@ -26,22 +28,31 @@ class DepthFMUNet(nn.Module):
         hyper: the network's shape.
         null_text: [1, L, context_dim] embedding of the empty prompt.
         attention: one of `ATTENTIONS`.
+        parameterization: one of `PARAMETERIZATIONS`.
 
     Raises:
-        ValueError: for an unknown attention, or a `null_text` that does not fit `hyper`.
+        ValueError: for an unknown attention or parameterization, or a `null_text` that does not fit `hyper`.
 
     Source: Gui et al. 2025 (DepthFM); CompVis/depth-fm, `depthfm/dfm.py` and `depthfm/unet/openaimodel.py`.
     """
 
-    def __init__(self, hyper: UNetHyperParameters, null_text: Tensor, attention: str = "plain") -> None:
+    def __init__(
+        self,
+        hyper: UNetHyperParameters,
+        null_text: Tensor,
+        attention: str = "plain",
+        parameterization: str = DEFAULT_PARAMETERIZATION,
+    ) -> None:
         super().__init__()
         if attention not in ATTENTIONS:
             raise ValueError(f"Unknown attention {attention!r}; choose one of {', '.join(ATTENTIONS)}.")
+        check_parameterization(parameterization)
         if null_text.ndim != 3 or null_text.shape[0] != 1 or null_text.shape[2] != hyper.context_dim:
             raise ValueError(
                 f"The empty-prompt embedding has shape {list(null_text.shape)}; expected [1, L, {hyper.context_dim}]."
             )
         self.hyper = hyper
+        self.parameterization = parameterization
         self.unet = UNet2DConditionModel(**_diffusers_config(hyper))
         self.register_buffer("null_text", null_text, persistent=False)
         for layer in self._attentions("attn1"):
@@ -60,9 +71,11 @@ class DepthFMUNet(nn.Module):
             t: [B] float32 in [0, 1].
             image_latent: [B, 4, h, w] clean image latent.
         """
-        sample = torch.cat([x_t, image_latent], dim=1).to(self.dtype)  # [B, 8, h, w]
+        ask = PARAMETERIZATIONS[self.parameterization]
+        sample = torch.cat([ask.point(x_t, t), image_latent], dim=1).to(self.dtype)  # [B, 8, h, w]
         text = self.null_text.to(self.dtype).expand(len(sample), -1, -1)
-        return self.unet(sample, t, encoder_hidden_states=text).sample.to(x_t.dtype)
+        output = self.unet(sample, ask.timestep(t), encoder_hidden_states=text).sample.to(x_t.dtype)
+        return ask.velocity(output, x_t, t).to(x_t.dtype)
 
     @torch.no_grad()
     def fix_null_text(self) -> None:

@@ -37,6 +37,7 @@ def export(
         noising_step=noising_step,
         processing_resolution=resolution,
         spread_scale=spread_scale,
+        parameterization=network.parameterization,
     )
     if isinstance(codec.autoencoder, AutoencoderTiny):
         config = autoencoder_config(codec.autoencoder, codec.scaling_factor)

@@ -12,6 +12,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ..model.hyperparameters import UNetHyperParameters
+from ..model.parameterization import DEFAULT_PARAMETERIZATION, check_parameterization
 from .augment import PhotometricSettings
 from .autoencoder import AutoencoderSettings
 from .latents import LatentSettings
@@ -107,6 +108,7 @@ class NetworkSettings:
     Attributes:
         unet: the shape in LDM's terms. `num_heads = 8` is the published DepthFM's; Stable Diffusion 2.1 itself has
             `num_head_channels = 64` with `num_heads = -1`.
+        parameterization: how the network is asked for the velocity, one of `PARAMETERIZATIONS`.
         prior: an image model to start from, as `read_prior` takes it; "" = random weights.
         keep_heads: whether the prior's attention heads must be those of `unet`.
         null_text: the empty prompt's embedding, as `read_null_text_file` takes it.
@@ -115,10 +117,11 @@ class NetworkSettings:
         seed: of random weights and that embedding.
 
     Raises:
-        ValueError: for both embeddings, or for a prior without the one that it knows.
+        ValueError: for an unknown parameterization, both embeddings, or a prior without the one that it knows.
     """
 
     unet: UNetHyperParameters
+    parameterization: str = DEFAULT_PARAMETERIZATION
     prior: str = ""
     keep_heads: bool = True
     null_text: str = ""
@@ -127,6 +130,7 @@ class NetworkSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_parameterization(self.parameterization)
         if self.null_text and self.text_encoder:
             raise ValueError("[network] has null_text and text_encoder; set one of them.")
         if self.prior and not (self.null_text or self.text_encoder):

@@ -175,7 +175,10 @@ def _shares(recipe: Recipe, latents: Sequence[str]) -> dict[str, float]:
 def _network(recipe: Recipe, output: Path, trained: str) -> DepthFMUNet:
     """The network with the result of a flow stage, or with the prior's weights, or with random ones."""
     settings = recipe.network
-    network = build_network(settings.unet, settings.null_text_tokens, settings.seed, _null_text(settings, output))
+    null_text = _null_text(settings, output)
+    network = build_network(
+        settings.unet, settings.null_text_tokens, settings.seed, null_text, settings.parameterization
+    )
     if trained:
         path = output / "flow" / trained / "network.safetensors"
         if not path.exists():

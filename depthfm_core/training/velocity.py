@@ -14,6 +14,7 @@ from ..evaluation.share import this_share
 from ..flow import noise_source, sample_path
 from ..model.codec import LatentCodec
 from ..model.hyperparameters import UNetHyperParameters
+from ..model.parameterization import DEFAULT_PARAMETERIZATION
 from ..model.unet import DepthFMUNet
 from .latents import LatentSet
 from .loop import LoopSettings, train
@@ -66,7 +67,11 @@ class FlowSettings:
 
 
 def build_network(
-    hyper: UNetHyperParameters, null_text_tokens: int, seed: int, null_text: Tensor | None = None
+    hyper: UNetHyperParameters,
+    null_text_tokens: int,
+    seed: int,
+    null_text: Tensor | None = None,
+    parameterization: str = DEFAULT_PARAMETERIZATION,
 ) -> DepthFMUNet:
     """A freshly initialized network.
 
@@ -75,11 +80,13 @@ def build_network(
         null_text_tokens: the length of the constant random embedding that stands for the empty prompt.
         seed: of everything random.
         null_text: [1, L, context_dim] embedding of the empty prompt, in place of a random one.
+        parameterization: how it is asked for the velocity, one of `PARAMETERIZATIONS`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         drawn = torch.randn(1, null_text_tokens, hyper.context_dim)
-        return DepthFMUNet(hyper, drawn if null_text is None else null_text)
+        null_text = drawn if null_text is None else null_text
+        return DepthFMUNet(hyper, null_text, parameterization=parameterization)
 
 
 class FlowBatch(NamedTuple):
