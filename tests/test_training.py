@@ -20,7 +20,7 @@ from depthfm_core.training.velocity import (
     FlowSettings,
     attention_backends,
     build_network,
-    flow_loss,
+    flow_losses,
     flow_objective,
 )
 
@@ -55,7 +55,7 @@ def quadratic(seen):
 
 def always(batch, settings):
     """The flow objective, with one batch in place of draws."""
-    return flow_objective(None, settings)._replace(draw=lambda _: batch)
+    return flow_objective(None, settings, None)._replace(draw=lambda _: batch)
 
 
 def sum_of_biases(moved, factor=1):
@@ -80,7 +80,8 @@ def test_the_velocity_loss_of_the_perfect_velocity_is_zero():
         times.append(t)
         return pairs.depth_latent - noise_source(image_latent, 400, pairs.noise)
 
-    assert flow_loss(perfect, pairs, FlowSettings(("a",), LOOP)) == pytest.approx(0, abs=1e-10)
+    losses = flow_losses(perfect, pairs, FlowSettings(("a",), LOOP), None)
+    assert losses["velocity"] == pytest.approx(0, abs=1e-10)
     assert torch.equal(times[0], pairs.t)
 
 
@@ -101,7 +102,7 @@ def test_the_training_path_ends_at_the_depth_latent_and_starts_at_the_noised_ima
         seen.update(x_t=x_t, image_latent=image_latent)
         return torch.zeros_like(x_t)
 
-    flow_loss(network, pairs, FlowSettings(("a",), LOOP, noising_step=0))
+    flow_losses(network, pairs, FlowSettings(("a",), LOOP, noising_step=0), None)
     expected = sample_path(pairs.image_latent, pairs.depth_latent, pairs.t).x_t
     assert torch.equal(seen["x_t"], expected)
     assert torch.equal(seen["image_latent"], pairs.image_latent)

@@ -63,7 +63,7 @@ def test_without_shares_all_views_of_all_data_sets_are_drawn_alike(tmp_path):
 def test_a_mixed_training_that_was_stopped_equals_an_unbroken_one_bit_for_bit(mixed, tmp_path):
     latents = LatentSet(mixed, {"hypersim": 0.5, "vkitti2": 0.5})
     loop = dataclasses.replace(LOOP, num_steps=6, save_every=3)
-    objective, sizes = flow_objective(latents, FlowSettings(("a",), loop)), []
+    objective, sizes = flow_objective(latents, FlowSettings(("a",), loop), None), []
 
     def run(folder, stop=None):
         def draw(random):

@@ -1,14 +1,21 @@
 """The auxiliary surface-normal loss, against planes whose angles are known."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
+from depthfm_core.flow import noise_source
 from depthfm_core.model.codec import load_codec
 from depthfm_core.training import normals
+from depthfm_core.training.loop import LoopSettings, train
 from depthfm_core.training.normals import decoded_normal_loss, normal_loss
+from depthfm_core.training.velocity import FlowBatch, FlowSettings, build_network, flow_losses, flow_objective
 
+from .sd_prior import HYPER
+
+LOOP = LoopSettings(num_steps=3, batch_size=4, learning_rate=1e-3, warmup_steps=0, mixed_precision="no")
 ALL = torch.ones(1, 1, 2, 3, dtype=torch.bool)
 
 
@@ -166,3 +173,55 @@ def test_gradients_go_through_the_decoder_and_leave_it_as_it_is(codec):
     assert x_1.grad.abs().sum() > 0 and x_1.grad.isfinite().all()
     assert depth_latent.grad is None
     assert all(parameter.grad is None for parameter in codec.parameters())
+
+
+def flow_batch(size=4):
+    image_latent, depth_latent, noise = torch.randn(3, size, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    valid = torch.rand(size, 1, 8, 8, generator=torch.Generator().manual_seed(4)) < 0.7
+    return FlowBatch(image_latent, depth_latent, valid, noise, torch.linspace(0, 1, size))
+
+
+def settings(weight, **loop):
+    return FlowSettings(("a",), dataclasses.replace(LOOP, **loop), normals_weight=weight)
+
+
+def test_without_a_weight_nothing_is_decoded():
+    class Untouchable:
+        def __getattr__(self, name):
+            raise AssertionError(name)
+
+    network = build_network(HYPER, 2, seed=0)
+    assert flow_losses(network, flow_batch(), settings(0.0), Untouchable()).keys() == {"velocity"}
+    with pytest.raises(AssertionError, match="to"):
+        flow_losses(network, flow_batch(), settings(0.1), Untouchable())
+
+
+def test_the_true_velocity_has_no_normal_loss_at_any_time_and_another_has_one_in_proportion_to_its_weight(codec):
+    batch = flow_batch()
+
+    def perfect(_x_t, _t, image_latent):
+        return batch.depth_latent - noise_source(image_latent, 400, batch.noise)
+
+    def wrong(*args):
+        return 0.5 * perfect(*args)
+
+    assert flow_losses(perfect, batch, settings(1.0), codec)["normals"] < 1e-6
+    one, three = (flow_losses(wrong, batch, settings(weight), codec)["normals"] for weight in (1.0, 3.0))
+    assert one > 0.01 and three == pytest.approx(3 * float(one))
+
+
+def test_a_negative_weight_is_refused():
+    with pytest.raises(ValueError, match="normals_weight is -1"):
+        settings(-1.0)
+
+
+def test_training_with_normals_in_parts_of_a_batch_equals_training_with_whole_batches(codec, tmp_path):
+    def trained(weight, micro_batch_size):
+        network, chosen = build_network(HYPER, 2, seed=0), settings(weight, micro_batch_size=micro_batch_size)
+        objective = flow_objective(None, chosen, codec)._replace(draw=lambda _: flow_batch())
+        train(network, objective, chosen.loop, tmp_path / f"{weight} {micro_batch_size}")
+        return network.unet.conv_in.weight.detach()
+
+    whole = trained(1.0, 0)
+    distances = [float((other - whole).abs().mean()) for other in (trained(1.0, 1), trained(0.0, 0))]
+    assert distances[0] < 1e-5 and distances[1] > 1e-4

@@ -20,6 +20,7 @@ from .latents import LatentSet
 from .loop import LoopSettings, train
 from .lora import LoraSettings, add_lora, merge_lora
 from .losses import masked_velocity_loss
+from .normals import decoded_normal_loss
 from .objective import Objective, StepRandom
 from .validation import HeldOut, score
 
@@ -48,9 +49,11 @@ class FlowSettings:
         noising_step: how noisy the source is, of 1000.
         time_sampling: one of `TIME_SAMPLERS`.
         lora: trains low-rank additions in place of all weights; see `LoraSettings`.
+        normals_weight: of the auxiliary loss of the decoded depth map's surface normals, see `normals`; 0 = none of it,
+            and then nothing is decoded.
 
     Raises:
-        ValueError: for an unknown time sampling.
+        ValueError: for an unknown time sampling, or a negative weight.
     """
 
     latents: tuple[str, ...]
@@ -59,11 +62,14 @@ class FlowSettings:
     noising_step: int = 400
     time_sampling: str = "uniform"
     lora: LoraSettings | None = None
+    normals_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.time_sampling not in TIME_SAMPLERS:
             choices = ", ".join(TIME_SAMPLERS)
             raise ValueError(f"Unknown time_sampling {self.time_sampling!r}; choose one of {choices}.")
+        if not self.normals_weight >= 0:
+            raise ValueError(f"normals_weight is {self.normals_weight}; choose 0 (off) or more.")
 
 
 def build_network(
@@ -106,27 +112,38 @@ def draw_batch(latents: LatentSet, settings: FlowSettings, random: StepRandom) -
     return FlowBatch(*pairs, noise, TIME_SAMPLERS[settings.time_sampling](len(noise), random.generator))
 
 
-def flow_loss(network: nn.Module, batch: FlowBatch, settings: FlowSettings) -> Tensor:
-    """The masked velocity loss of a batch at its noise and times, a scalar.
+def flow_losses(network: nn.Module, batch: FlowBatch, settings: FlowSettings, codec: LatentCodec) -> dict[str, Tensor]:
+    """The losses of a batch at its noise and times, scalars whose sum is minimized.
 
     Args:
         network: a `DepthFMUNet`, or what calls one.
         batch: on the network's device.
-        settings: of which `noising_step` counts here.
+        settings: of which `noising_step` and `normals_weight` count here.
+        codec: for the normals; moves to the network's device if they are asked for.
+
+    Returns:
+        "velocity", the masked velocity loss; with a weight also "normals", the loss of the depth map where the velocity
+        leads in a straight line, times its weight.
 
     Source: Gui et al. 2025 (DepthFM): x_0 is the noised image latent, x_1 the depth latent, the path a straight line.
     """
     x_0 = noise_source(batch.image_latent, settings.noising_step, batch.noise)
     x_t, velocity = sample_path(x_0, batch.depth_latent, batch.t)
-    return masked_velocity_loss(network(x_t, batch.t, batch.image_latent), velocity, batch.valid)
+    predicted = network(x_t, batch.t, batch.image_latent)
+    losses = {"velocity": masked_velocity_loss(predicted, velocity, batch.valid)}
+    if settings.normals_weight:
+        x_1 = x_t + (1 - batch.t[:, None, None, None]) * predicted
+        normals = decoded_normal_loss(codec.to(x_1.device), x_1, batch.depth_latent, batch.valid)
+        losses["normals"] = settings.normals_weight * normals
+    return losses
 
 
-def flow_objective(latents: LatentSet, settings: FlowSettings) -> Objective:
-    """The velocity loss over batches of `latents`, a mean over the valid cells of all processes."""
+def flow_objective(latents: LatentSet, settings: FlowSettings, codec: LatentCodec) -> Objective:
+    """`flow_losses` over batches of `latents`, means over the valid cells of all processes."""
     return Objective(
         draw=lambda random: draw_batch(latents, settings, random),
-        losses=lambda network, batch: {"velocity": flow_loss(network, batch, settings)},
-        counts=lambda batch: {"velocity": float(batch.valid.sum())},
+        losses=lambda network, batch: flow_losses(network, batch, settings, codec),
+        counts=lambda batch: dict.fromkeys(("velocity", "normals"), float(batch.valid.sum())),
     )
 
 
@@ -152,7 +169,7 @@ def train_velocity(
         codec.to(home)
         _LOGGER.info("%s step %d: AbsRel %.4f, delta1 %.4f", folder.name, step, abs_rel, delta1)
 
-    objective = flow_objective(latents, settings)
+    objective = flow_objective(latents, settings, codec)
     # Around the backward pass too: gradient checkpointing repeats the forward pass there, by the same formula or fails.
     with sdpa_kernel(attention_backends(network.hyper, latents.tokens)):
         train(network, objective, settings.loop, folder, check, this_share())
