@@ -13,7 +13,7 @@ from depthfm_core.evaluation.share import Share
 from depthfm_core.training.engine import Engine
 from depthfm_core.training.loop import train
 from depthfm_core.training.objective import own_parts
-from depthfm_core.training.velocity import FlowSettings, build_network, flow_loss, flow_objective
+from depthfm_core.training.velocity import FlowSettings, build_network, flow_losses, flow_objective
 
 from .test_training import LOOP, TOY, always, batch, linear, quadratic, stop_at
 
@@ -25,6 +25,10 @@ def masked_batch(size):
     pairs = batch(size=size)
     chance = torch.linspace(0, 1, size)[:, None, None, None]
     return pairs._replace(valid=torch.rand(size, 1, 8, 8, generator=torch.Generator().manual_seed(1)) < chance)
+
+
+def velocity_loss(network, pairs, **changed):
+    return flow_losses(network, pairs, dataclasses.replace(SETTINGS, **changed), None)["velocity"]
 
 
 def reference_loss(network, pairs, noising_step):
@@ -46,7 +50,7 @@ def reference_loss(network, pairs, noising_step):
 def test_the_loss_and_its_gradient_agree_with_a_reference_in_float64(noising_step):
     pairs, network = masked_batch(4), build_network(TOY, 2, seed=0)
     exact = build_network(TOY, 2, seed=0).double()
-    loss = flow_loss(network, pairs, dataclasses.replace(SETTINGS, noising_step=noising_step))
+    loss = velocity_loss(network, pairs, noising_step=noising_step)
     expected = reference_loss(exact, pairs, noising_step)
     loss.backward()
     expected.backward()
@@ -79,19 +83,20 @@ def test_gradients_added_up_over_parts_are_those_of_the_whole_batch(tmp_path):
 
 @pytest.mark.parametrize(("count", "micro_batch_size"), [(1, 0), (2, 0), (2, 2), (3, 1), (5, 4)])
 def test_the_parts_of_all_processes_are_the_batch_and_their_losses_add_up_to_its(count, micro_batch_size):
-    network, pairs, objective = build_network(TOY, 2, seed=0).eval(), masked_batch(5), flow_objective(None, SETTINGS)
+    network, pairs = build_network(TOY, 2, seed=0).eval(), masked_batch(5)
+    objective = flow_objective(None, SETTINGS, None)
     shares = [own_parts(objective, pairs, Share(index, count), micro_batch_size) for index in range(count)]
     parts = [part for share in shares for part in share]
     assert torch.equal(torch.cat([part.samples.noise for part in parts]), pairs.noise) and all(shares)
     assert max(len(part.samples.t) for part in parts) <= (micro_batch_size or 5)
     with torch.no_grad():
-        total = sum(part.fractions["velocity"] * flow_loss(network, part.samples, SETTINGS) for part in parts)
-        assert float(total) == pytest.approx(float(flow_loss(network, pairs, SETTINGS)), rel=1e-5)
+        total = sum(part.fractions["velocity"] * velocity_loss(network, part.samples) for part in parts)
+        assert float(total) == pytest.approx(float(velocity_loss(network, pairs)), rel=1e-5)
 
 
 def test_a_batch_in_which_nothing_is_valid_has_no_loss():
     pairs = batch()
-    parts = own_parts(flow_objective(None, SETTINGS), pairs._replace(valid=pairs.valid & False), Share(), 1)
+    parts = own_parts(flow_objective(None, SETTINGS, None), pairs._replace(valid=pairs.valid & False), Share(), 1)
     assert [part.fractions for part in parts] == [{"velocity": 0.0}] * 2
 
 

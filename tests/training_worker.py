@@ -44,7 +44,7 @@ def write_latents(folder: Path) -> None:
 def run(folder: Path, name: str, share: Share, stop: int | None = None) -> tuple[dict[str, torch.Tensor], list[float]]:
     """Trains in `folder / name`, or goes on there, up to a step: the weights, and the loss of each step."""
     losses, backward = [], Engine.backward
-    objective = flow_objective(LatentSet([folder / "latents"]), SETTINGS)
+    objective = flow_objective(LatentSet([folder / "latents"]), SETTINGS, None)
 
     def draw(random):
         if random.step == stop:

@@ -140,10 +140,11 @@ def flow_losses(network: nn.Module, batch: FlowBatch, settings: FlowSettings, co
 
 def flow_objective(latents: LatentSet, settings: FlowSettings, codec: LatentCodec) -> Objective:
     """`flow_losses` over batches of `latents`, means over the valid cells of all processes."""
+    names = ("velocity", "normals") if settings.normals_weight else ("velocity",)
     return Objective(
         draw=lambda random: draw_batch(latents, settings, random),
         losses=lambda network, batch: flow_losses(network, batch, settings, codec),
-        counts=lambda batch: dict.fromkeys(("velocity", "normals"), float(batch.valid.sum())),
+        counts=lambda batch: dict.fromkeys(names, float(batch.valid.sum())),
     )
 
 
