@@ -4,9 +4,10 @@ DepthFM feeds the point and the raw time, and its output is the velocity. Stable
 else: points of the circle alpha^2 + sigma^2 = 1, timesteps from 0 to 999, and v = alpha noise - sigma data. Diff2Flow
 asks it that, and turns the answer into the velocity, so that the prior predicts sensibly from the first step on.
 
-Diff2Flow takes alpha and sigma from a table whose noisiest step is made pure noise and which begins with the data. Here
-both follow from the time in closed form, exact up to the ends, and the table, as Stable Diffusion was trained with it,
-gives the timestep alone. Beyond what it covers, t < 0.064 and t > 0.971, that stays at 999 and 0.
+Diff2Flow's code (CompVis/diff2flow, `FlowModelObj`) takes alpha and sigma from a table that begins with the data, and
+whose noisiest step is by default made pure noise. Here both follow from the time in closed form, exact up to the ends.
+The table, as Stable Diffusion was trained with it, gives the timestep alone; beyond what it covers, t < 0.064 and
+t > 0.971, that stays at 999 and 0.
 """
 
 from collections.abc import Callable
