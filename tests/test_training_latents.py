@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,17 @@ from safetensors.torch import load_file, save_file
 
 from depthfm_core import __version__
 from depthfm_core.__main__ import main
-from depthfm_core.data.folder import write_frame
+from depthfm_core.data.folder import read_frame, write_frame
 from depthfm_core.evaluation.share import Share
 from depthfm_core.model.codec import load_codec
+from depthfm_core.training.augment import PhotometricSettings, ViewSettings
 from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder
-from depthfm_core.training.latents import LatentSet, decode, encode
-from depthfm_core.training.precompute import describe, summarize
+from depthfm_core.training.latents import LatentSet, LatentSettings, decode, encode
+from depthfm_core.training.normalize import NormalizationSettings
+from depthfm_core.training.precompute import describe, summarize, write_latents
 from depthfm_core.training.recipe import read_recipe
 from depthfm_core.training.shards import FORMATS, open_shard, write_shard
+from depthfm_core.training.sources import Frame
 from depthfm_core.training.stages import run_recipe, save_autoencoder
 
 from .test_training_data import scene
@@ -123,6 +127,22 @@ def test_two_machines_one_with_two_workers_write_byte_for_byte_what_one_does(pre
     assert list(half) == ["small/frames-0000.safetensors", "small/frames-0002.safetensors"]
     assert "small: 2 of 3 shards" in said.out
     assert precompute("--latents", "small", "--shard", "2/2")[0] == alone
+
+
+def test_the_number_of_threads_changes_no_latent(output, tmp_path):
+    write_frame(tmp_path / "large", scene(height=120, width=160))
+    frames = [Frame("large", "large", partial(read_frame, tmp_path / "large"))]
+    settings = LatentSettings(ViewSettings(96, 128), views_per_frame=12)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            made_with = PhotometricSettings(), NormalizationSettings(), output / "codec"
+            write_latents(frames, settings, *made_with, tmp_path / f"with {threads}")
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert files(tmp_path / "with 1") == files(tmp_path / "with 2")
 
 
 def test_two_processes_write_byte_for_byte_what_one_does(precompute, output, tmp_path):

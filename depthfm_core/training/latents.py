@@ -33,7 +33,7 @@ class LatentSettings:
         sky_is_far: whether pixels without depth count, as the far plane; otherwise the loss leaves them out.
         seed: of the views.
         format: of the shards, one of `FORMATS`.
-        workers: processes; the latents do not depend on how many.
+        workers: processes, of one CPU thread each; the latents do not depend on how many.
 
     Raises:
         ValueError: an unknown format.

@@ -7,6 +7,7 @@ be interrupted or shared among machines, and more data sets can be added later.
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache, partial
 from itertools import islice
@@ -81,14 +82,26 @@ def write_latents(
     bar = partial(tqdm, total=len(todo), desc=folder.name, unit="shard", disable=not share.is_first)
     if settings.workers == 1:
         codec.to(device)
-        for shard in bar(todo):
-            write(codec, shard)
+        with _one_thread():
+            for shard in bar(todo):
+                write(codec, shard)
         return len(shards)
     write = partial(_write_in_worker, write, codec_path, str(device))
     with ProcessPoolExecutor(settings.workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         for _ in bar(pool.map(write, todo)):
             pass
     return len(shards)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in the worker processes, because sums in bfloat16 differ with the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def describe(
