@@ -95,7 +95,7 @@ def write_latents(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """As in the worker processes, because sums in bfloat16 differ with the number of threads."""
+    """As in the worker processes, because sums over a picture round differently on several."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
