@@ -198,7 +198,7 @@ def load_pipeline(
         ValueError: for an unknown name, dtype or device, or a model without an autoencoder when `vae` is None.
     """
     path, own_vae = find_model(model)
-    device = _device(device)
+    device = usable_device(device)
     chosen = _dtype(dtype, device)
     checkpoint = load_checkpoint(path)
     codec = _codec(checkpoint, vae or own_vae)
@@ -221,15 +221,17 @@ def _codec(checkpoint: DepthFMCheckpoint, vae: str | Path | None) -> LatentCodec
     return codec
 
 
-def _device(name: str | torch.device) -> torch.device:
-    """The device, once it has shown that it holds a tensor."""
+def usable_device(name: str | torch.device) -> torch.device:
+    """The device, once it has shown that it holds a tensor, with its number where it has one.
+
+    Raises:
+        ValueError: for one that is not there.
+    """
     try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
+        return torch.zeros(1, device=torch.device(name)).device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"Device {str(name)!r} cannot be used ({reason}); try cpu, cuda, cuda:1 or mps.") from error
-    return device
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:

@@ -13,8 +13,9 @@ from depthfm_core.data.sample import DepthSample
 from depthfm_core.model.codec import load_codec
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
 from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder, full_state_dict
-from depthfm_core.training.latents import LatentSet, LatentSettings, valid_cells, write_latents
+from depthfm_core.training.latents import LatentSet, LatentSettings
 from depthfm_core.training.normalize import NormalizationSettings, normalize_log_depth
+from depthfm_core.training.precompute import valid_cells, write_latents
 from depthfm_core.training.sources import folder_frames
 from depthfm_core.training.stages import save_autoencoder
 

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
+from depthfm_core.training import shards
 from depthfm_core.training.latents import LatentSet
 from depthfm_core.training.loop import train
 from depthfm_core.training.objective import step_random
@@ -17,11 +17,11 @@ from .test_training import LOOP, TOY
 
 def write_shard(folder, name, count, height, value):
     """Latents of `count` views whose every number is `value`."""
-    folder.mkdir(parents=True, exist_ok=True)
     latent = torch.full((count, 4, height, 8), float(value)).half()
     valid = torch.ones(count, height, 8, dtype=torch.uint8)
     tensors = {"image_latent": latent, "depth_latent": latent.clone(), "valid": valid}
-    save_file(tensors, folder / f"{name}-0000.safetensors")
+    folder.mkdir(parents=True, exist_ok=True)
+    shards.write_shard(folder / f"{name}-0000.safetensors", tensors, origin={})
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ COMMANDS = {
     "download": "fetch a published model",
     "info": "what a checkpoint holds",
     "label": "depth for photographs by a teacher, to train on",
+    "precompute": "the latents of a training, ahead of it",
     "train": "train a model",
     "embed-empty-prompt": "the constant that stands for text, from a text encoder",
     "evaluate": "scores of models on a data set, with a report",

@@ -10,6 +10,7 @@ from dataclasses import fields
 
 import torch
 
+from ..evaluation.share import ALL, Share
 from ..flow import GRIDS, REDUCTIONS, SOLVERS, combine_members, cosine_alpha_bar, integrate, member_noise
 from ..model.bundled import MODELS
 from ..model.unet import ATTENTIONS
@@ -107,9 +108,7 @@ def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="VAE",
         help="file or folder of a Stable Diffusion 1.x/2.x autoencoder (default: the model's own)",
     )
-    group.add_argument(
-        "--device", default="auto", metavar="DEVICE", help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps"
-    )
+    add_device_argument(group)
     group.add_argument(
         "--dtype", default=dtype, choices=tuple(DTYPES), help=f"precision of the network (default: {dtype})"
     )
@@ -119,6 +118,32 @@ def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
         choices=ATTENTIONS,
         help=f"rescaled gives the numbers of the authors' code without xformers (default: {attention})",
     )
+
+
+def add_device_argument(parser: argparse._ActionsContainer) -> None:
+    """`--device`, for `chosen_device`."""
+    parser.add_argument(
+        "--device", default="auto", metavar="DEVICE", help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps"
+    )
+
+
+def add_shard_argument(parser: argparse.ArgumentParser, things: str) -> None:
+    """`--shard`, the share of the things that this run is for."""
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        default=ALL,
+        metavar="I/N",
+        help=f"the I-th of N parts of the {things}, I from 1 to N, for runs side by side (default: 1/1)",
+    )
+
+
+def _shard(text: str) -> Share:
+    """`--shard`."""
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part; choose 1/N to N/N, for example 2/4")
+    return Share(int(index) - 1, int(count))
 
 
 def pipeline_from(args: argparse.Namespace) -> DepthFMPipeline:

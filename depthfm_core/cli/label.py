@@ -16,9 +16,10 @@ from ..data.photos import photos_in
 from ..depth.files import write_text
 from ..evaluation.baselines import GIVES, METHODS, Method, find_method, load_method
 from ..evaluation.fingerprint import fingerprint
-from ..evaluation.share import Share, this_share
+from ..evaluation.share import this_share
 from ..evaluation.table import open_folder
 from ..training.teacher import RULES, choose_range, estimate_depth, is_labeled, read_photo, write_label
+from .arguments import add_shard_argument
 from .errors import BAD_INPUT, USER_ERRORS, sentence
 from .methods import add_method_arguments, check_method_arguments, method_options
 
@@ -52,13 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="farthest / nearest depth, for a teacher that leaves ratios open; see docs/labels.md "
         f"(default: {defaults})",
     )
-    parser.add_argument(
-        "--shard",
-        type=_shard,
-        default=Share(),
-        metavar="I/N",
-        help="the I-th of N parts of the photographs, I from 1 to N, for runs side by side (default: 1/1)",
-    )
+    add_shard_argument(parser, "photographs")
     add_method_arguments(parser)
 
 
@@ -104,14 +99,6 @@ def _find_photos(args: argparse.Namespace) -> list[Path]:
     if args.long_side < 0:
         raise ValueError(f"--long-side is {args.long_side}; choose a number of pixels, or 0 for the pictures' own.")
     return [path.relative_to(args.folder) for path in photos_in(args.folder, below=True)]
-
-
-def _shard(text: str) -> Share:
-    """`--shard`."""
-    index, slash, count = text.partition("/")
-    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no part; choose 1/N to N/N, for example 2/4")
-    return Share(int(index) - 1, int(count))
 
 
 def _label(method: Method, photos: list[Path], args: argparse.Namespace) -> int:

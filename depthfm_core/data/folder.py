@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
+from .rasters import read_png_m, read_rgb
 from .sample import DepthSample
 
 IMAGE_SUFFIX = "_rgb.jpg"
@@ -44,19 +44,10 @@ def read_frame(frame: Path) -> DepthSample:
         frame: `folder/name`, as `list_frames` gives it.
 
     Raises:
-        OSError: a file that is missing or no picture.
-        ValueError: a picture and a depth map of different sizes.
+        ValueError: a file that is missing or no whole picture, or a picture and a depth map of different sizes.
     """
-    with Image.open(frame.with_name(frame.name + IMAGE_SUFFIX)) as file:
-        image = np.array(file.convert("RGB"))  # [H, W, 3]
-    with Image.open(frame.with_name(frame.name + DEPTH_SUFFIX)) as file:
-        depth_mm = np.array(file).astype(np.float32)
-    depth_m = torch.from_numpy(depth_mm)[None] / 1000
-    return DepthSample(
-        image=torch.from_numpy(image).permute(2, 0, 1).float().contiguous() / 255,
-        depth_m=depth_m,
-        valid=depth_m > 0,
-    )
+    depth_m = read_png_m(frame.with_name(frame.name + DEPTH_SUFFIX), units_per_m=1000)
+    return DepthSample(read_rgb(frame.with_name(frame.name + IMAGE_SUFFIX)), depth_m, valid=depth_m > 0)
 
 
 def write_frame(frame: Path, sample: DepthSample) -> None:

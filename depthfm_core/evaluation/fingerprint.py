@@ -3,6 +3,8 @@
 import hashlib
 from pathlib import Path
 
+from torch import nn
+
 from ..model.bundled import MODELS, find_model
 
 _CHUNK_BYTES = 2**24
@@ -27,4 +29,13 @@ def fingerprint(weights: str) -> str:
         with file.open("rb") as content:
             while chunk := content.read(_CHUNK_BYTES):
                 digest.update(chunk)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def fingerprint_weights(module: nn.Module, *facts: str) -> str:
+    """The SHA-256 of a module's tensors and of what else decides what it computes, in whatever file they came."""
+    digest = hashlib.sha256("\n".join(facts).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy())
     return f"sha256:{digest.hexdigest()}"

@@ -17,20 +17,25 @@ class Share:
 
     Attributes:
         wait: returns once all processes have called it.
+        outer: the share of all images that this is a share of, such as one machine's; None = of all images.
     """
 
     index: int = 0
     count: int = 1
     wait: Callable[[], None] = lambda: None
+    outer: "Share | None" = None
 
     def part(self, entries: Sequence) -> Sequence:
         """The entries that this process works on."""
-        return entries[self.index :: self.count]
+        return (self.outer.part(entries) if self.outer else entries)[self.index :: self.count]
 
     @property
     def is_first(self) -> bool:
         """Whether this is the process that reports, and writes what there is one of."""
         return self.index == 0
+
+
+ALL = Share()
 
 
 def this_share() -> Share:

@@ -10,8 +10,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, DistributedType, GradientAccumulationPlugin
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    GradientAccumulationPlugin,
+    parse_flag_from_env,
+)
 from torch import Tensor, nn
 
 from ..evaluation.share import Share
@@ -20,6 +25,11 @@ from .objective import Objective, Part, own_parts
 # What the networks compute in (their weights stay in float32), in accelerate's words.
 PRECISIONS = ("no", "bf16", "fp16")
 _SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+
+
+def training_device() -> torch.device:
+    """Where this process trains: its own GPU where there is one, unless accelerate is told to use the CPU."""
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).device
 
 
 class Engine:

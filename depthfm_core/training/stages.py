@@ -25,16 +25,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from ..evaluation.share import this_share
+from ..evaluation.share import ALL, Share, this_share
 from ..model.codec import LatentCodec, load_codec
 from ..model.layouts import NULL_TEXT, read_null_text, read_null_text_file
 from ..model.unet import DepthFMUNet
 from .augment import ViewSettings, change_photometry, draw_view
 from .autoencoder import AutoencoderData, autoencoder_config, full_state_dict, train_autoencoder
 from .calibration import measure_spread_scale
+from .engine import training_device
 from .export import export
-from .latents import LatentSet, depth_picture, write_latents
+from .latents import LatentSet
 from .null_text import embed_empty_prompt, save_null_text
+from .precompute import depth_picture, describe, write_latents
 from .prior import read_prior
 from .recipe import FrameSettings, NetworkSettings, Recipe
 from .sources import Frame, find_complete_frames, source_frames
@@ -86,6 +88,18 @@ def _prepare_frames(recipe: Recipe, output: Path, _which: str) -> None:
     for source in recipe.frames.sources:
         if source.complete_only:
             find_complete_frames(source, output)
+
+
+def prepare_frames(recipe: Recipe, output: Path, share: Share) -> None:
+    """Stage frames, once for all processes of a share; before it, whether there is an autoencoder to encode them.
+
+    Raises:
+        ValueError: no autoencoder that can be read, which is known before hours of rendering.
+    """
+    _codec(recipe, output)
+    if share.is_first:
+        _prepare_frames(recipe, output, "")
+    share.wait()
 
 
 def _render(settings: FrameSettings, output: Path) -> None:
@@ -140,12 +154,26 @@ def save_autoencoder(autoencoder: AutoencoderTiny, scaling_factor: float, folder
     save_file(full_state_dict(autoencoder), folder / "diffusion_pytorch_model.safetensors")
 
 
-def _write_latents(recipe: Recipe, output: Path, which: str) -> None:
+def prepare_latents(
+    recipe: Recipe, output: Path, which: str, share: Share = ALL, device: str | torch.device = "cpu"
+) -> int:
+    """Stage latents.`which`, or a share of its shards; how many there are in all.
+
+    Raises:
+        ValueError: no autoencoder, no frames, or as `write_latents`, which has the other errors.
+    """
+    made_with = recipe.latents[which], recipe.photometry, recipe.normalization, _codec_path(recipe, output)
     train, _ = split_frames(recipe, output)
-    folder = output / "latents" / which
-    settings = recipe.latents[which]
-    codec_path = _codec_path(recipe, output)
-    write_latents(train, settings, recipe.photometry, recipe.normalization, codec_path, folder, this_share())
+    return write_latents(train, *made_with, latents_folder(output, which), share=share, device=device)
+
+
+def _write_latents(recipe: Recipe, output: Path, which: str) -> None:
+    prepare_latents(recipe, output, which, this_share(), training_device())
+
+
+def latents_folder(output: Path, which: str) -> Path:
+    """Where the shards of stage latents.`which` are."""
+    return output / "latents" / which
 
 
 def _train_flow(recipe: Recipe, output: Path, which: str) -> None:
@@ -157,7 +185,10 @@ def _train_flow(recipe: Recipe, output: Path, which: str) -> None:
     share.wait()
     network = _network(recipe, output, settings.start)
     codec = _codec(recipe, output)
-    latents = LatentSet([output / "latents" / name for name in settings.latents], _shares(recipe, settings.latents))
+    folders = [latents_folder(output, name) for name in settings.latents]
+    made_with = recipe.photometry, recipe.normalization, codec
+    origins = [describe(recipe.latents[name], *made_with) for name in settings.latents]
+    latents = LatentSet(folders, _shares(recipe, settings.latents), origins)
     view = recipe.latents[settings.latents[-1]].view
     held_out = encode_held_out(split_frames(recipe, output)[1], view, codec)
     train_velocity(network, latents, settings, held_out, codec, folder)
@@ -232,7 +263,7 @@ def _evenly(frames: list[Frame], count: int) -> list[Frame]:
     return frames[:: max(1, len(frames) // count)]
 
 
-STAGES: dict[str, Callable[[Recipe, Path, str], None]] = {
+STAGES: dict[str, Callable[[Recipe, Path, str], object]] = {
     "frames": _prepare_frames,
     "autoencoder": _train_autoencoder,
     "latents": _write_latents,

@@ -1,0 +1,57 @@
+"""`precompute`: the latents of a recipe ahead of its training, on as many processes and machines as there are."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from ..evaluation.share import this_share
+from ..pipeline import usable_device
+from ..training.precompute import summarize
+from ..training.recipe import Recipe, read_recipe
+from ..training.stages import latents_folder, prepare_frames, prepare_latents
+from .arguments import add_device_argument, add_shard_argument, chosen_device
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, metavar="RECIPE.toml", help="e.g. depthfm_core/training/depthfm_i.toml")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for all results, as of train")
+    parser.add_argument(
+        "--latents", nargs="+", metavar="NAME", help="which of the recipe's [latents.NAME] (default: all of them)"
+    )
+    add_shard_argument(parser, "files of latents")
+    add_device_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the latents that are not there yet and returns 0.
+
+    Raises:
+        ValueError: for an unusable recipe, device or autoencoder before any work, and for a frame that cannot be read,
+            after which the finished files stay.
+        OSError: for what cannot be written.
+    """
+    recipe = read_recipe(args.recipe)
+    names = _chosen(recipe, args.latents)
+    share = replace(this_share(), outer=args.shard)  # first, because it decides which GPU "cuda" is
+    device = usable_device(chosen_device(args.device))
+    prepare_frames(recipe, args.output, share)
+    planned = {name: prepare_latents(recipe, args.output, name, share, device) for name in names}
+    share.wait()
+    if share.is_first:
+        for name, count in planned.items():
+            print(_report(latents_folder(args.output, name), count))
+    return 0
+
+
+def _chosen(recipe: Recipe, names: list[str] | None) -> list[str]:
+    unknown = [name for name in names or () if name not in recipe.latents]
+    if unknown:
+        raise ValueError(f"The recipe has no latents {', '.join(unknown)}; it has {', '.join(recipe.latents)}.")
+    return names or list(recipe.latents)
+
+
+def _report(folder: Path, planned: int) -> str:
+    """What is there: of all machines, as far as they have come."""
+    found = summarize(folder)
+    each = f", {found.bytes / found.views:,.0f} bytes a view" if found.views else ""
+    return f"{folder}: {found.shards} of {planned} shards, {found.views} views, {found.bytes:,} bytes{each}"

@@ -1,0 +1,232 @@
+"""Latents computed ahead: the frozen autoencoder runs once a view, not once a training step.
+
+The views of some frames share a file, see `shards`. Shards are made independently and appear whole, so making them can
+be interrupted or shared among machines, and more data sets can be added later.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cache, partial
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from .. import __version__
+from ..data.sample import DepthSample
+from ..evaluation.fingerprint import fingerprint_weights
+from ..evaluation.share import ALL, Share
+from ..model.codec import LatentCodec, load_codec
+from .augment import PhotometricSettings, change_photometry, draw_view
+from .latents import LatentSettings, encode, pictures_at_once
+from .normalize import NormalizationSettings, normalize_log_depth
+from .shards import FORMATS, check_origin, find_shards, open_shard, write_shard
+from .sources import Frame
+
+_NOT_IN_THE_LATENTS = ("datasets", "format", "workers")
+
+
+class Summary(NamedTuple):
+    """How many shards and views a folder holds, and their bytes on disk."""
+
+    shards: int
+    views: int
+    bytes: int
+
+
+def write_latents(
+    frames: Sequence[Frame],
+    settings: LatentSettings,
+    photometry: PhotometricSettings,
+    normalization: NormalizationSettings,
+    codec_path: Path,
+    folder: Path,
+    *,
+    share: Share = ALL,
+    device: str | torch.device = "cpu",
+) -> int:
+    """Writes the shards that are not yet in `folder`; how many there are once every process has written its own.
+
+    The latents do not depend on which process writes them, nor on how many there are.
+
+    Args:
+        frames: of any data sets; each data set gets shards of its own.
+        settings: which data sets and views.
+        photometry: how pictures are changed.
+        normalization: what depth becomes.
+        codec_path: the autoencoder, as `load_codec` reads it.
+        folder: for the shards; made if missing.
+        share: which of the shards this process writes.
+        device: where the autoencoder runs.
+
+    Raises:
+        ValueError: a frame that cannot be read, or shards in `folder` that were made otherwise. The shards that are
+            finished stay.
+        OSError: a full disk or a folder that cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    codec = load_codec(codec_path)
+    origin, shards = describe(settings, photometry, normalization, codec), _shards(frames, settings, folder)
+    todo = _unwritten(share.part(shards), origin)
+    _refuse_strange(folder, shards)
+    write = partial(_write_shard, settings, photometry, normalization, origin)
+    bar = partial(tqdm, total=len(todo), desc=folder.name, unit="shard", disable=not share.is_first)
+    if settings.workers == 1:
+        codec.to(device)
+        with _one_thread():
+            for shard in bar(todo):
+                write(codec, shard)
+        return len(shards)
+    write = partial(_write_in_worker, write, codec_path, str(device))
+    with ProcessPoolExecutor(settings.workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        for _ in bar(pool.map(write, todo)):
+            pass
+    return len(shards)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in the worker processes, because sums over a picture round differently on several."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def describe(
+    settings: LatentSettings,
+    photometry: PhotometricSettings,
+    normalization: NormalizationSettings,
+    codec: LatentCodec,
+) -> dict[str, object]:
+    """What makes latents, of JSON's types, as the shards keep it: the autoencoder's weights and all settings of views.
+
+    Which data sets there are, the format and the number of processes change no latent and are not in it.
+    """
+    described = {name: value for name, value in asdict(settings).items() if name not in _NOT_IN_THE_LATENTS}
+    return {
+        "autoencoder": fingerprint_weights(codec, f"scaling factor {codec.scaling_factor}"),
+        "normalization": asdict(normalization),
+        "photometry": asdict(photometry),
+        **described,
+    }
+
+
+def _shards(frames: Sequence[Frame], settings: LatentSettings, folder: Path) -> list[tuple[Path, list[Frame]]]:
+    """The path and the frames of each shard, data set by data set."""
+    by_name: dict[str, list[Frame]] = {}
+    for frame in frames:
+        if not settings.datasets or frame.data_set in settings.datasets:
+            by_name.setdefault(frame.data_set, []).append(frame)
+    size, suffix = settings.frames_per_shard, FORMATS[settings.format].suffix
+    return [
+        (folder / f"{name}-{start // size:04d}{suffix}", own[start : start + size])
+        for name, own in by_name.items()
+        for start in range(0, len(own), size)
+    ]
+
+
+def _refuse_strange(folder: Path, shards: Sequence[tuple[Path, list[Frame]]]) -> None:
+    """Shards that are not written again would be trained on nevertheless: of another format, or of fewer frames now."""
+    strange = sorted(set(find_shards(folder)) - {path for path, _ in shards})
+    if strange:
+        raise ValueError(
+            f"{strange[0]} and {len(strange) - 1} more are not what the recipe writes there, which is "
+            f"{shards[0][0].name} to {shards[-1][0].name}; delete them, or change the recipe back."
+        )
+
+
+def _unwritten(
+    shards: Sequence[tuple[Path, list[Frame]]], origin: Mapping[str, object]
+) -> list[tuple[Path, list[Frame]]]:
+    """The shards that are not there; those that are must be what would be written."""
+    for path, frames in shards:
+        if path.exists():
+            check_origin(open_shard(path), {**origin, "frames": _name_all(frames)})
+    return [shard for shard in shards if not shard[0].exists()]
+
+
+def _name_all(frames: Sequence[Frame]) -> str:
+    """Short for the names of the frames in their order."""
+    return hashlib.sha256("\n".join(frame.name for frame in frames).encode()).hexdigest()
+
+
+def _write_in_worker(
+    write: Callable[[LatentCodec, tuple[Path, list[Frame]]], None],
+    codec_path: Path,
+    device: str,
+    shard: tuple[Path, list[Frame]],
+) -> None:
+    write(_worker_codec(codec_path, device), shard)
+
+
+@cache  # a worker process serves one call of `write_latents` and loads the autoencoder once
+def _worker_codec(codec_path: Path, device: str) -> LatentCodec:
+    return load_codec(codec_path).to(device)
+
+
+def _write_shard(
+    settings: LatentSettings,
+    photometry: PhotometricSettings,
+    normalization: NormalizationSettings,
+    origin: Mapping[str, object],
+    codec: LatentCodec,
+    shard: tuple[Path, list[Frame]],
+) -> None:
+    path, frames = shard
+    rng = np.random.default_rng([settings.seed, *f"{path.stem}.safetensors".encode()])  # alike in every format
+    views = _views(frames, settings, photometry, normalization, rng)
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    while some := list(islice(views, pictures_at_once(settings.view.height_px * settings.view.width_px))):
+        pictures, depths, valids = (torch.stack(tensors) for tensors in zip(*some, strict=True))
+        parts.append((encode(codec, pictures).half(), encode(codec, depths).half(), valids[:, 0].to(torch.uint8)))
+    image_latent, depth_latent, valid = (torch.cat(part).contiguous() for part in zip(*parts, strict=True))
+    tensors = {"image_latent": image_latent, "depth_latent": depth_latent, "valid": valid}
+    write_shard(path, tensors, {**origin, "frames": _name_all(frames), "depthfm": __version__})
+
+
+def _views(
+    frames: Sequence[Frame],
+    settings: LatentSettings,
+    photometry: PhotometricSettings,
+    normalization: NormalizationSettings,
+    rng: np.random.Generator,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Picture and depth picture [3, H, W] in [-1, 1] and the cells that count [1, H/8, W/8] of each view."""
+    for frame in frames:
+        sample = frame.read()
+        for _ in range(settings.views_per_frame):
+            view = draw_view(sample, settings.view, rng)
+            picture = change_photometry(view.image, photometry, rng) * 2 - 1
+            yield picture, depth_picture(view, normalization), valid_cells(view, sky_is_far=settings.sky_is_far)
+
+
+def depth_picture(sample: DepthSample, normalization: NormalizationSettings) -> Tensor:
+    """Normalized log depth as a grey picture for the autoencoder, [3, H, W] in [-1, 1]."""
+    return normalize_log_depth(sample.depth_m, sample.valid, normalization).expand(3, -1, -1)
+
+
+def valid_cells(sample: DepthSample, *, sky_is_far: bool) -> Tensor:
+    """Which cells of the latent count, [1, H/8, W/8] bool: those with at least half of their pixels usable.
+
+    A picture that is sky alone says nothing about depth, so none of it counts.
+    """
+    usable = sample.valid | (sample.valid.any() & sky_is_far)
+    return F.avg_pool2d(usable.float(), LatentCodec.downscale) >= 0.5
+
+
+def summarize(folder: Path) -> Summary:
+    """What is in a folder of shards. Errors: `open_shard`, `find_shards`."""
+    shards = [open_shard(path) for path in find_shards(folder)]
+    return Summary(len(shards), sum(map(len, shards)), sum(shard.path.stat().st_size for shard in shards))
