@@ -21,13 +21,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from ..depth.files import write_text
 from ..evaluation.share import this_share
+from ..model.checkpoints import save_tensors
 from ..model.codec import LatentCodec, load_codec
 from ..model.layouts import NULL_TEXT, read_null_text, read_null_text_file
+from ..model.reading import read_tensor_file
 from ..model.unet import DepthFMUNet
 from .augment import ViewSettings, change_photometry, draw_view
 from .autoencoder import AutoencoderData, autoencoder_config, full_state_dict, train_autoencoder
@@ -136,8 +138,8 @@ def save_autoencoder(autoencoder: AutoencoderTiny, scaling_factor: float, folder
     """Writes a diffusers folder; skipped blocks are written as zeros."""
     folder.mkdir(parents=True, exist_ok=True)
     config = autoencoder_config(autoencoder, scaling_factor)
-    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-    save_file(full_state_dict(autoencoder), folder / "diffusion_pytorch_model.safetensors")
+    save_tensors(full_state_dict(autoencoder), folder / "diffusion_pytorch_model.safetensors")
+    write_text(folder / "config.json", json.dumps(config, indent=2))  # last: with it the folder is an autoencoder
 
 
 def _write_latents(recipe: Recipe, output: Path, which: str) -> None:
@@ -162,7 +164,7 @@ def _train_flow(recipe: Recipe, output: Path, which: str) -> None:
     held_out = encode_held_out(split_frames(recipe, output)[1], view, codec)
     train_velocity(network, latents, settings, held_out, codec, folder)
     if share.is_first:
-        save_file(_contiguous(network.unet.state_dict()), folder / "network.safetensors")
+        save_tensors(network.unet.state_dict(), folder / "network.safetensors")
 
 
 def _shares(recipe: Recipe, latents: Sequence[str]) -> dict[str, float]:
@@ -180,7 +182,7 @@ def _network(recipe: Recipe, output: Path, trained: str) -> DepthFMUNet:
         path = output / "flow" / trained / "network.safetensors"
         if not path.exists():
             raise ValueError(f"{path} is missing; run stage flow.{trained} first.")
-        network.unet.load_state_dict(load_file(path))
+        network.unet.load_state_dict(read_tensor_file(path)[0])
     elif settings.prior:
         weights = read_prior(output / settings.prior, settings.unet, keep_heads=settings.keep_heads)
         network.unet.load_state_dict(weights)
@@ -208,10 +210,6 @@ def _codec_path(recipe: Recipe, output: Path) -> Path:
     if not (output / "autoencoder" / "config.json").exists():
         raise ValueError(f"{output / 'autoencoder'} holds no autoencoder; run stage autoencoder first.")
     return output / "autoencoder"
-
-
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 def _export(recipe: Recipe, output: Path, _which: str) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ from ..model.reading import CheckpointError
 from ..replacing import remove_leftovers, replacing
 
 _LOGGER = logging.getLogger(__name__)
-# What a run may change when it goes on: how to step, not how far or from what.
+# What a run may change when it goes on: how it steps and in what memory, but neither from what nor how far.
 CHANGEABLE = (
     "learning_rate",
     "weight_decay",
     "max_grad_norm",
     "ema_decay",
     "save_every",
-    "bfloat16",
+    "mixed_precision",
+    "micro_batch_size",
     "gradient_checkpointing",
 )
 _REMEDY = "Put a whole copy in its place, or delete it to begin this stage anew."
@@ -89,22 +91,23 @@ def _load(path: Path) -> dict[str, Any]:
     return state
 
 
-def check_finite(loss: Tensor, gradient_norm: Tensor, step: int, folder: Path, saved_step: int) -> None:
-    """Raises ValueError unless both are finite; to be called before the optimizer moves the weights by that gradient.
+def check_finite(values: Mapping[str, Tensor], step: int, folder: Path, saved_step: int) -> None:
+    """Raises ValueError unless all values are finite; to be called before the optimizer moves the weights.
 
-    Waits for the device, so once an optimizer step and for both together.
+    It waits for the device, so once an optimizer step, and for all values together.
 
     Args:
-        loss, gradient_norm: scalars of the step; the norm as clipping returns it, before it clips.
-        step: the number of steps done.
-        folder: of the stage, for the message.
+        values: scalars of one device by their names, for example the loss and the norm of its gradient.
+        step: the number of the step, from 1.
+        folder: of the training, for the message.
         saved_step: the steps done in the saved state; 0 = there is none.
     """
-    if (loss.detach() + gradient_norm).isfinite():
+    if sum(values.values()).isfinite():
         return
-    last = f"The state of step {saved_step} is kept in {folder}" if saved_step else "No state was saved yet"
+    found = ", ".join(f"{name.replace('_', ' ')} {float(value):.4g}" for name, value in values.items())
+    kept = f"The state of step {saved_step} is kept in {folder}" if saved_step else "No state was saved yet"
     raise ValueError(
-        f"Training {folder.name} stopped in step {step + 1}: its loss is {float(loss):.4g} and its gradient's norm "
-        f"{float(gradient_norm):.4g}. {last}. Look for broken depth or pictures in the data, or set a smaller "
-        "learning_rate or max_grad_norm, or bfloat16 = false; the same command then goes on from there."
+        f"Training {folder.name} stopped in step {step}: {found}. {kept}. Look for broken pictures or depth in the "
+        'data, or set a smaller learning_rate or max_grad_norm, or mixed_precision = "no"; the same command then goes '
+        "on from there."
     )
