@@ -159,13 +159,6 @@ def encode(codec: LatentCodec, pictures: Tensor) -> Tensor:
         return torch.cat([codec.encode(chunk.contiguous(memory_format=torch.channels_last)) for chunk in chunks])
 
 
-@torch.no_grad()
-def decode(codec: LatentCodec, latent: Tensor) -> Tensor:
-    """Pictures [N, 3, H, W] of scaled latents [N, 4, H/8, W/8], a few at a time."""
-    pixels = codec.downscale**2 * latent.shape[-2] * latent.shape[-1]
-    return torch.cat([codec.decode(chunk) for chunk in latent.split(_at_once(pixels))])
-
-
 def _at_once(pixels: int) -> int:
     """How many pictures of so many pixels go together."""
     return max(1, _PIXELS_AT_ONCE // pixels)

@@ -8,7 +8,6 @@ leave half of one, with a pickle of the random states of each process, of which 
 one file, whole or not there, and any number of processes goes on from it.
 """
 
-import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,15 +18,12 @@ from diffusers.optimization import get_constant_schedule_with_warmup, get_cosine
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from tqdm import tqdm
 
 from ..evaluation.share import Share
 from .engine import PRECISIONS, Engine
 from .objective import Objective, step_random
 from .state import check_finite, read_state, write_state
-
-_LOGGER = logging.getLogger(__name__)
-_LOG_EVERY = 50
+from .watch import Checked, Watch
 
 # How the learning rate goes on after its warm-up: from an optimizer and the settings.
 SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, "LoopSettings"], LambdaLR]] = {
@@ -91,8 +87,9 @@ def train(
     objective: Objective,
     settings: LoopSettings,
     folder: Path,
-    check: Callable[[int], None] | None = None,
+    check: Callable[[], Checked] | None = None,
     share: Share = Share(),  # noqa: B008 (frozen)
+    events: Path | None = None,
 ) -> None:
     """Trains `model`, which afterwards holds the averaged (EMA) weights, on the device that it came on.
 
@@ -101,10 +98,11 @@ def train(
         objective: what to minimize; its losses are of the module that they are given, which runs `model`.
         settings: how to optimize.
         folder: keeps `state.pt`; if one with the same settings is there, training goes on from it.
-        check: called with the number of steps done whenever a state is saved, `model` holding the averaged weights; by
-            the first process only.
+        check: called whenever a state is saved, `model` holding the averaged weights; by the first process only. What
+            it returns is shown, and its picture lies in `folder`.
         share: which of the processes that train `model` together this is. All call this with the same arguments, see
             the same folder, and end with the same weights.
+        events: folder for TensorBoard's files; None writes none.
 
     Raises:
         ValueError: a saved state that belongs to other settings, a batch that cannot be shared, what `Engine` refuses,
@@ -118,24 +116,15 @@ def train(
     home = next(model.parameters()).device
     run = _Run(model, settings, folder, share)
     run.load()
-    bar = tqdm(
-        range(run.step, settings.num_steps),
-        initial=run.step,
-        total=settings.num_steps,
-        desc=folder.name,
-        disable=not share.is_first,
-    )
-    for step in bar:
-        losses = run.advance(objective)
-        if step % _LOG_EVERY == 0 and share.is_first:
-            text = ", ".join(f"{name} {float(value):.4f}" for name, value in losses.items())
-            _LOGGER.info("%s step %d: %s", folder.name, step, text)
-            bar.set_postfix_str(text)
-        if run.step % settings.save_every == 0 or run.step == settings.num_steps:
-            if share.is_first:
-                run.save()
-                run.checked(check)
-            share.wait()
+    with Watch(folder, events, run.step, settings.num_steps, settings.batch_size, enabled=share.is_first) as watch:
+        while run.step < settings.num_steps:
+            values = run.advance(objective)
+            watch.stepped(run.step, values)
+            if run.step % settings.save_every == 0 or run.step == settings.num_steps:
+                if share.is_first:
+                    run.save()
+                    run.checked(check, watch)
+                share.wait()
     run.ema.copy_to(run.parameters)
     model.to(home)
 
@@ -198,14 +187,14 @@ class _Run:
         check_finite(values, self.step + 1, self.path.parent, self.saved_step)
 
     @torch.no_grad()
-    def checked(self, check: Callable[[int], None] | None) -> None:
-        """Calls `check` with the averaged weights in place, then puts the trained ones back."""
+    def checked(self, check: Callable[[], Checked] | None, watch: Watch) -> None:
+        """Shows what `check` says of the averaged weights, then puts the trained ones back."""
         if check is None:
             return
         self.ema.store(self.parameters)
         self.ema.copy_to(self.parameters)
         self.model.eval()
-        check(self.step)
+        watch.checked(self.step, check())
         self.ema.restore(self.parameters)
 
     def save(self) -> None:

@@ -2,11 +2,12 @@
 
 OUTPUT/frames/              rendered frames (or wherever the recipe says)
 OUTPUT/lists/NAME.txt       the frames of a data set that are complete, where the recipe wants these only
-OUTPUT/autoencoder/         state.pt, config.json, diffusion_pytorch_model.safetensors: a diffusers folder; not where
-                            the recipe names an existing autoencoder
+OUTPUT/autoencoder/         state.pt, config.json, diffusion_pytorch_model.safetensors, check-000500.png: a diffusers
+                            folder; not where the recipe names an existing autoencoder
 OUTPUT/empty_text_embedding.npy   where the recipe names a text encoder
 OUTPUT/latents/NAME/        shards
-OUTPUT/flow/NAME/           state.pt, network.safetensors
+OUTPUT/flow/NAME/           state.pt, network.safetensors, check-000500.png
+OUTPUT/events/STAGE/        TensorBoard's files of autoencoder and flow.NAME
 OUTPUT/model.safetensors    what `load_pipeline` reads
 
 Several processes, started by `accelerate launch` or `torchrun`, share latents and flow; the first one does the rest.
@@ -118,7 +119,9 @@ def _train_autoencoder(recipe: Recipe, output: Path, _which: str) -> None:
     folder = output / "autoencoder"
     train, held_out = split_frames(recipe, output)
     data = AutoencoderData(train, _evenly(held_out, _CHECKED_PICTURES), recipe.photometry, recipe.normalization)
-    autoencoder = train_autoencoder(recipe.autoencoder.model, data, recipe.autoencoder.loop, folder)
+    autoencoder = train_autoencoder(
+        recipe.autoencoder.model, data, recipe.autoencoder.loop, folder, output / "events" / "autoencoder"
+    )
     scale = measure_scaling_factor(autoencoder, data, recipe.autoencoder.model.crop_px)
     save_autoencoder(autoencoder, scale, folder)
 
@@ -162,7 +165,7 @@ def _train_flow(recipe: Recipe, output: Path, which: str) -> None:
     latents = LatentSet([output / "latents" / name for name in settings.latents], _shares(recipe, settings.latents))
     view = recipe.latents[settings.latents[-1]].view
     held_out = encode_held_out(split_frames(recipe, output)[1], view, codec)
-    train_velocity(network, latents, settings, held_out, codec, folder)
+    train_velocity(network, latents, settings, held_out, codec, folder, output / "events" / f"flow.{which}")
     if share.is_first:
         save_tensors(network.unet.state_dict(), folder / "network.safetensors")
 
