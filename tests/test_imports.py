@@ -22,7 +22,7 @@ ROOMS = {
     "resize": (),
     "pipeline": ("flow", "depth", "model", "resize"),
     "evaluation": ("pipeline", "data"),
-    "training": ("model", "flow", "data", "evaluation"),
+    "training": ("model", "flow", "data", "evaluation", "__init__"),
     "cli": ("training", "evaluation", "pipeline"),
     "__main__": ("cli", "__init__"),
     "__init__": ("pipeline",),

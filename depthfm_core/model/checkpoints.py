@@ -51,6 +51,7 @@ class DepthFMCheckpoint:
         spread_scale: the factor that makes the ensemble's spread the expected error; 1 when it was never measured.
         codec_tensors: a bundled autoencoder's tensors; empty when there is none.
         codec_config: that autoencoder's diffusers configuration.
+        training: the "version" of this project and the "recipe" that made it; None where a file does not say.
     """
 
     path: Path
@@ -62,6 +63,7 @@ class DepthFMCheckpoint:
     spread_scale: float = 1.0
     codec_tensors: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     codec_config: Mapping | None = None
+    training: Mapping | None = None
 
     def build_unet(self, attention: str = "plain", dtype: torch.dtype = torch.float32) -> DepthFMUNet:
         """The velocity network for inference, on the CPU, with the text's keys and values computed once.
@@ -182,6 +184,8 @@ def _metadata(checkpoint: DepthFMCheckpoint) -> dict[str, str]:
     }
     if checkpoint.codec_tensors and checkpoint.codec_config:
         values["codec_config"] = json.dumps({k: v for k, v in checkpoint.codec_config.items() if v is not None})
+    if checkpoint.training:
+        values["training"] = json.dumps(checkpoint.training)
     return values
 
 

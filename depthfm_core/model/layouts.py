@@ -26,6 +26,7 @@ def read_settings(path: Path, content: Mapping, metadata: Mapping[str, str]) -> 
         "spread_scale": float,
         "ldm_hparams": _mapping,
         "codec_config": _mapping,
+        "training": _mapping,
     }
     stated = dict(metadata) | dict(content)
     try:

@@ -10,6 +10,8 @@ OUTPUT/flow/NAME/           state.pt, network.safetensors, check-000500.png
 OUTPUT/events/STAGE/        TensorBoard's files of autoencoder and flow.NAME
 OUTPUT/model.safetensors    what `load_pipeline` reads
 
+Each folder of a result has a recipe.json, the settings that it was made with.
+
 Several processes, started by `accelerate launch` or `torchrun`, share latents and flow; the first one does the rest.
 They see one output folder.
 """
@@ -40,6 +42,7 @@ from .latents import LatentSet, depth_picture, write_latents
 from .null_text import embed_empty_prompt, save_null_text
 from .prior import read_prior
 from .recipe import FrameSettings, NetworkSettings, Recipe
+from .record import keep_record, provenance
 from .sources import Frame, find_complete_frames, source_frames
 from .validation import encode_held_out
 from .velocity import build_network, train_velocity
@@ -67,7 +70,7 @@ def run_recipe(recipe: Recipe, output: Path, stage: str | None = None) -> None:
         stage: one of `stage_names`, or None for all.
 
     Raises:
-        ValueError: for an unknown stage, or a stage whose inputs are missing.
+        ValueError: for an unknown stage, a stage whose inputs are missing, or results made with other settings.
         ImportError: when frames have to be rendered and the generator's libraries are missing.
     """
     names = stage_names(recipe)
@@ -78,6 +81,7 @@ def run_recipe(recipe: Recipe, output: Path, stage: str | None = None) -> None:
     for name in names if stage is None else [stage]:
         _LOGGER.info("stage %s", name)
         kind, _, which = name.partition(".")
+        keep_record(recipe, output, name)
         if share.is_first or kind in SHARED:
             STAGES[kind](recipe, output, which)
         share.wait()
@@ -222,7 +226,8 @@ def _export(recipe: Recipe, output: Path, _which: str) -> None:
     frames = _evenly(split_frames(recipe, output)[1], _CALIBRATED_FRAMES)
     spread_scale = measure_spread_scale(network, codec, encode_held_out(frames, view, codec), settings.noising_step)
     resolution = min(view.height_px, view.width_px)
-    export(network, codec, settings.noising_step, resolution, spread_scale, output / "model.safetensors")
+    made_by = provenance(recipe)
+    export(network, codec, settings.noising_step, resolution, spread_scale, output / "model.safetensors", made_by)
 
 
 def _evenly(frames: list[Frame], count: int) -> list[Frame]:
