@@ -124,14 +124,37 @@ class DepthFMPipeline:
         if noise is None:
             noise = _noise(settings, image_latent)
         log_depth = torch.cat(
-            [
-                frame.undo(self._log_depth(latent, noise_chunk.to(self.device), settings, on_step).cpu())
-                for latent, noise_chunk in self._chunks(image_latent, noise, settings.members_at_once)
-            ]
+            [frame.undo(chunk.cpu()) for chunk in self.log_depths(image_latent, noise, settings, on_step)]
         )  # [(B E), 1, H, W]
         members = rearrange(log_depth, "(b e) 1 h w -> b e 1 h w", b=len(image))
         centre, spread = combine_members(members, settings.reduction, settings.align_members)
         return DepthPrediction.from_log_depth(centre, spread * self.spread_scale)
+
+    def log_depths(
+        self,
+        image_latent: Tensor,
+        noise: Tensor,
+        settings: EstimationSettings,
+        on_step: Callable[[SolverProgress], None] | None = None,
+    ) -> Iterator[Tensor]:
+        """Log depth of each image and member, image by image, as many at a time as memory allows.
+
+        Args:
+            image_latent: [B, 4, h, w] scaled latents.
+            noise: [E, 4, h, w] or [B, E, 4, h, w], as in `__call__`.
+            settings: how to estimate; what concerns noise and combining is of no use here.
+            on_step: as in `__call__`.
+
+        Yields:
+            [N, 1, 8h, 8w] on the networks' device, all N adding up to B * E.
+        """
+        pixels = self.codec.downscale**2 * image_latent.shape[-2] * image_latent.shape[-1]
+        at_once = settings.members_at_once or members_that_fit(pixels, _budget_bytes(self.device))
+        noise = noise.expand(len(image_latent), *noise.shape[-4:])  # [B, E, 4, h, w]
+        latents = repeat(image_latent, "b c h w -> (b e) c h w", e=noise.shape[1])
+        noises = rearrange(noise, "b e c h w -> (b e) c h w")
+        for latent, noise_chunk in zip(latents.split(at_once), noises.split(at_once), strict=True):
+            yield self._log_depth(latent.to(self.device), noise_chunk.to(self.device), settings, on_step)
 
     def _log_depth(
         self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
@@ -146,15 +169,6 @@ class DepthFMPipeline:
             on_step=on_step,
         )
         return self.codec.decode(x_1).mean(1, keepdim=True)
-
-    def _chunks(self, image_latent: Tensor, noise: Tensor, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pairs of latents and noise, image by image and member by member, as many at a time as memory allows."""
-        pixels = self.codec.downscale**2 * image_latent.shape[-2] * image_latent.shape[-1]
-        at_once = at_once or members_that_fit(pixels, _budget_bytes(self.device))
-        noise = noise.expand(len(image_latent), *noise.shape[-4:])  # [B, E, 4, h, w]
-        latents = repeat(image_latent, "b c h w -> (b e) c h w", e=noise.shape[1])
-        noises = rearrange(noise, "b e c h w -> (b e) c h w")
-        yield from zip(latents.split(at_once), noises.split(at_once), strict=True)
 
     @property
     def multiple(self) -> int:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from depthfm_core.depth import files
+from depthfm_core import replacing
 from depthfm_core.depth.files import (
     WRITERS,
     ImageFileError,
@@ -110,7 +110,7 @@ def test_png_metadata_may_hold_any_letters(tmp_path):
 def test_text_comes_back_as_utf_8_and_replaces_an_older_file_only_when_whole(tmp_path, monkeypatch):
     write_text(tmp_path / "a.json", "\u6df1")
     assert (tmp_path / "a.json").read_bytes() == "\u6df1".encode()
-    monkeypatch.setattr(files.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("in use")))
+    monkeypatch.setattr(replacing.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("in use")))
     with pytest.raises(ImageFileError, match="Cannot write.*in use"):
         write_text(tmp_path / "a.json", "new")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.json", "\u6df1".encode())]
@@ -172,7 +172,7 @@ def test_a_failure_half_way_keeps_the_old_file_and_no_other(tmp_path, monkeypatc
 
 def test_the_file_appears_under_its_name_only_when_it_is_whole(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(files.np, "save", lambda file, *_a, **_k: seen.append((file.name, (tmp_path / "a").exists())))
+    monkeypatch.setattr(np, "save", lambda file, *_a, **_k: seen.append((file.name, (tmp_path / "a").exists())))
     write_npy(tmp_path / "a", depth_map())
     [(name, target_existed)] = seen
     assert name != str(tmp_path / "a")

@@ -15,8 +15,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Room -> rooms directly below it. Everything below those is allowed too: imports point downwards.
 ROOMS = {
     "flow": (),
-    "depth": (),
-    "model": ("flow",),
+    "replacing": (),
+    "depth": ("replacing",),
+    "model": ("flow", "replacing"),
     "data": ("depth",),
     "resize": (),
     "pipeline": ("flow", "depth", "model", "resize"),
@@ -32,6 +33,7 @@ PACKAGES = {
     "depth": {"torch", "einops", "numpy", "PIL", "OpenEXR"},
     "model": {"torch", "einops", "numpy", "diffusers", "safetensors"},
     "pipeline": {"torch", "einops"},
+    "replacing": set(),
     "resize": {"torch", "einops"},
 }
 

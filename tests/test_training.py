@@ -23,6 +23,7 @@ from depthfm_core.training.velocity import (
     flow_losses,
     flow_objective,
 )
+from depthfm_core.training.watch import Checked
 
 TOY = UNetHyperParameters(
     model_channels=32, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(2,), context_dim=8, num_heads=2
@@ -163,7 +164,12 @@ def test_the_result_is_the_average_of_the_weights_and_checks_see_it(tmp_path):
     def run(decay, name):
         model, checked = linear(), []
         settings = dataclasses.replace(LOOP, ema_decay=decay)
-        train(model, quadratic([]), settings, tmp_path / name, lambda _: checked.append(model.weight.clone()))
+
+        def check():
+            checked.append(model.weight.clone())
+            return Checked({}, torch.zeros(3, 4, 4))
+
+        train(model, quadratic([]), settings, tmp_path / name, check)
         return model.weight.detach(), checked
 
     last, _ = run(0.0, "last")

@@ -36,7 +36,8 @@ def test_the_scale_is_the_error_over_the_spread(monkeypatch, own_noise):
         return truth + shared + own_noise * draw(4, 1, 48, 48, seed=next(seeds))
 
     monkeypatch.setattr(calibration, "estimate", estimate)
-    held_out = HeldOut(torch.zeros(4, 4, 6, 6), depth_m, torch.ones_like(depth_m, dtype=torch.bool))
+    valid = torch.ones_like(depth_m, dtype=torch.bool)
+    held_out = HeldOut(torch.zeros(4, 4, 6, 6), depth_m, valid, depth_m.expand(-1, 3, -1, -1))
     expected = (0.3**2 + own_noise**2 / 8) ** 0.5 / own_noise
     assert measure_spread_scale(None, None, held_out, 400) == pytest.approx(expected, rel=0.05)
 
@@ -44,5 +45,6 @@ def test_the_scale_is_the_error_over_the_spread(monkeypatch, own_noise):
 def test_members_without_spread_leave_the_scale_at_one(monkeypatch):
     depth_m = draw(2, 1, 8, 8).exp()
     monkeypatch.setattr(calibration, "estimate", lambda *_: depth_m.log())
-    held_out = HeldOut(torch.zeros(2, 4, 1, 1), depth_m, torch.ones_like(depth_m, dtype=torch.bool))
+    valid = torch.ones_like(depth_m, dtype=torch.bool)
+    held_out = HeldOut(torch.zeros(2, 4, 1, 1), depth_m, valid, depth_m.expand(-1, 3, -1, -1))
     assert measure_spread_scale(None, None, held_out, 400) == 1.0

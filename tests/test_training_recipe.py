@@ -147,7 +147,7 @@ def test_the_command_trains_one_stage_and_keeps_a_log(tmp_path):
     assert run(parser.parse_args(arguments)) == 0
     assert (tmp_path / "out" / "autoencoder" / "config.json").exists()
     assert not (tmp_path / "out" / "latents").exists()
-    assert "PSNR" in (tmp_path / "out" / "train.log").read_text(encoding="utf-8")
+    assert "image_psnr_db" in (tmp_path / "out" / "train.log").read_text(encoding="utf-8")
 
 
 def test_the_command_runs_a_recipe_with_fewer_steps_on_demand(tmp_path):

@@ -14,7 +14,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints one line a fact and returns 0; CheckpointError for an unusable file."""
     path, _ = find_model(args.file)
     for name, value in describe(load_checkpoint(path)).items():
-        print(f"{name + ':':28}{value}")
+        print(f"{name + ':':27} {value}")
     return 0
 
 
@@ -36,7 +36,18 @@ def describe(checkpoint: DepthFMCheckpoint) -> dict[str, str]:
         "parameterization": checkpoint.parameterization,
         "empty text embedding": _listed(checkpoint.null_text.shape),
         "autoencoder": _autoencoder(checkpoint),
+        **_training(checkpoint),
     }
+
+
+def _training(checkpoint: DepthFMCheckpoint) -> dict[str, str]:
+    """The version and the settings that made it, where the file says so."""
+    from ..training.record import flatten_settings  # here, since training's packages take seconds to import
+
+    made_by = checkpoint.training or {}
+    settings = flatten_settings({"recipe": made_by.get("recipe", {})}) if made_by else {}
+    version = {"trained by": f"depthfm {made_by.get('version', 'of unknown version')}"} if made_by else {}
+    return version | {name: _listed(value) for name, value in settings.items()}
 
 
 def _listed(value: object) -> str:

@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the recipe and returns 0; ValueError for an unusable recipe or stage."""
+    from ..depth.files import write_text
     from ..evaluation.share import this_share
     from ..training.recipe import read_recipe, shorten
     from ..training.stages import run_recipe
@@ -24,9 +25,12 @@ def run(args: argparse.Namespace) -> int:
     args.output.mkdir(parents=True, exist_ok=True)
     logger = logging.getLogger(__package__.partition(".")[0])
     logger.setLevel(logging.INFO)
-    log = _log_file(args.output / "train.log") if this_share().is_first else logging.NullHandler()
+    is_first = this_share().is_first
+    log = _log_file(args.output / "train.log") if is_first else logging.NullHandler()
     logger.addHandler(log)
     try:
+        if is_first:
+            write_text(args.output / "recipe.toml", args.recipe.read_text(encoding="utf-8"))
         run_recipe(recipe, args.output, args.stage)
     finally:
         logger.removeHandler(log)
@@ -34,8 +38,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+class _LogFile(logging.FileHandler):
+    """Lets an error of writing end the run with a sentence, where logging would show a traceback and go on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002 (logging's name)
+        """Raises what was raised; called while it is handled."""
+        raise
+
+
 def _log_file(path: Path) -> logging.Handler:
     """Writes what is logged, with its time, at the end of a file."""
-    log = logging.FileHandler(path, encoding="utf-8")
+    log = _LogFile(path, encoding="utf-8")
     log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     return log

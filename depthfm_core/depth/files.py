@@ -8,10 +8,8 @@ reads.
 
 from __future__ import annotations
 
-import os
 import struct
 import threading
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +20,8 @@ from einops import rearrange, repeat
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
+
+from ..replacing import replacing
 
 MAX_SIDE_PX = 16384
 _PILLOW_LIMIT_LOCK = threading.Lock()
@@ -228,13 +228,10 @@ def _replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if not path.parent.is_dir():
         raise ImageFileError(f"Cannot write {path}: the folder {path.parent} does not exist; make it first.")
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            yield temporary
     except (OSError, RuntimeError) as error:  # OpenEXR raises RuntimeError
         raise ImageFileError(
             f"Cannot write {path} ({error}). Is it a folder, read-only or in use, or is the disk full?"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -24,27 +24,32 @@ def picture_path(folder: Path, name: str) -> Path:
 
 
 def save_error_picture(folder: Path, name: str, sample: DepthSample, depth_m: Tensor) -> None:
-    """Writes the picture of one image into `folder`.
+    """Writes the `error_picture` of one image into `folder`, which is made if missing; `depth_m` is [1, 1, H, W]."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_png(picture_path(folder, name), error_picture(sample.image, sample.depth_m, sample.valid, depth_m[0]))
+
+
+def error_picture(image: Tensor, target_m: Tensor, valid: Tensor, depth_m: Tensor) -> Tensor:
+    """Image, measured depth, estimate and relative error side by side: [3, 240, W] in [0, 1].
 
     Both depth maps share their range, the measured one's; pixels that were not measured are black.
 
     Args:
-        folder: made if missing.
-        name: of the image.
-        sample: what was measured.
-        depth_m: [1, 1, H, W] aligned prediction in metres.
+        image: [3, H, W] in [0, 1].
+        target_m: [1, H, W] depth in metres, > 0 where valid.
+        valid: [1, H, W] bool, somewhere true.
+        depth_m: [1, H, W] aligned estimate in metres.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    target, valid = sample.depth_m[None], sample.valid[None]
+    target, valid, estimate = target_m[None], valid[None], depth_m[None].float()
     low, high = target[valid].min(), target[valid].max()
-    error = ((depth_m.float() - target).abs() / target.where(valid, 1.0)).clamp_max(LARGEST_ERROR) / LARGEST_ERROR
+    error = ((estimate - target).abs() / target.where(valid, 1.0)).clamp_max(LARGEST_ERROR) / LARGEST_ERROR
     panels = [
-        _small(sample.image[None]),
+        _small(image[None]),
         _painted(target, low, high, valid),
-        _painted(depth_m.float(), low, high, torch.ones_like(valid)),
+        _painted(estimate, low, high, torch.ones_like(valid)),
         _small(colorize(error.where(valid, 0.0), "magma") * valid),
     ]
-    write_png(picture_path(folder, name), rearrange(panels, "n 1 c h w -> c h (n w)"))
+    return rearrange(panels, "n 1 c h w -> c h (n w)")
 
 
 def keep_only(folder: Path, names: list[str]) -> None:

@@ -6,7 +6,6 @@ the empty prompt's embedding and the amount of noise. Our own layout is one safe
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..replacing import replacing
 from .codec import LatentCodec, build_codec
 from .hyperparameters import UNetHyperParameters, from_ldm, from_state_dict
 from .layouts import (
@@ -53,6 +53,7 @@ class DepthFMCheckpoint:
         parameterization: how the network is asked for the velocity, one of `PARAMETERIZATIONS`.
         codec_tensors: a bundled autoencoder's tensors; empty when there is none.
         codec_config: that autoencoder's diffusers configuration.
+        training: the "version" of this project and the "recipe" that made it; None where a file does not say.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class DepthFMCheckpoint:
     parameterization: str = DEFAULT_PARAMETERIZATION
     codec_tensors: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     codec_config: Mapping | None = None
+    training: Mapping | None = None
 
     def build_unet(self, attention: str = "plain", dtype: torch.dtype = torch.float32) -> DepthFMUNet:
         """The velocity network for inference, on the CPU, with the text's keys and values computed once.
@@ -134,9 +136,9 @@ def save_checkpoint(checkpoint: DepthFMCheckpoint, path: str | Path, dtype: str 
     if path.suffix != ".safetensors":
         raise ValueError(f"{path} must end in .safetensors.")
     codec = {f"vae.{name}": tensor for name, tensor in checkpoint.codec_tensors.items()}
-    tensors = {name: t.to(SAVE_DTYPES[dtype]).contiguous() for name, t in (dict(checkpoint.state_dict) | codec).items()}
-    tensors[NULL_TEXT] = checkpoint.null_text.float().contiguous()
-    _save_atomically(tensors, path, _metadata(checkpoint))
+    tensors = {name: t.to(SAVE_DTYPES[dtype]) for name, t in (dict(checkpoint.state_dict) | codec).items()}
+    tensors[NULL_TEXT] = checkpoint.null_text.float()
+    save_tensors(tensors, path, _metadata(checkpoint))
 
 
 def convert(source: str | Path, target: str | Path, dtype: str = "float16") -> DepthFMCheckpoint:
@@ -160,18 +162,20 @@ def replace_codec(checkpoint: DepthFMCheckpoint, codec: LatentCodec) -> DepthFMC
     return replace(checkpoint, codec_tensors=codec.autoencoder.state_dict(), codec_config=config)
 
 
-def _save_atomically(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Writes a safetensors file that is there whole or not at all, also after a kill or a power failure.
+
+    Raises:
+        OSError: when the disk refuses; what was there before stays.
+    """
     try:
-        temporary.touch()
-        usual_mode = temporary.stat().st_mode
-        save_file(tensors, temporary, metadata=metadata)
-        temporary.chmod(usual_mode)  # safetensors makes files that nobody else may read
-        os.replace(temporary, path)
+        with replacing(path, durable=True) as temporary:
+            temporary.touch()
+            usual_mode = temporary.stat().st_mode
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata)
+            temporary.chmod(usual_mode)  # safetensors makes files that nobody else may read
     except SafetensorError as error:
-        raise OSError(f"{path} cannot be written ({error}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise OSError(f"{path} cannot be written ({error}); free some space or choose another disk.") from error
 
 
 def _metadata(checkpoint: DepthFMCheckpoint) -> dict[str, str]:
@@ -185,6 +189,8 @@ def _metadata(checkpoint: DepthFMCheckpoint) -> dict[str, str]:
     }
     if checkpoint.codec_tensors and checkpoint.codec_config:
         values["codec_config"] = json.dumps({k: v for k, v in checkpoint.codec_config.items() if v is not None})
+    if checkpoint.training:
+        values["training"] = json.dumps(checkpoint.training)
     return values
 
 

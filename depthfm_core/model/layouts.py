@@ -28,6 +28,7 @@ def read_settings(path: Path, content: Mapping, metadata: Mapping[str, str]) -> 
         "parameterization": str,
         "ldm_hparams": _mapping,
         "codec_config": _mapping,
+        "training": _mapping,
     }
     stated = dict(metadata) | dict(content)
     try:

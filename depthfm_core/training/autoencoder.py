@@ -5,7 +5,6 @@ ReLU, so we train with the costliest blocks replaced by ReLU and write zeros for
 everyone, and about three times cheaper for a reader that skips idle blocks, as ours does.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,8 +15,10 @@ import numpy as np
 import torch
 from diffusers import AutoencoderTiny
 from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
+from einops import rearrange
 from torch import Tensor, nn
 
+from ..depth.color import colorize
 from ..model.codec import LatentCodec, skip_idle_blocks
 from .augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
 from .loop import LoopSettings, train
@@ -26,9 +27,10 @@ from .normalize import NormalizationSettings, normalize_log_depth
 from .objective import Objective, StepRandom
 from .sources import Frame
 from .thumbnail import start_as_thumbnail
+from .watch import Checked, titled
 
-_LOGGER = logging.getLogger(__name__)
 _COARSE_PX = 4
+_SHOWN = 4  # frames in a check's picture
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,13 @@ class Pictures(NamedTuple):
 
 
 def train_autoencoder(
-    settings: AutoencoderSettings, data: AutoencoderData, loop: LoopSettings, folder: Path
+    settings: AutoencoderSettings,
+    data: AutoencoderData,
+    loop: LoopSettings,
+    folder: Path,
+    events: Path | None = None,
 ) -> AutoencoderTiny:
-    """A trained autoencoder with averaged weights; resumes from `folder` and logs PSNR on the held-out frames.
+    """A trained autoencoder with averaged weights; resumes from `folder` and shows PSNR on the held-out frames.
 
     One process trains it, and the batch goes through it at once: the whitening loss is of a batch as a whole.
     """
@@ -134,13 +140,13 @@ def train_autoencoder(
         shape = (len(pictures), 4, *(side // LatentCodec.downscale for side in pictures.shape[-2:]))
         return Pictures(pictures, torch.randn(shape, generator=random.generator))
 
-    def check(step: int) -> None:
-        pictures = _draw_pictures(data.held_out, data, settings, np.random.default_rng(0))
-        image_psnr, depth_psnr = reconstruction_psnr(autoencoder, pictures)
-        _LOGGER.info("autoencoder step %d: PSNR image %.2f dB, depth %.2f dB", step, image_psnr, depth_psnr)
+    def check() -> Checked:
+        return check_reconstruction(
+            autoencoder, _draw_pictures(data.held_out, data, settings, np.random.default_rng(0))
+        )
 
     objective = Objective(draw, lambda model, batch: _losses(model, batch, settings))
-    train(autoencoder, objective, loop, folder, check)
+    train(autoencoder, objective, loop, folder, check, events=events)
     return autoencoder.eval().requires_grad_(False)
 
 
@@ -178,10 +184,32 @@ def _losses(autoencoder: AutoencoderTiny, batch: Pictures, settings: Autoencoder
 
 
 @torch.no_grad()
-def reconstruction_psnr(autoencoder: AutoencoderTiny, pictures: Tensor) -> tuple[float, float]:
-    """Peak signal-to-noise ratio in dB of the first half (images) and the second half (depth) of `pictures`."""
-    pictures = pictures.to(autoencoder.device)
-    decoded = torch.cat([autoencoder.decoder(autoencoder.encoder(chunk)) for chunk in pictures.split(8)])
+def check_reconstruction(autoencoder: AutoencoderTiny, pictures: Tensor) -> Checked:
+    """Peak signal-to-noise ratios in dB, and a picture of some images and depth maps, each beside what became of it.
+
+    Args:
+        autoencoder: with its idle blocks skipped or not.
+        pictures: [2B, 3, S, S] in [-1, 1], first the images, then their depth maps.
+    """
+    decoded = torch.cat(
+        [autoencoder.decoder(autoencoder.encoder(chunk)).cpu() for chunk in pictures.to(autoencoder.device).split(8)]
+    )
     errors = ((decoded - pictures) ** 2).mean(dim=(1, 2, 3)).chunk(2)
-    image_psnr, depth_psnr = (float(10 * torch.log10(4 / error.mean())) for error in errors)
-    return image_psnr, depth_psnr
+    scores = {
+        f"{name}_psnr_db": float(10 * torch.log10(4 / error.mean()))
+        for name, error in zip(("image", "depth"), errors, strict=True)
+    }
+    return Checked(scores, _side_by_side(pictures, decoded))
+
+
+def _side_by_side(pictures: Tensor, decoded: Tensor) -> Tensor:
+    """[3, H, W] in [0, 1]; of each row the first two panels are an image, the others its depth in color."""
+    images, depths = (
+        (torch.stack([given, coded], dim=1) / 2 + 0.5).clamp(0, 1)  # [B, 2, 3, S, S]
+        for given, coded in zip(pictures.chunk(2), decoded.chunk(2), strict=True)
+    )
+    rows = []
+    for image, depth in zip(images[:_SHOWN], depths[:_SHOWN], strict=True):
+        panels = torch.cat([image, colorize(depth.mean(1, keepdim=True))])
+        rows.append(rearrange(panels, "n c h w -> c h (n w)"))
+    return titled(rows, ("picture", "decoded", "depth", "decoded"))

@@ -24,7 +24,7 @@ def measure_spread_scale(network: DepthFMUNet, codec: LatentCodec, held_out: Hel
     """
     generator = torch.Generator().manual_seed(1)
     error, spread = [], []
-    parts = (tensor.split(_AT_ONCE) for tensor in held_out)
+    parts = (tensor.split(_AT_ONCE) for tensor in (held_out.image_latent, held_out.depth_m, held_out.valid))
     for image_latent, depth_m, valid in zip(*parts, strict=True):
         centre, deviation = _ensemble(network, codec, image_latent, noising_step, generator)
         error.append(log_depth_error(centre, depth_m, valid)[valid])

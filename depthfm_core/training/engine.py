@@ -94,8 +94,8 @@ class Engine:
         return self.accelerator.scaler.state_dict() if self.accelerator.scaler else {}
 
     def load_scaler_state(self, state: dict[str, Any]) -> None:
-        """Takes up what `scaler_state` gave."""
-        if self.accelerator.scaler:
+        """Takes up what `scaler_state` gave, where there is a scaler and was one."""
+        if self.accelerator.scaler and state:
             self.accelerator.scaler.load_state_dict(state)
 
     def _add_gradients(self, model: nn.Module, objective: Objective, part: Part) -> dict[str, Tensor]:

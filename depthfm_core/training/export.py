@@ -1,5 +1,6 @@
 """The one file that ships: the velocity network, the constant in place of text, and the autoencoder."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,13 @@ from .autoencoder import autoencoder_config, full_state_dict
 
 
 def export(
-    network: DepthFMUNet, codec: LatentCodec, noising_step: int, resolution: int, spread_scale: float, path: Path
+    network: DepthFMUNet,
+    codec: LatentCodec,
+    noising_step: int,
+    resolution: int,
+    spread_scale: float,
+    path: Path,
+    training: Mapping | None = None,
 ) -> None:
     """Writes our checkpoint layout in half precision.
 
@@ -24,6 +31,7 @@ def export(
         resolution: the short side in pixels that the model was trained at.
         spread_scale: what makes an ensemble's spread the expected error.
         path: ends in .safetensors.
+        training: what made it, as `record.provenance` says it.
 
     Raises:
         ValueError: for another suffix.
@@ -38,6 +46,7 @@ def export(
         processing_resolution=resolution,
         spread_scale=spread_scale,
         parameterization=network.parameterization,
+        training=training,
     )
     if isinstance(codec.autoencoder, AutoencoderTiny):
         config = autoencoder_config(codec.autoencoder, codec.scaling_factor)

@@ -74,18 +74,6 @@ def encode(codec: LatentCodec, pictures: Tensor) -> Tensor:
         return torch.cat([codec.encode(chunk).to(pictures.device) for chunk in laid_out])
 
 
-@torch.no_grad()
-def decode(codec: LatentCodec, latent: Tensor) -> Tensor:
-    """Pictures [N, 3, H, W] of scaled latents [N, 4, H/8, W/8], on the latents' device.
-
-    They are computed on the codec's device, a few at a time.
-    """
-    pixels, device = codec.downscale**2 * latent.shape[-2] * latent.shape[-1], _device_of(codec)
-    return torch.cat(
-        [codec.decode(chunk.to(device)).to(latent.device) for chunk in latent.split(pictures_at_once(pixels))]
-    )
-
-
 def _device_of(codec: LatentCodec) -> torch.device:
     return next(codec.parameters()).device
 

@@ -8,11 +8,9 @@ leave half of one, with a pickle of the random states of each process, of which 
 one file, whole or not there, and any number of processes goes on from it.
 """
 
-import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import ModelMixin
@@ -20,24 +18,18 @@ from diffusers.optimization import get_constant_schedule_with_warmup, get_cosine
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from tqdm import tqdm
 
 from ..evaluation.share import Share
 from .engine import PRECISIONS, Engine
 from .objective import Objective, step_random
-from .state import read_state, write_state
-
-_LOGGER = logging.getLogger(__name__)
-_LOG_EVERY = 50
+from .state import check_finite, read_state, write_state
+from .watch import Checked, Watch
 
 # How the learning rate goes on after its warm-up: from an optimizer and the settings.
 SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, "LoopSettings"], LambdaLR]] = {
     "cosine": lambda optimizer, s: get_cosine_schedule_with_warmup(optimizer, s.warmup_steps, s.num_steps),
     "constant": lambda optimizer, s: get_constant_schedule_with_warmup(optimizer, s.warmup_steps),
 }
-
-# What a run may change when it goes on: the memory that it takes, with the same numbers but for rounding.
-_MAY_CHANGE = ("micro_batch_size", "gradient_checkpointing")
 
 
 @dataclass(frozen=True)
@@ -95,8 +87,9 @@ def train(
     objective: Objective,
     settings: LoopSettings,
     folder: Path,
-    check: Callable[[int], None] | None = None,
+    check: Callable[[], Checked] | None = None,
     share: Share = Share(),  # noqa: B008 (frozen)
+    events: Path | None = None,
 ) -> None:
     """Trains `model`, which afterwards holds the averaged (EMA) weights, on the device that it came on.
 
@@ -105,14 +98,17 @@ def train(
         objective: what to minimize; its losses are of the module that they are given, which runs `model`.
         settings: how to optimize.
         folder: keeps `state.pt`; if one with the same settings is there, training goes on from it.
-        check: called with the number of steps done whenever a state is saved, `model` holding the averaged weights; by
-            the first process only.
+        check: called whenever a state is saved, `model` holding the averaged weights; by the first process only. What
+            it returns is shown, and its picture lies in `folder`.
         share: which of the processes that train `model` together this is. All call this with the same arguments, see
             the same folder, and end with the same weights.
+        events: folder for TensorBoard's files; None writes none.
 
     Raises:
-        ValueError: a saved state that belongs to other settings, a batch that cannot be shared, or what `Engine`
-            refuses.
+        ValueError: a saved state that belongs to other settings, a batch that cannot be shared, what `Engine` refuses,
+            or a loss or gradient that is not finite, before the weights follow it.
+        CheckpointError: a saved state that is damaged.
+        OSError: a state that cannot be saved; the one before it stays.
     """
     _check_batch(objective, settings, share)
     if settings.gradient_checkpointing:
@@ -120,24 +116,15 @@ def train(
     home = next(model.parameters()).device
     run = _Run(model, settings, folder, share)
     run.load()
-    bar = tqdm(
-        range(run.step, settings.num_steps),
-        initial=run.step,
-        total=settings.num_steps,
-        desc=folder.name,
-        disable=not share.is_first,
-    )
-    for step in bar:
-        losses = run.advance(objective)
-        if step % _LOG_EVERY == 0 and share.is_first:
-            text = ", ".join(f"{name} {float(value):.4f}" for name, value in losses.items())
-            _LOGGER.info("%s step %d: %s", folder.name, step, text)
-            bar.set_postfix_str(text)
-        if run.step % settings.save_every == 0 or run.step == settings.num_steps:
-            if share.is_first:
-                run.save()
-                run.checked(check)
-            share.wait()
+    with Watch(folder, events, run.step, settings.num_steps, settings.batch_size, enabled=share.is_first) as watch:
+        while run.step < settings.num_steps:
+            values = run.advance(objective)
+            watch.stepped(run.step, values)
+            if run.step % settings.save_every == 0 or run.step == settings.num_steps:
+                if share.is_first:
+                    run.save()
+                    run.checked(check, watch)
+                share.wait()
     run.ema.copy_to(run.parameters)
     model.to(home)
 
@@ -177,36 +164,43 @@ class _Run:
         self.schedule = SCHEDULES[settings.schedule](optimizer, settings)
         self.optimizer = self.engine.prepare(optimizer)
         self.ema = EMAModel(self.parameters, decay=settings.ema_decay)
-        self.step = 0
+        self.step = self.saved_step = 0
 
-    def advance(self, objective: Objective) -> dict[str, Tensor]:
-        """One optimizer step; its losses, over all processes."""
+    def advance(self, objective: Objective) -> dict[str, Tensor | float]:
+        """One optimizer step; its losses, over all processes, its gradient's norm and its learning rate."""
         self.model.train()
         batch = objective.draw(step_random(self.settings.seed, self.step))
         losses = self.engine.backward(self.wrapped, objective, batch, self.settings.micro_batch_size)
-        self.engine.accelerator.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
+        norm = self.engine.accelerator.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
+        self._check_finite(losses["loss"], norm)
+        rate = self.optimizer.param_groups[0]["lr"]
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
         self.ema.step(self.parameters)
         self.step += 1
-        return losses
+        return losses | {"gradient_norm": norm, "learning_rate": rate}
+
+    def _check_finite(self, loss: Tensor, norm: Tensor) -> None:
+        """Raises ValueError where a step would spoil the weights; one that fp16's scaler skips would not."""
+        values = {"loss": loss} if self.engine.accelerator.scaler else {"loss": loss, "gradient_norm": norm}
+        check_finite(values, self.step + 1, self.path.parent, self.saved_step)
 
     @torch.no_grad()
-    def checked(self, check: Callable[[int], None] | None) -> None:
-        """Calls `check` with the averaged weights in place, then puts the trained ones back."""
+    def checked(self, check: Callable[[], Checked] | None, watch: Watch) -> None:
+        """Shows what `check` says of the averaged weights, then puts the trained ones back."""
         if check is None:
             return
         self.ema.store(self.parameters)
         self.ema.copy_to(self.parameters)
         self.model.eval()
-        check(self.step)
+        watch.checked(self.step, check())
         self.ema.restore(self.parameters)
 
     def save(self) -> None:
         """Saves all that `load` takes up."""
         state = {
-            "settings": _lasting(self.settings),
+            "settings": asdict(self.settings),
             "step": self.step,
             "parameters": [p.detach() for p in self.parameters],
             "optimizer": self.optimizer.state_dict(),
@@ -216,24 +210,29 @@ class _Run:
             "scaler": self.engine.scaler_state(),
         }
         write_state(self.path, state)
+        self.saved_step = self.step
 
     @torch.no_grad()
     def load(self) -> None:
         """Takes up the saved state, if there is one."""
-        state = read_state(self.path, _lasting(self.settings))
+        state = read_state(self.path, asdict(self.settings))
         if state is None:
             return
-        self.step = state["step"]
+        self.step = self.saved_step = state["step"]
         for mine, saved in zip(self.parameters, state["parameters"], strict=True):
             mine.copy_(saved)
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        self._set_rates()
         self.engine.load_scaler_state(state["scaler"])
         self.ema.optimization_step = state["ema_step"]
         for mine, saved in zip(self.ema.shadow_params, state["ema_parameters"], strict=True):
             mine.copy_(saved)
 
-
-def _lasting(settings: LoopSettings) -> dict[str, Any]:
-    """The settings that a saved state belongs to."""
-    return {name: value for name, value in asdict(settings).items() if name not in _MAY_CHANGE}
+    def _set_rates(self) -> None:
+        """Puts the settings' rates in the place of the saved ones, since a run may go on with others."""
+        factor = self.schedule.lr_lambdas[0](self.schedule.last_epoch)
+        self.schedule.base_lrs = [self.settings.learning_rate] * len(self.optimizer.param_groups)
+        for group in self.optimizer.param_groups:
+            group["initial_lr"], group["weight_decay"] = self.settings.learning_rate, self.settings.weight_decay
+            group["lr"] = self.settings.learning_rate * factor

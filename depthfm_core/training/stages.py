@@ -2,12 +2,15 @@
 
 OUTPUT/frames/              rendered frames (or wherever the recipe says)
 OUTPUT/lists/NAME.txt       the frames of a data set that are complete, where the recipe wants these only
-OUTPUT/autoencoder/         state.pt, config.json, diffusion_pytorch_model.safetensors: a diffusers folder; not where
-                            the recipe names an existing autoencoder
+OUTPUT/autoencoder/         state.pt, config.json, diffusion_pytorch_model.safetensors, check-000500.png: a diffusers
+                            folder; not where the recipe names an existing autoencoder
 OUTPUT/empty_text_embedding.npy   where the recipe names a text encoder
 OUTPUT/latents/NAME/        shards
-OUTPUT/flow/NAME/           state.pt, network.safetensors
+OUTPUT/flow/NAME/           state.pt, network.safetensors, check-000500.png
+OUTPUT/events/STAGE/        TensorBoard's files of autoencoder and flow.NAME
 OUTPUT/model.safetensors    what `load_pipeline` reads
+
+Each folder of a result has a recipe.json, the settings that it was made with.
 
 Several processes, started by `accelerate launch` or `torchrun`, share latents and flow; the first one does the rest.
 They see one output folder.
@@ -21,13 +24,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from ..depth.files import write_text
 from ..evaluation.share import ALL, Share, this_share
+from ..model.checkpoints import save_tensors
 from ..model.codec import LatentCodec, load_codec
 from ..model.layouts import NULL_TEXT, read_null_text, read_null_text_file
+from ..model.reading import read_tensor_file
 from ..model.unet import DepthFMUNet
 from .augment import ViewSettings, change_photometry, draw_view
 from .autoencoder import AutoencoderData, autoencoder_config, full_state_dict, train_autoencoder
@@ -39,6 +44,7 @@ from .null_text import embed_empty_prompt, save_null_text
 from .precompute import depth_picture, describe, write_latents
 from .prior import read_prior
 from .recipe import FrameSettings, NetworkSettings, Recipe
+from .record import keep_record, provenance
 from .sources import Frame, find_complete_frames, source_frames
 from .validation import encode_held_out
 from .velocity import build_network, train_velocity
@@ -66,7 +72,7 @@ def run_recipe(recipe: Recipe, output: Path, stage: str | None = None) -> None:
         stage: one of `stage_names`, or None for all.
 
     Raises:
-        ValueError: for an unknown stage, or a stage whose inputs are missing.
+        ValueError: for an unknown stage, a stage whose inputs are missing, or results made with other settings.
         ImportError: when frames have to be rendered and the generator's libraries are missing.
     """
     names = stage_names(recipe)
@@ -77,6 +83,7 @@ def run_recipe(recipe: Recipe, output: Path, stage: str | None = None) -> None:
     for name in names if stage is None else [stage]:
         _LOGGER.info("stage %s", name)
         kind, _, which = name.partition(".")
+        keep_record(recipe, output, name)
         if share.is_first or kind in SHARED:
             STAGES[kind](recipe, output, which)
         share.wait()
@@ -130,7 +137,9 @@ def _train_autoencoder(recipe: Recipe, output: Path, _which: str) -> None:
     folder = output / "autoencoder"
     train, held_out = split_frames(recipe, output)
     data = AutoencoderData(train, _evenly(held_out, _CHECKED_PICTURES), recipe.photometry, recipe.normalization)
-    autoencoder = train_autoencoder(recipe.autoencoder.model, data, recipe.autoencoder.loop, folder)
+    autoencoder = train_autoencoder(
+        recipe.autoencoder.model, data, recipe.autoencoder.loop, folder, output / "events" / "autoencoder"
+    )
     scale = measure_scaling_factor(autoencoder, data, recipe.autoencoder.model.crop_px)
     save_autoencoder(autoencoder, scale, folder)
 
@@ -150,8 +159,8 @@ def save_autoencoder(autoencoder: AutoencoderTiny, scaling_factor: float, folder
     """Writes a diffusers folder; skipped blocks are written as zeros."""
     folder.mkdir(parents=True, exist_ok=True)
     config = autoencoder_config(autoencoder, scaling_factor)
-    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-    save_file(full_state_dict(autoencoder), folder / "diffusion_pytorch_model.safetensors")
+    save_tensors(full_state_dict(autoencoder), folder / "diffusion_pytorch_model.safetensors")
+    write_text(folder / "config.json", json.dumps(config, indent=2))  # last: with it the folder is an autoencoder
 
 
 def prepare_latents(
@@ -191,9 +200,9 @@ def _train_flow(recipe: Recipe, output: Path, which: str) -> None:
     latents = LatentSet(folders, _shares(recipe, settings.latents), origins)
     view = recipe.latents[settings.latents[-1]].view
     held_out = encode_held_out(split_frames(recipe, output)[1], view, codec)
-    train_velocity(network, latents, settings, held_out, codec, folder)
+    train_velocity(network, latents, settings, held_out, codec, folder, output / "events" / f"flow.{which}")
     if share.is_first:
-        save_file(_contiguous(network.unet.state_dict()), folder / "network.safetensors")
+        save_tensors(network.unet.state_dict(), folder / "network.safetensors")
 
 
 def _shares(recipe: Recipe, latents: Sequence[str]) -> dict[str, float]:
@@ -214,7 +223,7 @@ def _network(recipe: Recipe, output: Path, trained: str) -> DepthFMUNet:
         path = output / "flow" / trained / "network.safetensors"
         if not path.exists():
             raise ValueError(f"{path} is missing; run stage flow.{trained} first.")
-        network.unet.load_state_dict(load_file(path))
+        network.unet.load_state_dict(read_tensor_file(path)[0])
     elif settings.prior:
         weights = read_prior(output / settings.prior, settings.unet, keep_heads=settings.keep_heads)
         network.unet.load_state_dict(weights)
@@ -244,10 +253,6 @@ def _codec_path(recipe: Recipe, output: Path) -> Path:
     return output / "autoencoder"
 
 
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}
-
-
 def _export(recipe: Recipe, output: Path, _which: str) -> None:
     last, settings = list(recipe.flow.items())[-1]
     view = recipe.latents[settings.latents[-1]].view
@@ -255,7 +260,8 @@ def _export(recipe: Recipe, output: Path, _which: str) -> None:
     frames = _evenly(split_frames(recipe, output)[1], _CALIBRATED_FRAMES)
     spread_scale = measure_spread_scale(network, codec, encode_held_out(frames, view, codec), settings.noising_step)
     resolution = min(view.height_px, view.width_px)
-    export(network, codec, settings.noising_step, resolution, spread_scale, output / "model.safetensors")
+    made_by = provenance(recipe)
+    export(network, codec, settings.noising_step, resolution, spread_scale, output / "model.safetensors", made_by)
 
 
 def _evenly(frames: list[Frame], count: int) -> list[Frame]:

@@ -1,37 +1,113 @@
 """The saved state of a training: one file that is always whole, and that belongs to its settings."""
 
-import os
+import logging
+import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from ..model.reading import CheckpointError
+from ..replacing import remove_leftovers, replacing
+
+_LOGGER = logging.getLogger(__name__)
+# What a run may change when it goes on: how it steps and in what memory, but neither from what nor how far.
+CHANGEABLE = (
+    "learning_rate",
+    "weight_decay",
+    "max_grad_norm",
+    "ema_decay",
+    "save_every",
+    "mixed_precision",
+    "micro_batch_size",
+    "gradient_checkpointing",
+)
+_REMEDY = "Put a whole copy in its place, or delete it to begin this stage anew."
+# What torch.load raises for a file that is cut short, overwritten or of another kind.
+_UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, LookupError, EOFError, AttributeError, TypeError)
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Writes the state to a new file, then puts it in the place of the old one, so a crash leaves one whole.
+    """Writes the state to a new file on the disk, then puts it in the place of the old one, so one is always whole.
 
     Args:
         path: the file; its folder is made if missing.
-        state: tensors and plain values, with the run's settings under "settings".
+        state: tensors and plain values, with the run's settings under "settings" and the steps done under "step".
+
+    Raises:
+        OSError: when the disk refuses; the old state stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
+    try:
+        with replacing(path, durable=True) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
+    except (OSError, RuntimeError) as error:  # torch covers the disk's error with one of its own
+        reason = error.__context__ if isinstance(error.__context__, OSError) else error
+        raise OSError(
+            f"The state of step {state['step']} cannot be saved as {path} ({reason}). {_what_is_there(path)} "
+            "Free some space, then run the same command again."
+        ) from error
+
+
+def _what_is_there(path: Path) -> str:
+    return "The state that was saved before it is still whole." if path.exists() else "No state was saved before it."
 
 
 def read_state(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     """The state in a file, on the CPU, or None where there is no file.
 
+    Of the settings those in `CHANGEABLE` may differ, which is logged. What a killed run left half written is removed.
+
     Raises:
+        CheckpointError: a file that is damaged or no state.
         ValueError: a state that belongs to other settings.
     """
+    remove_leftovers(path)
     if not path.exists():
         return None
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if state["settings"] != settings:
+    state = _load(path)
+    changed = {name for name in settings if settings[name] != state["settings"].get(name)}
+    if settings.keys() != state["settings"].keys() or changed - set(CHANGEABLE):
         raise ValueError(
             f"{path} was saved with {state['settings']}; this run has {settings}. "
-            "Use the old settings, or another output folder."
+            f"Use the old settings, of which only {', '.join(CHANGEABLE)} may change, or another output folder."
         )
+    for name in sorted(changed):
+        old, new = state["settings"][name], settings[name]
+        _LOGGER.info("%s goes on after step %d with %s %s, not %s", path, state["step"], name, new, old)
     return state
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise CheckpointError(path, f"is damaged, or no state of a training ({reason[:200]}).", _REMEDY) from error
+    if not isinstance(state, dict) or not isinstance(state.get("settings"), dict) or "step" not in state:
+        raise CheckpointError(path, "is no state of a training.", _REMEDY)
+    return state
+
+
+def check_finite(values: Mapping[str, Tensor], step: int, folder: Path, saved_step: int) -> None:
+    """Raises ValueError unless all values are finite; to be called before the optimizer moves the weights.
+
+    It waits for the device, so once an optimizer step, and for all values together.
+
+    Args:
+        values: scalars of one device by their names, for example the loss and the norm of its gradient.
+        step: the number of the step, from 1.
+        folder: of the training, for the message.
+        saved_step: the steps done in the saved state; 0 = there is none.
+    """
+    if sum(values.values()).isfinite():
+        return
+    found = ", ".join(f"{name.replace('_', ' ')} {float(value):.4g}" for name, value in values.items())
+    kept = f"The state of step {saved_step} is kept in {folder}" if saved_step else "No state was saved yet"
+    raise ValueError(
+        f"Training {folder.name} stopped in step {step}: {found}. {kept}. Look for broken pictures or depth in the "
+        'data, or set a smaller learning_rate or max_grad_norm, or mixed_precision = "no"; the same command then goes '
+        "on from there."
+    )

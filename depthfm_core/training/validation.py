@@ -8,57 +8,88 @@ import torch
 from torch import Tensor
 
 from ..depth.align import align
-from ..flow import integrate, noise_source
+from ..evaluation.boundaries import boundary_scores
+from ..evaluation.metrics import measure
+from ..evaluation.pictures import error_picture
+from ..evaluation.protocol import LOWEST_DEPTH_M
 from ..model.codec import LatentCodec
 from ..model.unet import DepthFMUNet
+from ..pipeline import DepthFMPipeline, EstimationSettings
 from .augment import ViewSettings, draw_view
-from .latents import decode, encode
+from .latents import encode
 from .sources import Frame
+from .watch import Checked, titled
 
 _CHECK_STEPS = 2
 _CHECK_AT_ONCE = 25
+_SHOWN = 4  # frames in a picture
+_TITLES = ("picture", "depth", "estimate", "relative error, 0 to 0.5")
 
 
 class HeldOut(NamedTuple):
-    """Frames that are never trained on: latents [N, 4, h, w], depth in metres and its mask [N, 1, H, W]."""
+    """Frames that are never trained on.
+
+    Latents [N, 4, h, w], depth in metres and its mask [N, 1, H, W], and the pictures [N, 3, H, W] in [0, 1].
+    """
 
     image_latent: Tensor
     depth_m: Tensor
     valid: Tensor
+    image: Tensor
 
 
 def encode_held_out(frames: Sequence[Frame], view: ViewSettings, codec: LatentCodec) -> HeldOut:
     """The largest crop in the canvas's shape of each frame, pictures unchanged."""
     whole = ViewSettings(view.height_px, view.width_px, min_scale=1.0, aspect_jitter=0.0, flip_probability=0.0)
     samples = [draw_view(frame.read(), whole, np.random.default_rng(0)) for frame in frames]
-    image_latent = encode(codec, torch.stack([sample.image for sample in samples]) * 2 - 1)
-    depth_m, valid = (torch.stack([getattr(sample, name) for sample in samples]) for name in ("depth_m", "valid"))
-    return HeldOut(image_latent, depth_m, valid)
+    image, depth_m, valid = (
+        torch.stack([getattr(sample, name) for sample in samples]) for name in ("image", "depth_m", "valid")
+    )
+    return HeldOut(encode(codec, image * 2 - 1), depth_m, valid, image)
 
 
-def score(network: DepthFMUNet, codec: LatentCodec, held_out: HeldOut, noising_step: int) -> tuple[float, float]:
-    """AbsRel and delta1 over the held-out frames: two Euler steps, aligned by least squares in log depth."""
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(held_out.image_latent.shape, generator=generator).to(held_out.image_latent.device)
-    errors, hits = [], []
-    parts = (tensor.split(_CHECK_AT_ONCE) for tensor in (*held_out, noise))
-    for image_latent, depth_m, valid, part_noise in zip(*parts, strict=True):
-        log_depth = estimate(network, codec, image_latent, part_noise, noising_step)
-        predicted = align(log_depth, depth_m, valid, "log")
-        ratio = (predicted / depth_m)[valid]
-        errors.append((ratio - 1).abs())
-        hits.append(torch.maximum(ratio, 1 / ratio) < 1.25)
-    return float(torch.cat(errors).mean()), float(torch.cat(hits).float().mean())
+def check_estimates(network: DepthFMUNet, codec: LatentCodec, held_out: HeldOut, noising_step: int) -> Checked:
+    """The project's metrics and F1 of boundaries over held-out frames, and a picture of some of them.
+
+    Two Euler steps, aligned by least squares in log depth, means over the frames with depth. The picture's columns are
+    picture, depth, estimate and relative error.
+    """
+    depth_m = _aligned(network, codec, held_out, noising_step)
+    measured = [measure, boundary_scores]
+    rows = {name: row for f in measured for name, row in f(depth_m, held_out.depth_m, held_out.valid).items()}
+    scores = {name: float(row.nanmean()) for name, row in rows.items()}
+    return Checked(scores, _picture(held_out, depth_m))
+
+
+def _aligned(network: DepthFMUNet, codec: LatentCodec, held_out: HeldOut, noising_step: int) -> Tensor:
+    """Estimated depth in metres, [N, 1, H, W]."""
+    noise = torch.randn(held_out.image_latent.shape, generator=torch.Generator().manual_seed(0))
+    parts = zip(*(tensor.split(_CHECK_AT_ONCE) for tensor in (*held_out, noise)), strict=True)
+    aligned = [
+        align(estimate(network, codec, image_latent, part_noise, noising_step), depth_m, valid, "log")
+        for image_latent, depth_m, valid, _, part_noise in parts
+    ]
+    return torch.cat(aligned).clamp_min(LOWEST_DEPTH_M)  # as in the benchmarks, so that ratios exist
+
+
+def _picture(held_out: HeldOut, depth_m: Tensor) -> Tensor:
+    """Some frames below each other, evenly from all that have depth."""
+    usable = held_out.valid.flatten(1).any(1).nonzero()[:, 0]
+    shown = usable[:: max(1, len(usable) // _SHOWN)][:_SHOWN]
+    maps = (held_out.image, held_out.depth_m, held_out.valid, depth_m)
+    return titled([error_picture(*(values[index] for values in maps)) for index in shown], _TITLES)
 
 
 @torch.no_grad()
 def estimate(
-    network: DepthFMUNet, codec: LatentCodec, image_latent: Tensor, noise: Tensor, noising_step: int
+    network: DepthFMUNet,
+    codec: LatentCodec,
+    image_latent: Tensor,
+    noise: Tensor,
+    noising_step: int,
+    num_steps: int = _CHECK_STEPS,
 ) -> Tensor:
-    """Log depth [N, 1, H, W] by two Euler steps."""
-
-    def velocity(x_t: Tensor, t: float) -> Tensor:
-        return network(x_t, x_t.new_full((len(x_t),), t), image_latent)
-
-    x_1 = integrate(velocity, noise_source(image_latent, noising_step, noise), _CHECK_STEPS).x_1
-    return decode(codec, x_1).mean(1, keepdim=True)
+    """Log depth [N, 1, H, W] on the CPU of latents and noise [N, 4, h, w], by Euler steps."""
+    pipeline = DepthFMPipeline(network, codec, noising_step, processing_resolution=0)
+    settings = EstimationSettings(num_steps=num_steps)
+    return torch.cat([chunk.cpu() for chunk in pipeline.log_depths(image_latent, noise[:, None], settings)])

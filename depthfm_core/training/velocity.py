@@ -1,6 +1,5 @@
 """Trains the velocity network on latents by flow matching, and watches it on held-out frames."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,9 @@ from .lora import LoraSettings, add_lora, merge_lora
 from .losses import masked_velocity_loss
 from .normals import decoded_normal_loss
 from .objective import Objective, StepRandom
-from .validation import HeldOut, score
+from .validation import HeldOut, check_estimates
+from .watch import Checked
 
-_LOGGER = logging.getLogger(__name__)
 _FEW_TOKENS = 256
 
 # How the times of a batch are drawn: [B] in [0, 1] from a size and a generator.
@@ -155,25 +154,25 @@ def train_velocity(
     held_out: HeldOut,
     codec: LatentCodec,
     folder: Path,
+    events: Path | None = None,
 ) -> None:
-    """Trains `network` in place (averaged weights at the end); resumes from `folder`, logs scores on `held_out`.
+    """Trains `network` in place (averaged weights at the end); resumes from `folder`, shows scores on `held_out`.
 
     All processes that were started train together; the first one saves and computes the scores.
     """
     if settings.lora:
         add_lora(network.unet, settings.lora, settings.loop.seed)
 
-    def check(step: int) -> None:
+    def check() -> Checked:
         home, device = codec.autoencoder.device, network.null_text.device
-        there = HeldOut(*(tensor.to(device) for tensor in held_out))
-        abs_rel, delta1 = score(network, codec.to(device), there, settings.noising_step)
+        checked = check_estimates(network, codec.to(device), held_out, settings.noising_step)
         codec.to(home)
-        _LOGGER.info("%s step %d: AbsRel %.4f, delta1 %.4f", folder.name, step, abs_rel, delta1)
+        return checked
 
     objective = flow_objective(latents, settings, codec)
     # Around the backward pass too: gradient checkpointing repeats the forward pass there, by the same formula or fails.
     with sdpa_kernel(attention_backends(network.hyper, latents.tokens)):
-        train(network, objective, settings.loop, folder, check, this_share())
+        train(network, objective, settings.loop, folder, check, this_share(), events)
     if settings.lora:
         merge_lora(network.unet)
     network.eval()

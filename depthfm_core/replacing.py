@@ -1,0 +1,50 @@
+"""A file that is there whole or not at all: written beside its target, and put in its place at the end."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from glob import escape
+from pathlib import Path
+
+_NAME_CHARACTERS = 40  # of the target's name in the temporary one, which must not grow too long for a disk
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place if the block succeeds, and is gone if not.
+
+    A process that is killed leaves the old file as it was, and the temporary one, for `remove_leftovers`.
+
+    Args:
+        path: the target; its folder must exist.
+        durable: whether to wait until the new file is on the disk, so that a power failure too leaves one of the two.
+            For what took hours to compute; it is too slow for pictures.
+    """
+    temporary = path.with_name(f".{path.name[:_NAME_CHARACTERS]}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        if durable:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+        if durable:
+            _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes the temporary files of processes that were killed while they wrote `path`."""
+    for leftover in path.parent.glob(f".{escape(path.name[:_NAME_CHARACTERS])}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Puts the new name on the disk, where the system can: Windows opens no folders, some file systems sync none."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,113 @@
+"""What each result was made with: the settings that it depends on, kept beside it, and compared before it is used.
+
+How long and how fast to train is not among them: that belongs to the saved state, which watches over it itself. Nor is
+what may grow or differ without making a result wrong: more data sets, and the number of workers.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..depth.files import write_text
+from .recipe import Recipe
+
+_NAME = "recipe.json"
+_FREE = ("loop", "workers", "datasets")
+# By kind of stage, the parts of a recipe that its own work depends on; {} is the stage's name.
+_PARTS = {
+    "autoencoder": ("autoencoder.model", "photometry", "normalization", "frames.held_out"),
+    "latents": ("latents.{}", "autoencoder.path", "photometry", "normalization", "frames.held_out"),
+    "flow": ("flow.{}", "network"),
+}
+
+
+def provenance(recipe: Recipe) -> dict[str, Any]:
+    """This project's version and the whole recipe, as JSON holds them."""
+    return {"version": __version__, "recipe": json.loads(json.dumps(dataclasses.asdict(recipe)))}
+
+
+def flatten_settings(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested tables under dotted names."""
+    flat = {}
+    for name, value in table.items():
+        inner = isinstance(value, dict) and value
+        flat |= flatten_settings(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
+    return flat
+
+
+def keep_record(recipe: Recipe, output: Path, stage: str) -> None:
+    """Writes down what a stage is made with, before its first result; later compares, also the stages it builds on.
+
+    Args:
+        recipe: of this run.
+        output: folder of all results.
+        stage: one of `stage_names`.
+
+    Raises:
+        ValueError: a result that was made with other settings, which the message names.
+    """
+    for name in _needed(recipe, stage):
+        _compare(recipe, output, name)
+    folder = _folder(output, stage)
+    if _has_parts(stage) and not _has_results(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / _NAME, json.dumps(_settings(recipe, stage), indent=1))
+
+
+def _compare(recipe: Recipe, output: Path, stage: str) -> None:
+    folder = _folder(output, stage)
+    if not _has_results(folder) or not (folder / _NAME).exists():
+        return
+    made, now = json.loads((folder / _NAME).read_text(encoding="utf-8")), _settings(recipe, stage)
+    changed = [
+        f"{name} {value!r} (now {now.get(name, 'something else')!r})"
+        for name, value in made.items()
+        if name not in now or now[name] != value
+    ]
+    if changed:
+        raise ValueError(
+            f"{folder} was made with {', '.join(changed)}. Use the old settings, delete that folder and what was made "
+            "from it, or choose another output folder."
+        )
+
+
+def _needed(recipe: Recipe, stage: str) -> list[str]:
+    """The stage and those whose results it builds on, as far as they keep records."""
+    kind, _, which = stage.partition(".")
+    if kind == "latents":
+        return [stage, *([] if recipe.autoencoder.path else ["autoencoder"])]
+    if kind == "flow":
+        settings = recipe.flow[which]
+        below = [
+            *(f"latents.{name}" for name in settings.latents),
+            *([f"flow.{settings.start}"] * bool(settings.start)),
+        ]
+        return [stage, *(name for other in below for name in _needed(recipe, other))]
+    if kind == "export":
+        return _needed(recipe, f"flow.{list(recipe.flow)[-1]}")
+    return [stage] if _has_parts(stage) else []
+
+
+def _has_parts(stage: str) -> bool:
+    return stage.partition(".")[0] in _PARTS
+
+
+def _folder(output: Path, stage: str) -> Path:
+    return output.joinpath(*stage.split(".", 1))
+
+
+def _has_results(folder: Path) -> bool:
+    return folder.is_dir() and any(path.name != _NAME for path in folder.iterdir())
+
+
+def _settings(recipe: Recipe, stage: str) -> dict[str, Any]:
+    """The settings that a stage's own work depends on, under dotted names."""
+    kind, _, which = stage.partition(".")
+    parts = [part.format(which) for part in _PARTS[kind]]
+    return {
+        name: value
+        for name, value in flatten_settings(provenance(recipe)["recipe"]).items()
+        if any(f"{name}.".startswith(f"{part}.") for part in parts) and not set(name.split(".")) & set(_FREE)
+    }

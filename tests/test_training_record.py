@@ -1,0 +1,121 @@
+"""What a result was made with stands beside it and in it, and a recipe that no longer fits it is refused."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from depthfm_core import __version__
+from depthfm_core.__main__ import main
+from depthfm_core.model.checkpoints import convert, load_checkpoint
+from depthfm_core.training.recipe import read_recipe, shorten
+from depthfm_core.training.record import flatten_settings
+from depthfm_core.training.stages import run_recipe
+
+from .test_training_recipe import TOY, write_toy, write_toy_frames
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The output folder of a toy recipe, made by the command; nothing in it is changed."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_toy_frames(folder / "out")
+    assert main(["train", str(write_toy(folder)), "--output", str(folder / "out")]) == 0
+    return folder / "out"
+
+
+def changed_recipe(tmp_path, old, new):
+    assert old in TOY
+    return read_recipe(write_toy(tmp_path, TOY.replace(old, new)))
+
+
+def test_the_recipe_stands_beside_the_model_and_in_it(trained, tmp_path):
+    assert (trained / "recipe.toml").read_text(encoding="utf-8") == TOY
+    made_by = load_checkpoint(trained / "model.safetensors").training
+    assert made_by["version"] == __version__
+    settings = flatten_settings(made_by["recipe"])
+    assert settings["flow.second.noising_step"] == 300 and settings["network.unet.channel_mult"] == [1, 2]
+    assert settings["flow.first.loop.max_grad_norm"] == 1.0  # a default, which another version may change
+    convert(trained / "model.safetensors", tmp_path / "copy.safetensors")
+    assert load_checkpoint(tmp_path / "copy.safetensors").training == made_by
+
+
+def test_info_tells_the_recipe_where_a_file_says_it(trained, capsys):
+    assert main(["info", str(trained / "model.safetensors")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert ["trained", "by:", "depthfm", __version__] in map(str.split, lines)
+    assert ["recipe.flow.second.noising_step:", "300"] in map(str.split, lines)
+    assert main(["info", "nano"]) == 0
+    assert "recipe" not in capsys.readouterr().out
+
+
+def test_a_file_that_describes_its_training_wrongly_is_refused(trained, tmp_path, capsys):
+    tensors = load_file(trained / "model.safetensors")
+    save_file(tensors, tmp_path / "wrong.safetensors", {"training": "7"})
+    assert main(["info", str(tmp_path / "wrong.safetensors")]) == 2
+    assert "describes itself wrongly" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "stage", "complaint"),
+    [
+        ("crop_px = 32", "crop_px = 40", "autoencoder", r"autoencoder.model.crop_px 32 \(now 40\)"),
+        ("[network]", "[normalization]\nnear_percentile = 7.0\n[network]", "latents.small", "normalization.near_perc"),
+        ("height_px = 32, width_px = 48", "height_px = 40, width_px = 48", "latents.small", "view.height_px 32"),
+        ("frames_per_shard = 2", "frames_per_shard = 3", "latents.small", "frames_per_shard 2"),
+        ("held_out = 2", "held_out = 1", "latents.small", "frames.held_out 2"),
+        ("height_px = 32, width_px = 48", "height_px = 40, width_px = 48", "flow.second", "latents.small was made"),
+        ("model_channels = 32", "model_channels = 64", "flow.first", "network.unet.model_channels 32"),
+        ("channel_mult = [1, 2]", "channel_mult = [1, 1]", "export", r"channel_mult \[1, 2\]"),
+        ("noising_step = 300", "noising_step = 200", "flow.second", "noising_step 300"),
+        ("noising_step = 300", "noising_step = 300\nlora = { rank = 2 }", "flow.second", "lora None"),
+    ],
+)  # fmt: skip
+def test_results_of_other_settings_are_refused_before_anything_is_done(trained, tmp_path, old, new, stage, complaint):
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=complaint + ".*delete that folder"):
+        run_recipe(changed_recipe(tmp_path, old, new), trained, stage)
+    assert {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.is_file()} == before
+
+
+def test_what_does_not_spoil_a_result_may_change(trained, tmp_path):
+    text = TOY.replace("frames_per_shard = 2", "frames_per_shard = 2\nworkers = 2")
+    recipe = read_recipe(write_toy(tmp_path, text))
+    run_recipe(recipe, trained, "latents.small")
+    with pytest.raises(ValueError, match="state.pt was saved with"):  # the length belongs to the state
+        run_recipe(shorten(recipe, 1), trained, "flow.first")
+    run_recipe(shorten(recipe, 1), trained, "flow.second")
+
+
+def test_a_stage_that_left_nothing_may_be_started_with_other_settings(tmp_path):
+    (tmp_path / "latents" / "small").mkdir(parents=True)
+    recipe = read_recipe(write_toy(tmp_path))
+    with pytest.raises(ValueError):
+        run_recipe(recipe, tmp_path, "latents.small")
+    first = json.loads((tmp_path / "latents" / "small" / "recipe.json").read_text(encoding="utf-8"))
+    with pytest.raises(ValueError):
+        run_recipe(changed_recipe(tmp_path, "held_out = 2", "held_out = 1"), tmp_path, "latents.small")
+    second = json.loads((tmp_path / "latents" / "small" / "recipe.json").read_text(encoding="utf-8"))
+    assert (first["frames.held_out"], second["frames.held_out"]) == (2, 1)
+
+
+def test_a_spoiled_result_of_an_earlier_stage_is_one_sentence(trained, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "out")
+    network = tmp_path / "out" / "flow" / "first" / "network.safetensors"
+    network.write_bytes(network.read_bytes()[:1000])
+    (tmp_path / "out" / "flow" / "second" / "state.pt").unlink()
+    command = ["train", str(write_toy(tmp_path)), "--output", str(tmp_path / "out"), "--stage"]
+    assert main([*command, "flow.second"]) == 2
+    assert "network.safetensors: is truncated or damaged" in capsys.readouterr().err
+    network.unlink()
+    assert main([*command, "flow.second"]) == 2
+    assert "run stage flow.first first" in capsys.readouterr().err
+    torch.save({}, tmp_path / "out" / "flow" / "first" / "state.pt")
+    assert main([*command, "flow.first"]) == 2
+    assert "is no state of a training" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "out" / "latents")
+    (tmp_path / "out" / "flow" / "first" / "state.pt").unlink()
+    assert main([*command, "flow.first"]) == 2
+    assert "There are no latents in" in capsys.readouterr().err

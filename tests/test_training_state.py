@@ -1,0 +1,238 @@
+"""What a training leaves on disk when it is killed, when the disk is full, and when its loss is no number."""
+
+import dataclasses
+import logging
+import subprocess
+import sys
+from typing import NamedTuple
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from depthfm_core.__main__ import main
+from depthfm_core.model.checkpoints import save_tensors
+from depthfm_core.model.reading import CheckpointError
+from depthfm_core.training import velocity
+from depthfm_core.training.loop import LoopSettings, train
+from depthfm_core.training.objective import Objective
+from depthfm_core.training.state import CHANGEABLE, read_state, write_state
+
+from .test_training_recipe import TOY, write_toy, write_toy_frames
+
+SETTINGS = {"num_steps": 4, "learning_rate": 0.1}
+LOOP = LoopSettings(num_steps=6, batch_size=1, learning_rate=1e-2, warmup_steps=1, save_every=2, mixed_precision="no")
+# Forks a child that saves ever new states, each of one number alone, kills it a random moment after it began to write,
+# and looks at what is left: thirty times. Prints how many kills left a half-written file behind and the last step.
+KILLING = """
+import os, random, signal, sys, time, torch
+from pathlib import Path
+from depthfm_core.training.objective import Objective
+from depthfm_core.training.state import read_state, write_state
+
+path, step, partial = Path(sys.argv[1]), 0, 0
+
+def save(step):
+    write_state(path, {"settings": {}, "step": step, "weights": torch.full((2_000_000,), float(step))})
+
+save(step)  # the first one takes longer
+start = time.perf_counter()
+save(step)
+once = time.perf_counter() - start
+for attempt in range(30):
+    child = os.fork()
+    if not child:
+        while True:
+            step += 1
+            save(step)
+    while not list(path.parent.glob(".*.tmp")):
+        pass
+    time.sleep(random.Random(attempt).uniform(0, 2 * once))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    partial += len(list(path.parent.glob(".*.tmp")))
+    state = read_state(path, {})
+    assert state["step"] >= step and state["weights"].eq(state["step"]).all(), state
+    step = state["step"]
+print(partial, step)
+"""
+# Writes tensors and then trains, with at most 100 kB a file, as on a disk that is full after so much.
+FULL = """
+import resource, sys, torch
+from pathlib import Path
+from depthfm_core.__main__ import main
+from depthfm_core.model.checkpoints import save_tensors
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    save_tensors({"a": torch.zeros(1_000_000)}, Path(sys.argv[1]))
+except OSError as error:
+    print(error)
+print(main(sys.argv[2:]))
+"""
+posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX: SIGKILL and limits of a process")
+
+
+def run_python(code, *arguments):
+    """What a process printed and complained."""
+    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+    return done.stdout, done.stderr
+
+
+@posix
+def test_a_kill_while_saving_leaves_one_whole_state(tmp_path):
+    printed, complaints = run_python(KILLING, tmp_path / "state.pt")
+    assert complaints == ""
+    partial, step = map(int, printed.split())
+    assert partial > 5, "too few kills fell into the writing to say anything"
+    assert step > 0 and [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+
+
+@pytest.fixture
+def flow_stage(tmp_path):
+    """The command line of a toy recipe's first flow stage, whose inputs are made, and the stage's folder."""
+    output = tmp_path / "out"
+    write_toy_frames(output)
+    text = TOY.replace("num_steps = 2", "num_steps = 5\nsave_every = 2")
+    command = ["train", str(write_toy(tmp_path, text)), "--output", str(output), "--stage"]
+    assert [main([*command, stage]) for stage in ("autoencoder", "latents.small")] == [0, 0]
+    return [*command, "flow.first"], output / "flow" / "first"
+
+
+@posix
+def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(flow_stage, tmp_path):
+    command, folder = flow_stage
+    tensors = tmp_path / "network.safetensors"
+    tensors.write_bytes(b"old")
+    printed, complaints = run_python(FULL, tensors, *command)
+    refused, code = printed.splitlines()
+    assert f"{tensors} cannot be written" in refused and "File too large" in refused and tensors.read_bytes() == b"old"
+    assert code == "2"
+    last = complaints.splitlines()[-1]
+    assert last.startswith("depthfm: The state of step 2 cannot be saved as") and "File too large" in last
+    assert "No state was saved before it. Free some space" in last
+    assert not (folder / "state.pt").exists() and not list(folder.glob(".*"))
+
+
+def test_a_state_comes_back_as_it_was(tmp_path):
+    state = {"settings": SETTINGS, "step": 3, "weights": [torch.arange(5.0)]}
+    write_state(tmp_path / "new" / "state.pt", state)
+    back = read_state(tmp_path / "new" / "state.pt", SETTINGS)
+    assert torch.equal(back.pop("weights")[0], state.pop("weights")[0]) and back == state
+    assert read_state(tmp_path / "none.pt", SETTINGS) is None
+
+
+def broken_states(folder):
+    """A file cut short, an empty one, one of text, a model, and a list."""
+    write_state(folder / "whole.pt", {"settings": SETTINGS, "step": 3, "weights": torch.zeros(1000)})
+    whole = (folder / "whole.pt").read_bytes()
+    for name, content in (("short", whole[: len(whole) // 2]), ("empty", b""), ("text", b"{}" * 100)):
+        (folder / f"{name}.pt").write_bytes(content)
+    (folder / "spoiled.pt").write_bytes(whole[:100] + bytes(200) + whole[300:])
+    torch.save({"state_dict": {}}, folder / "model.pt")
+    torch.save([1, 2], folder / "list.pt")
+    torch.save(nn.Linear(1, 1), folder / "code.pt")
+    save_tensors({"a": torch.zeros(3)}, folder / "tensors.pt")
+    return ["short", "empty", "text", "spoiled", "model", "list", "code", "tensors"]
+
+
+def test_a_file_that_is_no_state_is_named_with_what_to_do(tmp_path):
+    for name in broken_states(tmp_path):
+        with pytest.raises(CheckpointError, match=rf"{name}\.pt: is .*delete it to begin") as caught:
+            read_state(tmp_path / f"{name}.pt", SETTINGS)
+        assert "\n" not in str(caught.value)
+
+
+def test_leftovers_of_a_killed_run_are_removed_and_nothing_else(tmp_path):
+    for name in (".state.pt.0123.tmp", ".other.pt.0123.tmp", "state.pt.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    read_state(tmp_path / "state.pt", SETTINGS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.pt.0123.tmp", "state.pt.tmp"]
+
+
+def test_a_run_may_go_on_with_other_rates_but_not_to_another_end(tmp_path, caplog):
+    write_state(tmp_path / "state.pt", {"settings": SETTINGS, "step": 3})
+    caplog.set_level(logging.INFO)
+    assert read_state(tmp_path / "state.pt", SETTINGS | {"learning_rate": 0.01})["step"] == 3
+    assert "after step 3 with learning_rate 0.01, not 0.1" in caplog.text
+    with pytest.raises(ValueError, match="only learning_rate, .* may change, or another output folder"):
+        read_state(tmp_path / "state.pt", SETTINGS | {"num_steps": 5})
+
+
+def test_what_may_change_are_settings_of_the_loop():
+    assert set(CHANGEABLE) < {field.name for field in dataclasses.fields(LoopSettings)}
+
+
+class Step(NamedTuple):
+    """The batch of a toy: the number of its step."""
+
+    number: Tensor
+
+
+def linear():
+    torch.manual_seed(0)
+    return nn.Linear(3, 1)
+
+
+def spoiled_from(step, value, seen=None):
+    """A loss whose gradient is one for the bias, until the step from which it is `value`."""
+
+    def losses(model, batch):
+        if seen is not None:
+            seen.append(model.bias.item())
+        return {"sum": model.bias.sum() * (value if batch.number >= step else 1.0)}
+
+    return Objective(lambda random: Step(torch.tensor([random.step])), losses)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_before_the_weights_move(tmp_path, value):
+    model = linear()
+    with pytest.raises(ValueError, match=r"stopped in step 4: loss .*state of step 2 is kept in .*learning_rate"):
+        train(model, spoiled_from(3, value), LOOP, tmp_path / "flow")
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    state = torch.load(tmp_path / "flow" / "state.pt", weights_only=True)
+    assert state["step"] == 2 and all(tensor.isfinite().all() for tensor in state["parameters"])
+
+
+def test_a_gradient_that_is_no_number_stops_too_though_the_loss_is_one(tmp_path):
+    model = linear()
+
+    def losses(model, _batch):
+        return {"sum": model.bias.sum() + (model.weight.sum() * 0).sqrt()}  # the root's slope at 0 is infinite
+
+    with pytest.raises(ValueError, match="step 1: .*norm nan. No state was saved yet"):
+        train(model, Objective(lambda _: Step(torch.zeros(1)), losses), LOOP, tmp_path)
+
+
+def test_a_run_that_goes_on_with_another_rate_moves_by_it(tmp_path):
+    model, seen = linear(), []
+    settings = dataclasses.replace(LOOP, schedule="constant", weight_decay=0.0)
+    with pytest.raises(ValueError, match="stopped"):
+        train(model, spoiled_from(4, float("nan")), settings, tmp_path)
+    slower = dataclasses.replace(settings, learning_rate=1e-4)
+    model = linear()
+    train(model, spoiled_from(9, 1.0, seen), slower, tmp_path)
+    assert seen[0] - seen[1] == pytest.approx(1e-4, rel=0.01)
+
+
+def test_the_command_stops_with_one_sentence_at_a_spoiled_loss_and_goes_on_once_that_is_mended(
+    flow_stage, capsys, monkeypatch
+):
+    command, folder = flow_stage
+    flow_loss, calls = velocity.flow_loss, []
+
+    def spoiled(*args):
+        calls.append(1)
+        return flow_loss(*args) * (float("nan") if len(calls) == 4 else 1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(velocity, "flow_loss", spoiled)
+        assert main(command) == 2
+    complaint = capsys.readouterr().err.splitlines()[-1]
+    assert complaint.startswith("depthfm: Training first stopped in step 4") and "state of step 2" in complaint
+    assert torch.load(folder / "state.pt", weights_only=True)["step"] == 2
+    assert main(command) == 0
+    assert torch.load(folder / "state.pt", weights_only=True)["step"] == 5
+    assert all(tensor.isfinite().all() for tensor in load_file(folder / "network.safetensors").values())
