@@ -1,0 +1,141 @@
+"""Runs the ablations: data, image priors and teacher, then every arm with every seed. What is there is not done again.
+
+OUTPUT/settings.json           what all of it was made with
+OUTPUT/frames, OUTPUT/latents  see `data`
+OUTPUT/priors/SEED, OUTPUT/teacher, OUTPUT/arms/NAME-SEED    trainings, each of which resumes
+OUTPUT/scores/NAME-SEED.json   what an arm reached
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from ...depth.files import write_text
+from ..velocity import FlowSettings, train_velocity
+from . import data
+from .arms import ARMS, AblationSettings, arms_of
+from .networks import Teacher, build_arm_network, loop_settings, train_prior, train_teacher
+from .scores import measure_arm, scores_path, write_scores
+
+Job = Callable[[], None]
+
+
+def run_ablation(settings: AblationSettings, experiments: Sequence[str], output: Path, workers: int) -> None:
+    """Trains and measures all arms of some experiments.
+
+    Args:
+        settings: budget and data.
+        experiments: keys of `EXPERIMENTS`.
+        output: folder for everything; made if missing.
+        workers: how many trainings run at a time, each with one thread; 1 leaves PyTorch its threads.
+
+    Raises:
+        ValueError: an unknown experiment, less than one worker, or a folder that was begun with other settings.
+        ImportError: when scenes have to be rendered and the generator's libraries are missing.
+    """
+    if workers < 1:
+        raise ValueError(f"workers is {workers}; choose at least 1.")
+    names = arms_of(experiments)
+    _claim_folder(settings, output)
+    data.render(settings, output, workers)
+    data.write_codec(output)
+    data.write_scene_latents(settings, output)
+    seeds = range(settings.seeds)
+    ahead = [partial(_prior, settings, output, seed) for seed in seeds]
+    if any(ARMS[name].pseudo_share for name in names):
+        ahead.insert(0, partial(_teacher, settings, output))
+    _run_all(ahead, "image priors and teacher", workers)
+    if any(ARMS[name].pseudo_share for name in names):
+        _label(settings, output)
+    _run_all([partial(_arm, settings, output, name, seed) for seed in seeds for name in names], "arms", workers)
+
+
+def _claim_folder(settings: AblationSettings, output: Path) -> None:
+    path = output / "settings.json"
+    if path.exists():
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        if begun != asdict(settings):
+            raise ValueError(f"{output} was begun with {begun}, not {asdict(settings)}; choose another folder.")
+    output.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(asdict(settings), indent=2))
+
+
+def _run_all(jobs: Sequence[Job], what: str, workers: int) -> None:
+    bar = tqdm(total=len(jobs), desc=what, unit="training")
+    if workers == 1:
+        for job in jobs:
+            job()
+            bar.update()
+        return
+    with (
+        _without_inner_bars(),
+        ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool,
+    ):
+        for done in as_completed([pool.submit(job) for job in jobs]):
+            done.result()
+            bar.update()
+
+
+@contextmanager
+def _without_inner_bars() -> Iterator[None]:
+    """Processes that start in here show no bars of their own, which would write over each other's lines."""
+    os.environ["TQDM_DISABLE"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["TQDM_DISABLE"]
+
+
+def _prior(settings: AblationSettings, output: Path, seed: int) -> None:
+    path = _prior_path(output, seed)
+    if not path.exists():
+        weights = train_prior(settings, data.latents_of(ARMS["base"], output), seed, path.parent)
+        _save(weights, path)
+
+
+def _prior_path(output: Path, seed: int) -> Path:
+    return output / "priors" / str(seed) / "network.safetensors"
+
+
+def _save(weights: dict[str, Tensor], path: Path) -> None:
+    partial_path = path.with_suffix(".partial")
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial_path)
+    os.replace(partial_path, path)
+
+
+def _teacher(settings: AblationSettings, output: Path) -> None:
+    path = output / "teacher" / "network.safetensors"
+    if not path.exists():
+        _save(train_teacher(settings, data.teacher_latents(output), path.parent).unet.state_dict(), path)
+
+
+def _label(settings: AblationSettings, output: Path) -> None:
+    network = build_arm_network(settings, 0, output / "teacher" / "network.safetensors")
+    data.label_photographs(Teacher(network, data.read_codec(output)), output)
+    data.write_photograph_latents(settings, output)
+
+
+def _arm(settings: AblationSettings, output: Path, name: str, seed: int) -> None:
+    path = scores_path(output, name, seed)
+    if path.exists():
+        return
+    arm, codec, started = ARMS[name], data.read_codec(output), time.monotonic()
+    network = build_arm_network(settings, seed, _prior_path(output, seed) if arm.prior else None)
+    held_out = data.held_out(settings, output, codec)
+    flow = FlowSettings((name,), loop_settings(settings, settings.num_steps, seed), noising_step=arm.noising_step)
+    folder = output / "arms" / f"{name}-{seed}"
+    train_velocity(network, data.latents_of(arm, output), flow, held_out["rendered"], codec, folder)
+    seconds = time.monotonic() - started
+    write_scores(path, measure_arm(network, arm, codec, held_out), seconds)
