@@ -57,14 +57,17 @@ def render(settings: AblationSettings, output: Path, workers: int) -> None:
     Raises:
         ImportError: when the generator's libraries are missing.
     """
-    from ...data.synthetic import write_frames  # needs the optional libraries of the "train" extra
+    from ...data.synthetic import frame_paths, write_frames  # need the optional libraries of the "train" extra
 
     for name, first in _FIRST_SEEDS.items():
         count = settings.held_out if name == "held_out" else settings.frames
-        seeds = range(first, first + count)
+        folder = output / "frames" / name
+        seeds = [seed for seed in range(first, first + count) if not frame_paths(folder, seed)[1].exists()]
+        if not seeds:
+            continue
         size = (settings.height_px, settings.width_px)
-        frames = write_frames(output / "frames" / name, seeds, size, workers=workers)
-        for _ in tqdm(frames, total=count, desc=f"frames {name}", unit="frame"):
+        frames = write_frames(folder, seeds, size, workers=workers)
+        for _ in tqdm(frames, total=len(seeds), desc=f"frames {name}", unit="frame"):
             pass
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import sdpa_kernel
 
 from ...flow import sample_path
@@ -14,8 +14,9 @@ from ...model.codec import LatentCodec
 from ...model.hyperparameters import UNetHyperParameters
 from ...model.unet import DepthFMUNet
 from ..latents import LatentBatch, LatentSet, decode, encode
-from ..loop import LoopSettings, StepRandom, train
+from ..loop import LoopSettings, train
 from ..losses import masked_velocity_loss
+from ..objective import Objective, StepRandom
 from ..prior import widen
 from ..velocity import attention_backends, build_network
 from .arms import AblationSettings
@@ -57,15 +58,15 @@ def train_prior(settings: AblationSettings, latents: LatentSet, seed: int, folde
         noise = torch.randn(image_latent.shape, generator=random.generator)
         return _PriorBatch(image_latent, noise, torch.rand(len(noise), generator=random.generator))
 
-    def loss(batch: _PriorBatch) -> dict[str, Tensor]:
+    def losses(model: nn.Module, batch: _PriorBatch) -> dict[str, Tensor]:
         x_t, velocity = sample_path(batch.noise, batch.image_latent, batch.t)
-        text = network.null_text.expand(len(x_t), -1, -1)
-        predicted = network.unet(x_t, batch.t, encoder_hidden_states=text).sample
-        return {"loss": (predicted - velocity).square().mean()}
+        text = network.null_text.to(x_t).expand(len(x_t), -1, -1)
+        predicted = model(x_t, batch.t, encoder_hidden_states=text).sample
+        return {"velocity": (predicted - velocity).square().mean()}
 
     loop = loop_settings(settings, settings.prior_steps, seed)
     with sdpa_kernel(attention_backends(network.hyper, latents.tokens)):
-        train(network, lambda random: loss(draw(random)), loop, folder)
+        train(network.unet, Objective(draw, losses), loop, folder)
     weights = network.unet.state_dict()
     return weights | {_FIRST_CONVOLUTION: widen(weights[_FIRST_CONVOLUTION])}
 
@@ -95,17 +96,17 @@ def train_teacher(settings: AblationSettings, latents: LatentSet, folder: Path) 
     def draw(random: StepRandom) -> LatentBatch:
         return latents.draw(settings.batch_size, random.rng)
 
-    def loss(batch: LatentBatch) -> dict[str, Tensor]:
-        predicted = regress(network, batch.image_latent)
-        return {"loss": masked_velocity_loss(predicted, batch.depth_latent, batch.valid)}
+    def losses(model: nn.Module, batch: LatentBatch) -> dict[str, Tensor]:
+        predicted = regress(model, batch.image_latent)
+        return {"depth": masked_velocity_loss(predicted, batch.depth_latent, batch.valid)}
 
     loop = loop_settings(settings, settings.teacher_steps, _TEACHER_SEED)
     with sdpa_kernel(attention_backends(network.hyper, latents.tokens)):
-        train(network, lambda random: loss(draw(random)), loop, folder)
+        train(network, Objective(draw, losses), loop, folder)
     return network
 
 
-def regress(network: DepthFMUNet, image_latent: Tensor) -> Tensor:
+def regress(network: nn.Module, image_latent: Tensor) -> Tensor:
     """The teacher's depth latent, [B, 4, h, w]: the network at t = 0 with the picture in place of x_t."""
     return network(image_latent, image_latent.new_zeros(len(image_latent)), image_latent)
 

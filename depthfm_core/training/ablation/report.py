@@ -12,6 +12,7 @@ from .data import DOMAINS
 from .plot import write_plot
 from .results import Results, judge, leads, read_results, values_of
 
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 PLOT_NAME, TABLE_NAME, CSV_NAME = "ablations.png", "ablations.md", "ablations.csv"
 
 
@@ -33,7 +34,7 @@ def write_report(settings: AblationSettings, experiments: Sequence[str], output:
 
 def _budget(settings: AblationSettings) -> str:
     return (
-        f"Seeds: {settings.seeds}; mean ± standard deviation. Each arm: {settings.num_steps} steps of "
+        f"Seeds: {settings.seeds}; mean {PLUS_MINUS} standard deviation. Each arm: {settings.num_steps} steps of "
         f"{settings.batch_size} on {settings.frames} rendered scenes of {settings.width_px} x {settings.height_px} "
         f"pixels; the image prior {settings.prior_steps} steps, the teacher {settings.teacher_steps}. Measured on "
         f"{settings.held_out} other scenes, as rendered and as photographs (other colors, noise, blur, compression), "
@@ -80,7 +81,7 @@ def _calls(calls: int) -> str:
 
 def _spread(values: Sequence[float], metric: str, sign: str = "") -> str:
     digits = 1 if metric == "delta1" else 3
-    around = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    around = f" {PLUS_MINUS} {stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{mean(values):{sign}.{digits}f}{around}"
 
 
