@@ -62,7 +62,7 @@ def render(settings: AblationSettings, output: Path, workers: int) -> None:
     for name, first in _FIRST_SEEDS.items():
         count = settings.held_out if name == "held_out" else settings.frames
         folder = output / "frames" / name
-        seeds = [seed for seed in range(first, first + count) if not frame_paths(folder, seed)[1].exists()]
+        seeds = [seed for seed in range(first, first + count) if not frame_paths(folder, seed)[0].exists()]
         if not seeds:
             continue
         size = (settings.height_px, settings.width_px)
