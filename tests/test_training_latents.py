@@ -21,7 +21,7 @@ from depthfm_core.evaluation.share import Share
 from depthfm_core.model.codec import load_codec
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings
 from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder
-from depthfm_core.training.latents import LatentSet, LatentSettings, decode, encode
+from depthfm_core.training.latents import LatentSet, LatentSettings, encode
 from depthfm_core.training.normalize import NormalizationSettings
 from depthfm_core.training.precompute import describe, summarize, write_latents
 from depthfm_core.training.recipe import read_recipe
@@ -370,9 +370,8 @@ def test_a_folder_with_the_same_views_in_two_formats_is_refused(tmp_path):
 def test_the_autoencoder_computes_where_it_is_and_its_results_go_where_its_inputs_were(output):
     codec = load_codec(output / "codec")
     pictures = torch.rand(3, 3, 16, 24) * 2 - 1
-    latent, decoded = encode(codec, pictures), decode(codec, torch.ones(3, 4, 2, 3))
+    latent = encode(codec, pictures)
     codec.cuda()
     there = encode(codec, pictures)
     assert there.device.type == "cpu" and encode(codec, pictures.cuda()).device.type == "cuda"
     assert torch.allclose(there, latent, atol=0.05)
-    assert torch.allclose(decode(codec, torch.ones(3, 4, 2, 3)), decoded, atol=1e-3)

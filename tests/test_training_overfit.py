@@ -2,14 +2,15 @@
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from depthfm_core import load_pipeline
 from depthfm_core.depth.align import align
 from depthfm_core.evaluation.metrics import measure
-from depthfm_core.training.latents import LatentSet, depth_picture, encode
+from depthfm_core.training.latents import LatentSet, encode
 from depthfm_core.training.loop import LoopSettings
 from depthfm_core.training.normalize import NormalizationSettings
+from depthfm_core.training.precompute import depth_picture
+from depthfm_core.training.shards import write_shard
 from depthfm_core.training.validation import HeldOut, estimate
 from depthfm_core.training.velocity import FlowSettings, build_network, train_velocity
 
@@ -25,11 +26,12 @@ def test_a_network_that_learns_one_batch_by_heart_reaches_a_delta1_of_95_percent
     from depthfm_core.data.synthetic import render_scene
 
     codec, frames = load_pipeline("nano").codec, [render_scene(seed, (SIDE_PX, SIDE_PX)) for seed in SEEDS]
-    image_latent = encode(codec, torch.stack([frame.image for frame in frames]) * 2 - 1)
+    image = torch.stack([frame.image for frame in frames])
+    image_latent = encode(codec, image * 2 - 1)
     depth_latent = encode(codec, torch.stack([depth_picture(frame, NormalizationSettings()) for frame in frames]))
     depth_m, valid = (torch.stack([getattr(frame, name) for frame in frames]) for name in ("depth_m", "valid"))
     latents = {"image_latent": image_latent, "depth_latent": depth_latent, "valid": valid[:, 0, ::8, ::8].byte()}
-    save_file({name: tensor.contiguous() for name, tensor in latents.items()}, tmp_path / "rooms-0000.safetensors")
+    write_shard(tmp_path / "rooms-0000.safetensors", latents, {})
     noise = torch.randn(image_latent.shape, generator=torch.Generator().manual_seed(5))
     network = build_network(TOY, 2, seed=0)
 
@@ -39,6 +41,6 @@ def test_a_network_that_learns_one_batch_by_heart_reaches_a_delta1_of_95_percent
 
     before = delta1()
     loop = LoopSettings(200, 4, 5e-3, warmup_steps=20, ema_decay=0.99, weight_decay=0.0, mixed_precision="no")
-    held_out = HeldOut(image_latent, depth_m, valid)
+    held_out = HeldOut(image_latent, depth_m, valid, image)
     train_velocity(network, LatentSet([tmp_path]), FlowSettings(("rooms",), loop), held_out, codec, tmp_path / "flow")
     assert before.max() < 0.8 and delta1().min() > 0.95

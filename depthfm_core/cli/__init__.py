@@ -12,5 +12,6 @@ COMMANDS = {
     "train": "train a model",
     "embed-empty-prompt": "the constant that stands for text, from a text encoder",
     "evaluate": "scores of models on a data set, with a report",
+    "ablate": "the paper's ablations, small, with a table and a plot",
     "synth": "render synthetic pictures with depth",
 }

@@ -4,26 +4,37 @@ What was not measured takes +1, the far plane: in the synthetic frames that is t
 writes at its cap. Beyond the percentiles the value is cut, so that a few stray pixels do not stretch the latent.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-_MIN_LOG_RANGE = 0.02  # a wall seen head-on: 2 % of depth fill the range rather than noise
+_MIN_RANGE = 0.02  # a wall seen head-on: 2 % of depth fill the range rather than noise
+
+# What is scaled: log depth, or depth in units of its geometric mean, so that no unit of length matters.
+SPACES: dict[str, Callable[[Tensor], Tensor]] = {"log": lambda x: x, "linear": lambda x: (x - x.mean()).exp()}
 
 
 @dataclass(frozen=True)
 class NormalizationSettings:
-    """The percentiles of a picture's measured depth that become -1 (near) and +1 (far).
+    """The percentiles of a picture's measured depth that become -1 (near) and +1 (far), and what lies between them.
+
+    Attributes:
+        near_percentile, far_percentile: ordered within 0..100.
+        space: one of `SPACES`. Only "log" makes a DepthFM; "linear" is what the paper compares it with.
 
     Raises:
-        ValueError: for percentiles that are not ordered within 0..100.
+        ValueError: for percentiles that are not ordered within 0..100, or an unknown space.
     """
 
     near_percentile: float = 2.0
     far_percentile: float = 98.0
+    space: str = "log"
 
     def __post_init__(self) -> None:
+        if self.space not in SPACES:
+            raise ValueError(f"Unknown space of depth {self.space!r}; choose one of {', '.join(SPACES)}.")
         if not 0 <= self.near_percentile < self.far_percentile <= 100:
             raise ValueError(
                 f"Percentiles {self.near_percentile} and {self.far_percentile} are not ordered; choose e.g. 2 and 98."
@@ -45,8 +56,9 @@ def normalize_log_depth(depth_m: Tensor, valid: Tensor, settings: NormalizationS
     """
     if not valid.any():
         return torch.ones_like(depth_m)
-    log_depth = depth_m.where(valid, 1.0).log()
+    values = SPACES[settings.space](depth_m[valid].log())
     levels = torch.tensor([settings.near_percentile / 100, settings.far_percentile / 100])
-    near, far = torch.quantile(log_depth[valid], levels).tolist()
-    scaled = (log_depth - near) / max(far - near, _MIN_LOG_RANGE) * 2 - 1
-    return scaled.clamp(-1, 1).where(valid, 1.0)
+    near, far = torch.quantile(values, levels).tolist()
+    scaled = torch.ones_like(depth_m)
+    scaled[valid] = ((values - near) / max(far - near, _MIN_RANGE) * 2 - 1).clamp(-1, 1)
+    return scaled

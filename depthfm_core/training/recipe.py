@@ -145,7 +145,8 @@ class Recipe:
     """All settings of a training; `flow` stages run in the order of the file, and the last one is exported.
 
     Raises:
-        ValueError: latents of an unknown data set, or a flow stage of latents or a start that do not come before it.
+        ValueError: latents of an unknown data set, a flow stage of latents or a start that do not come before it, or
+            depth that is not normalized as log depth.
     """
 
     autoencoder: AutoencoderStage
@@ -170,6 +171,11 @@ class Recipe:
             if stage.start and stage.start not in earlier:
                 raise ValueError(f"[flow.{name}] starts from {stage.start!r}, which is no flow stage before it.")
             earlier.append(name)
+        if self.normalization.space != "log":
+            raise ValueError(
+                f"[normalization] has space {self.normalization.space!r}; a DepthFM's depth latent is of log depth. "
+                "`ablate` compares the two."
+            )
         if not self.flow:
             raise ValueError("The recipe has no [flow.NAME] table; add one.")
 
