@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from depthfm_core.evaluation.share import Share, this_share
 from depthfm_core.model.hyperparameters import UNetHyperParameters
 from depthfm_core.training.engine import Engine
 from depthfm_core.training.latents import LatentSet
 from depthfm_core.training.loop import LoopSettings, train
+from depthfm_core.training.shards import write_shard
 from depthfm_core.training.velocity import FlowSettings, build_network, flow_objective
 
 TOY = UNetHyperParameters(
@@ -38,7 +38,7 @@ def write_latents(folder: Path) -> None:
     image_latent, depth_latent = torch.randn(2, 8, 4, 8, 8, generator=generator).half()
     valid = torch.rand(8, 8, 8, generator=generator) < torch.linspace(0, 1, 8)[:, None, None]
     tensors = {"image_latent": image_latent.clone(), "depth_latent": depth_latent.clone(), "valid": valid.byte()}
-    save_file(tensors, folder / "a-0000.safetensors")
+    write_shard(folder / "a-0000.safetensors", tensors, {})
 
 
 def run(folder: Path, name: str, share: Share, stop: int | None = None) -> tuple[dict[str, torch.Tensor], list[float]]:

@@ -9,7 +9,6 @@ one machine share the pages that they draw from, and a data set may be larger th
 
 import io
 import json
-import os
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from ..replacing import replacing
 
 _TENSORS = ("image_latent", "depth_latent", "valid")
 _ORIGIN, _VIEWS = "depthfm.latents", "depthfm.views"
@@ -74,14 +75,13 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor], origin: Mapping[str, 
     Raises:
         OSError: a full disk or a folder that cannot be written, with the shard's name.
     """
-    partial_path = path.with_suffix(".partial")
     try:
-        _format_of(path).write(partial_path, path.stem, tensors, json.dumps(origin, sort_keys=True))
-        os.replace(partial_path, path)
+        with replacing(path, durable=True) as temporary:
+            _format_of(path).write(temporary, path.stem, tensors, json.dumps(origin, sort_keys=True))
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-    finally:
-        partial_path.unlink(missing_ok=True)
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written ({error}); free some space or choose another disk.") from error
 
 
 def open_shard(path: Path) -> Shard:
