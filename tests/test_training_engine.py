@@ -14,6 +14,7 @@ from depthfm_core.training.engine import Engine
 from depthfm_core.training.loop import train
 from depthfm_core.training.objective import own_parts
 from depthfm_core.training.velocity import FlowSettings, build_network, flow_losses, flow_objective
+from depthfm_core.training.watch import Checked
 
 from .test_training import LOOP, TOY, always, batch, linear, quadratic, stop_at
 
@@ -114,8 +115,9 @@ def test_the_network_computes_in_the_precision_of_the_recipe_and_checks_in_full(
     block.register_forward_hook(lambda module, _, out: (trained if module.training else checked).append(out.dtype))
     pairs = batch()
 
-    def check(_):
+    def check():
         network(pairs.noise, pairs.t, pairs.image_latent)
+        return Checked({}, torch.zeros(3, 4, 4))
 
     settings = dataclasses.replace(LOOP, num_steps=1, mixed_precision=precision)
     train(network, always(pairs, SETTINGS), settings, tmp_path, check)

@@ -94,10 +94,10 @@ def test_a_stage_that_left_nothing_may_be_started_with_other_settings(tmp_path):
     recipe = read_recipe(write_toy(tmp_path))
     with pytest.raises(ValueError):
         run_recipe(recipe, tmp_path, "latents.small")
-    first = json.loads((tmp_path / "latents" / "small" / "recipe.json").read_text(encoding="utf-8"))
+    first = json.loads((tmp_path / "recipes" / "latents.small.json").read_text(encoding="utf-8"))
     with pytest.raises(ValueError):
         run_recipe(changed_recipe(tmp_path, "held_out = 2", "held_out = 1"), tmp_path, "latents.small")
-    second = json.loads((tmp_path / "latents" / "small" / "recipe.json").read_text(encoding="utf-8"))
+    second = json.loads((tmp_path / "recipes" / "latents.small.json").read_text(encoding="utf-8"))
     assert (first["frames.held_out"], second["frames.held_out"]) == (2, 1)
 
 

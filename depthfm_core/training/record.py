@@ -1,4 +1,4 @@
-"""What each result was made with: the settings that it depends on, kept beside it, and compared before it is used.
+"""What each result was made with: the settings that it depends on, written down, and compared before it is used.
 
 How long and how fast to train is not among them: that belongs to the saved state, which watches over it itself. Nor is
 what may grow or differ without making a result wrong: more data sets, and the number of workers.
@@ -13,7 +13,7 @@ from .. import __version__
 from ..depth.files import write_text
 from .recipe import Recipe
 
-_NAME = "recipe.json"
+_RECORDS = "recipes"
 _FREE = ("loop", "workers", "datasets")
 # By kind of stage, the parts of a recipe that its own work depends on; {} is the stage's name.
 _PARTS = {
@@ -50,17 +50,17 @@ def keep_record(recipe: Recipe, output: Path, stage: str) -> None:
     """
     for name in _needed(recipe, stage):
         _compare(recipe, output, name)
-    folder = _folder(output, stage)
-    if _has_parts(stage) and not _has_results(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / _NAME, json.dumps(_settings(recipe, stage), indent=1))
+    if _has_parts(stage) and not _has_results(_folder(output, stage)):
+        path = _record(output, stage)
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, json.dumps(_settings(recipe, stage), indent=1))
 
 
 def _compare(recipe: Recipe, output: Path, stage: str) -> None:
-    folder = _folder(output, stage)
-    if not _has_results(folder) or not (folder / _NAME).exists():
+    folder, record = _folder(output, stage), _record(output, stage)
+    if not _has_results(folder) or not record.exists():
         return
-    made, now = json.loads((folder / _NAME).read_text(encoding="utf-8")), _settings(recipe, stage)
+    made, now = json.loads(record.read_text(encoding="utf-8")), _settings(recipe, stage)
     changed = [
         f"{name} {value!r} (now {now.get(name, 'something else')!r})"
         for name, value in made.items()
@@ -95,11 +95,16 @@ def _has_parts(stage: str) -> bool:
 
 
 def _folder(output: Path, stage: str) -> Path:
+    """Where a stage's results are."""
     return output.joinpath(*stage.split(".", 1))
 
 
 def _has_results(folder: Path) -> bool:
-    return folder.is_dir() and any(path.name != _NAME for path in folder.iterdir())
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _record(output: Path, stage: str) -> Path:
+    return output / _RECORDS / f"{stage}.json"
 
 
 def _settings(recipe: Recipe, stage: str) -> dict[str, Any]:

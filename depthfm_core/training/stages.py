@@ -9,8 +9,7 @@ OUTPUT/latents/NAME/        shards
 OUTPUT/flow/NAME/           state.pt, network.safetensors, check-000500.png
 OUTPUT/events/STAGE/        TensorBoard's files of autoencoder and flow.NAME
 OUTPUT/model.safetensors    what `load_pipeline` reads
-
-Each folder of a result has a recipe.json, the settings that it was made with.
+OUTPUT/recipes/STAGE.json   the settings that a stage's results were made with
 
 Several processes, started by `accelerate launch` or `torchrun`, share latents and flow; the first one does the rest.
 They see one output folder.
