@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import subprocess
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -236,3 +237,14 @@ def test_the_command_stops_with_one_sentence_at_a_spoiled_loss_and_goes_on_once_
     assert main(command) == 0
     assert torch.load(folder / "state.pt", weights_only=True)["step"] == 5
     assert all(tensor.isfinite().all() for tensor in load_file(folder / "network.safetensors").values())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+def test_a_log_that_cannot_be_written_ends_the_run_with_one_sentence(flow_stage, capsys):
+    command, folder = flow_stage
+    log = folder.parents[1] / "train.log"
+    log.unlink()
+    log.symlink_to("/dev/full")
+    assert main(command) == 2
+    complaint = capsys.readouterr().err
+    assert f"{log} cannot be written ([Errno 28] No space left on device)" in complaint and "Traceback" not in complaint

@@ -2,6 +2,8 @@
 
 import argparse
 import logging
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -34,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
         run_recipe(recipe, args.output, args.stage)
     finally:
         logger.removeHandler(log)
-        log.close()
+        with suppress(OSError):  # of a full disk, which has ended the run already
+            log.close()
     return 0
 
 
@@ -42,8 +45,9 @@ class _LogFile(logging.FileHandler):
     """Lets an error of writing end the run with a sentence, where logging would show a traceback and go on."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002 (logging's name)
-        """Raises what was raised; called while it is handled."""
-        raise
+        """Raises OSError; called while another one is handled."""
+        error = sys.exc_info()[1]
+        raise OSError(f"{self.baseFilename} cannot be written ({error}); free some space, then go on.") from error
 
 
 def _log_file(path: Path) -> logging.Handler:

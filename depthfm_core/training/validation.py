@@ -39,12 +39,18 @@ class HeldOut(NamedTuple):
 
 
 def encode_held_out(frames: Sequence[Frame], view: ViewSettings, codec: LatentCodec) -> HeldOut:
-    """The largest crop in the canvas's shape of each frame, pictures unchanged."""
+    """The largest crop in the canvas's shape of each frame, pictures unchanged.
+
+    Raises:
+        ValueError: when no frame has depth to compare with.
+    """
     whole = ViewSettings(view.height_px, view.width_px, min_scale=1.0, aspect_jitter=0.0, flip_probability=0.0)
     samples = [draw_view(frame.read(), whole, np.random.default_rng(0)) for frame in frames]
     image, depth_m, valid = (
         torch.stack([getattr(sample, name) for sample in samples]) for name in ("image", "depth_m", "valid")
     )
+    if not valid.any():
+        raise ValueError(f"None of the {len(frames)} held-out frames has depth within its crop; hold out others.")
     return HeldOut(encode(codec, image * 2 - 1), depth_m, valid, image)
 
 

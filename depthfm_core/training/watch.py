@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -106,7 +106,7 @@ class Watch:
         self._writer.flush()  # before the state is saved: what happened until then is not done again
 
 
-def _writer(events: Path, next_step: int):  # noqa: ANN202 (TensorBoard is optional)
+def _writer(events: Path, next_step: int) -> Any:
     """TensorBoard's writer, or None without the package, which the log says."""
     try:
         from torch.utils.tensorboard import SummaryWriter  # optional: an extra of this package
