@@ -222,14 +222,15 @@ def test_the_command_stops_with_one_sentence_at_a_spoiled_loss_and_goes_on_once_
     flow_stage, capsys, monkeypatch
 ):
     command, folder = flow_stage
-    flow_loss, calls = velocity.flow_loss, []
+    flow_losses, calls = velocity.flow_losses, []
 
     def spoiled(*args):
         calls.append(1)
-        return flow_loss(*args) * (float("nan") if len(calls) == 4 else 1)
+        spoil = float("nan") if len(calls) == 4 else 1
+        return {name: spoil * loss for name, loss in flow_losses(*args).items()}
 
     with monkeypatch.context() as patch:
-        patch.setattr(velocity, "flow_loss", spoiled)
+        patch.setattr(velocity, "flow_losses", spoiled)
         assert main(command) == 2
     complaint = capsys.readouterr().err.splitlines()[-1]
     assert complaint.startswith("depthfm: Training first stopped in step 4") and "state of step 2" in complaint

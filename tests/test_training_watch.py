@@ -12,14 +12,18 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
+from depthfm_core import load_pipeline
+from depthfm_core.data.sample import DepthSample
 from depthfm_core.evaluation.metrics import METRICS
 from depthfm_core.training import validation
+from depthfm_core.training.augment import ViewSettings
 from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder, check_reconstruction
 from depthfm_core.training.loop import LoopSettings, train
 from depthfm_core.training.objective import Objective
 from depthfm_core.training.recipe import read_recipe
+from depthfm_core.training.sources import Frame
 from depthfm_core.training.stages import run_recipe
-from depthfm_core.training.validation import HeldOut, check_estimates
+from depthfm_core.training.validation import HeldOut, check_estimates, encode_held_out
 from depthfm_core.training.watch import Checked, titled
 
 from .test_training_recipe import TOY, write_toy, write_toy_frames
@@ -117,6 +121,12 @@ def held_out(frames=3):
     valid = torch.ones_like(depth_m, dtype=torch.bool)
     valid[-1] = False
     return HeldOut(torch.zeros(frames, 4, 4, 6), depth_m, valid, torch.full((frames, 3, 32, 48), 0.5))
+
+
+def test_held_out_frames_of_which_none_has_depth_are_refused():
+    sample = DepthSample(torch.zeros(3, 32, 48), torch.zeros(1, 32, 48), torch.zeros(1, 32, 48, dtype=torch.bool))
+    with pytest.raises(ValueError, match="None of the 2 held-out frames has depth"):
+        encode_held_out([Frame("a", "b", lambda: sample)] * 2, ViewSettings(32, 48), load_pipeline("nano").codec)
 
 
 def test_a_perfect_estimate_has_perfect_scores_whatever_its_scale_and_shift(monkeypatch):
