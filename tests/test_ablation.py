@@ -16,7 +16,7 @@ from depthfm_core.training.ablation.results import judge, leads
 from depthfm_core.training.ablation.run import run_ablation
 from depthfm_core.training.ablation.scores import measure_arm, read_scores, scores_path
 from depthfm_core.training.latents import encode
-from depthfm_core.training.normalize import NormalizationSettings, normalize_log_depth
+from depthfm_core.training.normalize import NormalizationSettings, normalize_target
 from depthfm_core.training.validation import HeldOut
 
 TOY = AblationSettings(
@@ -102,7 +102,7 @@ def test_a_network_that_knows_the_depth_scores_nearly_all_in_its_own_space(space
     depth_m = torch.stack([1 + 5 * row, 2 * torch.exp(1.5 * row)])[:, None]
     valid = torch.ones_like(depth_m, dtype=torch.bool)
     settings = NormalizationSettings(0, 100, space)
-    pictures = torch.stack([normalize_log_depth(*pair, settings) for pair in zip(depth_m, valid, strict=True)])
+    pictures = torch.stack([normalize_target(*pair, settings) for pair in zip(depth_m, valid, strict=True)])
     codec = load_pipeline("nano").codec
     network = Oracle(encode(codec, pictures.expand(-1, 3, -1, -1)))
     held_out = {"rendered": HeldOut(torch.zeros_like(network.x_1), depth_m, valid, pictures)}
@@ -116,9 +116,9 @@ def test_linear_depth_is_affine_in_depth_in_any_unit():
     depth_m = torch.linspace(1, 9, 64).view(1, 8, 8)
     valid = torch.ones_like(depth_m, dtype=torch.bool)
     for unit in (1.0, 3.28):
-        out = normalize_log_depth(unit * depth_m, valid, NormalizationSettings(0, 100, "linear"))
+        out = normalize_target(unit * depth_m, valid, NormalizationSettings(0, 100, "linear"))
         torch.testing.assert_close(out, (depth_m - 5) / 4, atol=1e-5, rtol=0)
-    log = normalize_log_depth(depth_m, valid, NormalizationSettings(0, 100, "log"))
+    log = normalize_target(depth_m, valid, NormalizationSettings(0, 100, "log"))
     torch.testing.assert_close(log, depth_m.log() / torch.tensor(9.0).log() * 2 - 1, atol=1e-5, rtol=0)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from depthfm_core.data import vkitti2
-from depthfm_core.training.normalize import NormalizationSettings, normalize_log_depth
+from depthfm_core.training.normalize import NormalizationSettings, normalize_target
 
 from .rgbd_files import write_list, write_numbered_picture
 from .training_trees import write_vkitti2
@@ -58,7 +58,7 @@ def test_depth_is_in_centimetres_and_the_sky_and_80_metres_are_out_of_range(tmp_
     assert sample.valid[0, 0].tolist() == [False, True, True, True, False, False]
     # What is out of range becomes the far plane and does not stretch the range of the rest.
     whole = NormalizationSettings(0.0, 100.0)
-    assert normalize_log_depth(sample.depth_m, sample.valid, whole)[0, 0].tolist() == pytest.approx(
+    assert normalize_target(sample.depth_m, sample.valid, whole)[0, 0].tolist() == pytest.approx(
         [1, -1, 2 * np.log(2000) / np.log(7999) - 1, 1, 1, 1], abs=1e-5
     )
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from depthfm_core.data import pairs
 from depthfm_core.evaluation.baselines import GIVES, Estimator
-from depthfm_core.training.normalize import NormalizationSettings, normalize_log_depth
+from depthfm_core.training.normalize import NormalizationSettings, normalize_target
 from depthfm_core.training.teacher import (
     RULES,
     choose_range,
@@ -67,8 +67,8 @@ def test_a_perfect_teacher_gives_the_true_ratios(gives):
 def test_training_sees_nearly_the_true_normalized_log_depth_with_the_rules_own_range(gives, high):
     says, _, _ = PERFECT[gives]
     true, valid = scene(high=high)[0].float(), torch.ones(1, 20, 30, dtype=torch.bool)
-    expected = normalize_log_depth(true, valid, NormalizationSettings())
-    found = normalize_log_depth(to_depth(says(true), gives), valid, NormalizationSettings())
+    expected = normalize_target(true, valid, NormalizationSettings())
+    found = normalize_target(to_depth(says(true), gives), valid, NormalizationSettings())
     # Depth up to scale and shift does not tell the ratio, so its rule is off by what R is; the others know it.
     largest = {"depth": 1.0, "disparity": 0.2}.get(gives, 1e-4)
     assert (found - expected).abs().max() < largest

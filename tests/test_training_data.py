@@ -13,11 +13,11 @@ from depthfm_core.data.sample import DepthSample
 from depthfm_core.model.codec import load_codec
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
 from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder, full_state_dict
+from depthfm_core.training.export import save_autoencoder
 from depthfm_core.training.latents import LatentSet, LatentSettings
-from depthfm_core.training.normalize import NormalizationSettings, normalize_log_depth
+from depthfm_core.training.normalize import NormalizationSettings, normalize_target
 from depthfm_core.training.precompute import valid_cells, write_latents
 from depthfm_core.training.sources import folder_frames
-from depthfm_core.training.stages import save_autoencoder
 
 PERCENTILES = NormalizationSettings()
 SMALL = LatentSettings(ViewSettings(16, 24), views_per_frame=2, frames_per_shard=2)
@@ -51,7 +51,7 @@ def codec_folder(tmp_path_factory):
 
 def test_the_percentiles_become_minus_one_and_one_in_log_depth():
     depth_m = torch.logspace(0, 2, 1001)[None, None]
-    out = normalize_log_depth(depth_m, depth_m > 0, PERCENTILES)
+    out = normalize_target(depth_m, depth_m > 0, PERCENTILES)
     assert out[0, 0, 20] == pytest.approx(-1, abs=1e-3) and out[0, 0, 980] == pytest.approx(1, abs=1e-3)
     assert out[0, 0, 500] == pytest.approx(0, abs=1e-3)  # the geometric mean
     assert out.min() == -1 and out.max() == 1
@@ -59,21 +59,21 @@ def test_the_percentiles_become_minus_one_and_one_in_log_depth():
 
 def test_normalization_does_not_depend_on_the_unit_of_depth():
     sample = scene()
-    metres, feet = (normalize_log_depth(sample.depth_m * f, sample.valid, PERCENTILES) for f in (1, 3.28))
+    metres, feet = (normalize_target(sample.depth_m * f, sample.valid, PERCENTILES) for f in (1, 3.28))
     assert torch.allclose(metres, feet, atol=1e-4)
 
 
 def test_sky_becomes_the_far_plane_and_does_not_move_the_percentiles():
     sample = scene(sky_rows=10)
-    out = normalize_log_depth(sample.depth_m, sample.valid, PERCENTILES)
-    below = normalize_log_depth(sample.depth_m[:, 10:], sample.valid[:, 10:], PERCENTILES)
+    out = normalize_target(sample.depth_m, sample.valid, PERCENTILES)
+    below = normalize_target(sample.depth_m[:, 10:], sample.valid[:, 10:], PERCENTILES)
     assert (out[:, :10] == 1).all() and torch.equal(out[:, 10:], below)
 
 
 def test_normalization_is_finite_for_sky_alone_and_for_a_flat_wall():
     flat = torch.full((1, 4, 4), 2.0)
-    assert normalize_log_depth(flat, flat > 5, PERCENTILES).eq(1).all()
-    assert normalize_log_depth(flat, flat > 0, PERCENTILES).isfinite().all()
+    assert normalize_target(flat, flat > 5, PERCENTILES).eq(1).all()
+    assert normalize_target(flat, flat > 0, PERCENTILES).isfinite().all()
 
 
 def test_percentiles_out_of_order_are_refused():

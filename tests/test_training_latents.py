@@ -21,13 +21,14 @@ from depthfm_core.evaluation.share import Share
 from depthfm_core.model.codec import load_codec
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings
 from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder
+from depthfm_core.training.export import save_autoencoder
 from depthfm_core.training.latents import LatentSet, LatentSettings, encode
 from depthfm_core.training.normalize import NormalizationSettings
 from depthfm_core.training.precompute import describe, summarize, write_latents
 from depthfm_core.training.recipe import read_recipe
 from depthfm_core.training.shards import FORMATS, open_shard, write_shard
 from depthfm_core.training.sources import Frame
-from depthfm_core.training.stages import run_recipe, save_autoencoder
+from depthfm_core.training.stages import run_recipe
 
 from .test_training_data import scene
 

@@ -23,7 +23,7 @@ from ..model.codec import LatentCodec, skip_idle_blocks
 from .augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
 from .loop import LoopSettings, train
 from .losses import coarse_loss, edge_loss, whitening_loss
-from .normalize import NormalizationSettings, normalize_log_depth
+from .normalize import NormalizationSettings, normalize_target
 from .objective import Objective, StepRandom
 from .sources import Frame
 from .thumbnail import start_as_thumbnail
@@ -159,7 +159,7 @@ def _draw_pictures(
     for frame in frames:
         sample = draw_view(frame.read(), view, rng)
         images.append(change_photometry(sample.image, data.photometry, rng) * 2 - 1)
-        log_depth = normalize_log_depth(sample.depth_m, sample.valid, data.normalization)
+        log_depth = normalize_target(sample.depth_m, sample.valid, data.normalization)
         depths.append(_change_range(log_depth, rng).expand(3, -1, -1))
     return torch.stack(images + depths).contiguous(memory_format=torch.channels_last)
 

@@ -1,12 +1,16 @@
-"""The one file that ships: the velocity network, the constant in place of text, and the autoencoder."""
+"""What a training hands on: the one file that ships (velocity network, constant in place of text, autoencoder), and an
+autoencoder by itself.
+"""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from diffusers import AutoencoderTiny
 
-from ..model.checkpoints import DepthFMCheckpoint, replace_codec, save_checkpoint
+from ..depth.files import write_text
+from ..model.checkpoints import DepthFMCheckpoint, replace_codec, save_checkpoint, save_tensors
 from ..model.codec import LatentCodec
 from ..model.names import diffusers_to_ldm
 from ..model.unet import DepthFMUNet
@@ -54,3 +58,11 @@ def export(
     else:
         checkpoint = replace_codec(checkpoint, codec)
     save_checkpoint(checkpoint, path)
+
+
+def save_autoencoder(autoencoder: AutoencoderTiny, scaling_factor: float, folder: Path) -> None:
+    """Writes a diffusers folder; skipped blocks are written as zeros."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = autoencoder_config(autoencoder, scaling_factor)
+    save_tensors(full_state_dict(autoencoder), folder / "diffusion_pytorch_model.safetensors")
+    write_text(folder / "config.json", json.dumps(config, indent=2))  # last: with it the folder is an autoencoder

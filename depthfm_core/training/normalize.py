@@ -41,13 +41,13 @@ class NormalizationSettings:
             )
 
 
-def normalize_log_depth(depth_m: Tensor, valid: Tensor, settings: NormalizationSettings) -> Tensor:
-    """Affine log depth in [-1, 1]: -1 at the near percentile, +1 at the far one and where nothing was measured.
+def normalize_target(depth_m: Tensor, valid: Tensor, settings: NormalizationSettings) -> Tensor:
+    """Affine log depth in [-1, 1], or affine depth: -1 near, +1 far and where nothing was measured.
 
     Args:
         depth_m: [1, H, W] depth in metres, > 0 where valid.
         valid: [1, H, W] bool.
-        settings: the percentiles, taken over the valid pixels.
+        settings: the percentiles, taken over the valid pixels, and the space.
 
     Returns:
         [1, H, W]; all +1 for a picture without a valid pixel.

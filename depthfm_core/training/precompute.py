@@ -28,7 +28,7 @@ from ..evaluation.share import ALL, Share
 from ..model.codec import LatentCodec, load_codec
 from .augment import PhotometricSettings, change_photometry, draw_view
 from .latents import LatentSettings, encode, pictures_at_once
-from .normalize import NormalizationSettings, normalize_log_depth
+from .normalize import NormalizationSettings, normalize_target
 from .shards import FORMATS, check_origin, find_shards, open_shard, write_shard
 from .sources import Frame
 
@@ -214,7 +214,7 @@ def _views(
 
 def depth_picture(sample: DepthSample, normalization: NormalizationSettings) -> Tensor:
     """Normalized log depth as a grey picture for the autoencoder, [3, H, W] in [-1, 1]."""
-    return normalize_log_depth(sample.depth_m, sample.valid, normalization).expand(3, -1, -1)
+    return normalize_target(sample.depth_m, sample.valid, normalization).expand(3, -1, -1)
 
 
 def valid_cells(sample: DepthSample, *, sky_is_far: bool) -> Tensor:

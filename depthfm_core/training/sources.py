@@ -107,7 +107,7 @@ def source_frames(settings: DataSetSettings, output: Path, held_out: int) -> tup
         frames = _complete(frames, settings, output)
     if settings.held_out_split:
         apart = KINDS[settings.kind].frames(settings, output / settings.root, settings.held_out_split, None)
-        return frames, _spread(apart, held_out)
+        return frames, spread(apart, held_out)
     if len(frames) <= held_out:
         raise ValueError(f"{output / settings.root} has {len(frames)} frames and {held_out} are held out.")
     return frames[held_out:], frames[:held_out]
@@ -148,7 +148,7 @@ def _complete(frames: list[Frame], settings: DataSetSettings, output: Path) -> l
     return kept
 
 
-def _spread(frames: Sequence[Frame], count: int) -> list[Frame]:
+def spread(frames: Sequence[Frame], count: int) -> list[Frame]:
     """At most `count` of the frames, evenly spread over all."""
     count = min(count, len(frames))
     return [frames[index * len(frames) // count] for index in range(count)]

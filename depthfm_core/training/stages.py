@@ -15,43 +15,38 @@ Several processes, started by `accelerate launch` or `torchrun`, share latents a
 They see one output folder.
 """
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from diffusers import AutoencoderTiny
 from torch import Tensor
 from tqdm import tqdm
 
-from ..depth.files import write_text
 from ..evaluation.share import ALL, Share, this_share
 from ..model.checkpoints import save_tensors
 from ..model.codec import LatentCodec, load_codec
 from ..model.layouts import NULL_TEXT, read_null_text, read_null_text_file
 from ..model.reading import read_tensor_file
 from ..model.unet import DepthFMUNet
-from .augment import ViewSettings, change_photometry, draw_view
-from .autoencoder import AutoencoderData, autoencoder_config, full_state_dict, train_autoencoder
+from .autoencoder import AutoencoderData, train_autoencoder
 from .calibration import measure_spread_scale
 from .engine import training_device
-from .export import export
+from .export import export, save_autoencoder
 from .latents import LatentSet
 from .null_text import embed_empty_prompt, save_null_text
-from .precompute import depth_picture, describe, write_latents
+from .precompute import describe, write_latents
 from .prior import read_prior
 from .recipe import FrameSettings, NetworkSettings, Recipe
 from .record import keep_record, provenance
-from .sources import Frame, find_complete_frames, source_frames
+from .scaling import measure_scaling_factor
+from .sources import Frame, find_complete_frames, source_frames, spread
 from .validation import encode_held_out
 from .velocity import build_network, train_velocity
 
 _LOGGER = logging.getLogger(__name__)
 _CHECKED_PICTURES = 32  # held-out frames in an autoencoder check
 _CALIBRATED_FRAMES = 40  # held-out frames that the ensemble's spread is compared on
-_MEASURED_PICTURES = 64  # frames that the scaling factor is measured on
 
 
 def stage_names(recipe: Recipe) -> list[str]:
@@ -135,31 +130,12 @@ def split_frames(recipe: Recipe, output: Path) -> tuple[list[Frame], list[Frame]
 def _train_autoencoder(recipe: Recipe, output: Path, _which: str) -> None:
     folder = output / "autoencoder"
     train, held_out = split_frames(recipe, output)
-    data = AutoencoderData(train, _evenly(held_out, _CHECKED_PICTURES), recipe.photometry, recipe.normalization)
+    data = AutoencoderData(train, spread(held_out, _CHECKED_PICTURES), recipe.photometry, recipe.normalization)
     autoencoder = train_autoencoder(
         recipe.autoencoder.model, data, recipe.autoencoder.loop, folder, output / "events" / "autoencoder"
     )
     scale = measure_scaling_factor(autoencoder, data, recipe.autoencoder.model.crop_px)
     save_autoencoder(autoencoder, scale, folder)
-
-
-@torch.no_grad()
-def measure_scaling_factor(autoencoder: AutoencoderTiny, data: AutoencoderData, crop_px: int) -> float:
-    """The factor that gives latents of pictures and depth maps together a standard deviation of one."""
-    rng = np.random.default_rng(0)
-    view = ViewSettings(crop_px, crop_px)
-    samples = [draw_view(frame.read(), view, rng) for frame in _evenly(data.frames, _MEASURED_PICTURES)]
-    pictures = [change_photometry(sample.image, data.photometry, rng) * 2 - 1 for sample in samples]
-    depths = [depth_picture(sample, data.normalization) for sample in samples]
-    return 1 / float(autoencoder.encoder(torch.stack(pictures + depths)).std())
-
-
-def save_autoencoder(autoencoder: AutoencoderTiny, scaling_factor: float, folder: Path) -> None:
-    """Writes a diffusers folder; skipped blocks are written as zeros."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = autoencoder_config(autoencoder, scaling_factor)
-    save_tensors(full_state_dict(autoencoder), folder / "diffusion_pytorch_model.safetensors")
-    write_text(folder / "config.json", json.dumps(config, indent=2))  # last: with it the folder is an autoencoder
 
 
 def prepare_latents(
@@ -256,16 +232,11 @@ def _export(recipe: Recipe, output: Path, _which: str) -> None:
     last, settings = list(recipe.flow.items())[-1]
     view = recipe.latents[settings.latents[-1]].view
     network, codec = _network(recipe, output, last).eval(), _codec(recipe, output)
-    frames = _evenly(split_frames(recipe, output)[1], _CALIBRATED_FRAMES)
+    frames = spread(split_frames(recipe, output)[1], _CALIBRATED_FRAMES)
     spread_scale = measure_spread_scale(network, codec, encode_held_out(frames, view, codec), settings.noising_step)
     resolution = min(view.height_px, view.width_px)
     made_by = provenance(recipe)
     export(network, codec, settings.noising_step, resolution, spread_scale, output / "model.safetensors", made_by)
-
-
-def _evenly(frames: list[Frame], count: int) -> list[Frame]:
-    """About `count` of the frames, from all data sets."""
-    return frames[:: max(1, len(frames) // count)]
 
 
 STAGES: dict[str, Callable[[Recipe, Path, str], object]] = {

@@ -26,11 +26,11 @@ from ...data.sample import DepthSample
 from ...model.codec import LatentCodec, load_codec
 from ...pipeline import load_pipeline
 from ..augment import PhotometricSettings, ViewSettings, change_photometry
+from ..export import save_autoencoder
 from ..latents import LatentSet, LatentSettings
 from ..normalize import NormalizationSettings
 from ..precompute import write_latents
 from ..sources import Frame, folder_frames
-from ..stages import save_autoencoder
 from ..validation import HeldOut, encode_held_out
 from .arms import AblationSettings, Arm
 from .networks import Teacher

@@ -1,0 +1,23 @@
+"""The factor that an autoencoder's latents are multiplied by, so that noise of unit scale fits them."""
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny
+
+from .augment import ViewSettings, change_photometry, draw_view
+from .autoencoder import AutoencoderData
+from .precompute import depth_picture
+from .sources import spread
+
+_MEASURED_PICTURES = 64
+
+
+@torch.no_grad()
+def measure_scaling_factor(autoencoder: AutoencoderTiny, data: AutoencoderData, crop_px: int) -> float:
+    """The factor that gives latents of pictures and depth maps together a standard deviation of one."""
+    rng = np.random.default_rng(0)
+    view = ViewSettings(crop_px, crop_px)
+    samples = [draw_view(frame.read(), view, rng) for frame in spread(data.frames, _MEASURED_PICTURES)]
+    pictures = [change_photometry(sample.image, data.photometry, rng) * 2 - 1 for sample in samples]
+    depths = [depth_picture(sample, data.normalization) for sample in samples]
+    return 1 / float(autoencoder.encoder(torch.stack(pictures + depths)).std())
