@@ -152,7 +152,7 @@ def test_arms_and_seeds_differ(finished):
     assert len(set(scores)) == len(scores)
 
 
-def test_what_is_missing_is_made_again_alike_by_other_processes_and_nothing_else_is(finished):
+def test_what_is_missing_is_made_again_alike_by_other_processes_and_nothing_else_is(finished, capfd):
     one, other = scores_path(finished, "pseudo_10", 1), scores_path(finished, BASE, 0)
     before, untouched = read_scores(one), other.stat().st_mtime_ns
     one.unlink()
@@ -160,6 +160,8 @@ def test_what_is_missing_is_made_again_alike_by_other_processes_and_nothing_else
         path.unlink()
     run_ablation(TOY, ["pseudo"], finished, workers=2)
     assert other.stat().st_mtime_ns == untouched
+    said = capfd.readouterr().err  # one bar, of all trainings, and none of the processes'
+    assert "arms:" in said and "pseudo_10-1" not in said
     for domain, by_calls in read_scores(one).items():
         for calls, values in by_calls.items():
             assert values == pytest.approx(before[domain][calls], abs=1e-3)

@@ -29,6 +29,7 @@ UNCONFIRMED = "to-be-confirmed"
 # What comfy-test forbids and we do on purpose; CONTRIBUTING.md says why. The training does not run in ComfyUI.
 ARGUED_LINT = {
     ("depthfm_core/training/latents.py", "torch.autocast"),
+    ("depthfm_core/training/normals.py", "torch.autocast"),
 }
 # Looked up with a default: ComfyUI has it from about 0.12 on.
 ARGUED_IMPORTS = {"comfy.model_patcher.CoreModelPatcher"}

@@ -48,9 +48,8 @@ class Watch:
     ) -> None:
         self._folder, self._batch_size, self._enabled = folder, batch_size, enabled
         self._open = ExitStack()
-        self._bar = self._open.enter_context(
-            tqdm(initial=first_step, total=num_steps, desc=folder.name, disable=not enabled)
-        )
+        off = {} if enabled else {"disable": True}  # not False, which would overrule TQDM_DISABLE
+        self._bar = self._open.enter_context(tqdm(initial=first_step, total=num_steps, desc=folder.name, **off))
         self._writer = None
         if enabled and events is not None and first_step < num_steps:
             self._writer = _writer(events, first_step + 1)
