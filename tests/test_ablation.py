@@ -76,7 +76,7 @@ def results(better, worse):
 
 @pytest.mark.parametrize(
     ("better", "worse", "word"),
-    [((0.6, 0.7), (0.5, 0.6), "holds"), ((0.5, 0.6), (0.6, 0.7), "fails"), ((0.6, 0.6), (0.5, 0.7), "open")],
+    [((0.6, 0.7), (0.5, 0.6), "holds"), ((0.5, 0.6), (0.6, 0.7), "fails"), ((0.6, 0.6), (0.5, 0.7), "is open")],
 )
 def test_a_claim_needs_every_seed(better, worse, word):
     claim = Claim("base", "no_prior", 10)

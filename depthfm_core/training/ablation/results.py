@@ -30,8 +30,8 @@ def leads(claim: Claim, experiment: Experiment, results: Results, domain: str) -
 
 
 def judge(leads_of_seeds: Sequence[float]) -> str:
-    """What became of a claim: "holds" or "fails" where all seeds say so, else "open".
+    """What became of a claim: "holds" or "fails" where all seeds say so, else "is open".
 
     With three seeds there is no finer statistic to trust.
     """
-    return "holds" if min(leads_of_seeds) > 0 else "fails" if max(leads_of_seeds) < 0 else "open"
+    return "holds" if min(leads_of_seeds) > 0 else "fails" if max(leads_of_seeds) < 0 else "is open"
