@@ -32,6 +32,7 @@ from pathlib import Path
 from depthfm_core.training.objective import Objective
 from depthfm_core.training.state import read_state, write_state
 
+torch.set_num_threads(1)  # a forked process has no other threads and would wait for them for ever
 path, step, partial = Path(sys.argv[1]), 0, 0
 
 def save(step):
@@ -77,7 +78,8 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX: SIGKILL
 
 def run_python(code, *arguments):
     """What a process printed and complained."""
-    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     return done.stdout, done.stderr
 
 
