@@ -136,7 +136,8 @@ def write_frames(
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     write = partial(_write_frame, out_dir, size, antialias)
-    if workers == 1:
+    seeds = list(seeds)
+    if workers == 1 or all(_is_there(out_dir, seed) for seed in seeds):  # processes take seconds to start
         yield from map(write, seeds)
         return
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
@@ -144,9 +145,13 @@ def write_frames(
 
 
 def _write_frame(out_dir: Path, size: tuple[int, int], antialias: bool, seed: int) -> int:
-    if not all(path.exists() for path in frame_paths(out_dir, seed)):
+    if not _is_there(out_dir, seed):
         write_frame(out_dir / _frame_name(seed), render_scene(seed, size, antialias=antialias))
     return seed
+
+
+def _is_there(out_dir: Path, seed: int) -> bool:
+    return all(path.exists() for path in frame_paths(out_dir, seed))
 
 
 def _frame_name(seed: int) -> str:

@@ -1,17 +1,17 @@
 """The embedding of the empty prompt, which the network attends to in place of a text: made once, then a file."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
+from ..model.checkpoints import save_tensors
 from ..model.layouts import NULL_TEXT
 from ..model.reading import CheckpointError
+from ..replacing import replacing
 
 _REMEDY = "Give the folder of Stable Diffusion 2.1, or one with its text_encoder/ and tokenizer/."
 
@@ -63,14 +63,17 @@ def save_null_text(embedding: Tensor, path: Path) -> None:
     """
     check_suffix(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}")  # the suffix stays: NumPy would add one
-    _WRITERS[path.suffix](embedding.float().contiguous(), partial)
-    os.replace(partial, path)
+    _WRITERS[path.suffix](embedding.float(), path)
+
+
+def _write_npy(embedding: Tensor, path: Path) -> None:
+    with replacing(path, durable=True) as temporary, temporary.open("wb") as file:
+        np.save(file, embedding.contiguous().numpy())
 
 
 _WRITERS: dict[str, Callable[[Tensor, Path], None]] = {
-    ".npy": lambda embedding, path: np.save(path, embedding.numpy()),
-    ".safetensors": lambda embedding, path: save_file({NULL_TEXT: embedding}, path),
+    ".npy": _write_npy,
+    ".safetensors": lambda embedding, path: save_tensors({NULL_TEXT: embedding}, path),
 }
 
 

@@ -58,17 +58,13 @@ def render(settings: AblationSettings, output: Path, workers: int) -> None:
     Raises:
         ImportError: when the generator's libraries are missing.
     """
-    from ...data.synthetic import frame_paths, write_frames  # need the optional libraries of the "train" extra
+    from ...data.synthetic import write_frames  # needs the optional libraries of the "train" extra
 
     for name, first in _FIRST_SEEDS.items():
         count = settings.held_out if name == "held_out" else settings.frames
-        folder = output / "frames" / name
-        seeds = [seed for seed in range(first, first + count) if not frame_paths(folder, seed)[0].exists()]
-        if not seeds:
-            continue
-        size = (settings.height_px, settings.width_px)
-        frames = write_frames(folder, seeds, size, workers=workers)
-        for _ in tqdm(frames, total=len(seeds), desc=f"frames {name}", unit="frame"):
+        seeds, size = range(first, first + count), (settings.height_px, settings.width_px)
+        frames = write_frames(output / "frames" / name, seeds, size, workers=workers)
+        for _ in tqdm(frames, total=count, desc=f"frames {name}", unit="frame"):
             pass
 
 
@@ -93,7 +89,7 @@ def write_scene_latents(settings: AblationSettings, output: Path) -> None:
 
 
 def label_photographs(teacher: Teacher, output: Path) -> None:
-    """Photographs each scene without depth and writes the picture with the teacher's depth, then its latents."""
+    """Photographs each scene without depth and writes the picture with the teacher's depth."""
     folder = output / "frames" / "photos"
     folder.mkdir(parents=True, exist_ok=True)
     done = {frame.name for frame in list_frames([folder])}
