@@ -13,7 +13,7 @@ _HOMES = {
     "DepthFMPipeline": ".pipeline",
     "DepthPrediction": ".depth.prediction",
     "EstimationSettings": ".pipeline",
-    "load_pipeline": ".pipeline",
+    "load_pipeline": ".loading",
 }
 __all__ = ["__version__", *_HOMES]
 

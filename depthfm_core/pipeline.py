@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from einops import rearrange, repeat
@@ -10,13 +9,10 @@ from torch import Tensor
 
 from .depth.prediction import DepthPrediction
 from .flow import SolverProgress, combine_members, integrate, member_noise, noise_source
-from .model.bundled import find_model
-from .model.checkpoints import DepthFMCheckpoint, load_checkpoint
-from .model.codec import LatentCodec, load_codec
+from .model.codec import LatentCodec
 from .model.unet import DepthFMUNet
 from .resize import fit
 
-DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # A KL decoder's peak, measured by ComfyUI's estimate (comfy/sd.py: 2178 * h * w * 64 values): bytes a pixel in float32.
 DECODER_BYTES_PER_PIXEL = 2178 * 4
 SHARE_OF_FREE_MEMORY = 0.6
@@ -79,7 +75,7 @@ class EstimationSettings:
 
 @dataclass(frozen=True)
 class DepthFMPipeline:
-    """A velocity network and an autoencoder, ready to estimate; make one with `load_pipeline`.
+    """A velocity network and an autoencoder, ready to estimate; make one with `loading.load_pipeline`.
 
     Attributes:
         network: the velocity field.
@@ -188,75 +184,6 @@ def _noise(settings: EstimationSettings, image_latent: Tensor) -> Tensor:
         return member_noise(settings.seed, settings.ensemble_size, shape)
     seeds = [settings.from_image(index).seed for index in range(len(image_latent))]
     return torch.stack([member_noise(seed, settings.ensemble_size, shape) for seed in seeds])
-
-
-def load_pipeline(
-    model: str | Path = "nano",
-    vae: str | Path | None = None,
-    device: str | torch.device = "cpu",
-    dtype: str = "auto",
-    attention: str = "plain",
-) -> DepthFMPipeline:
-    """The pipeline of a bundled or downloaded model, or of a checkpoint in any layout.
-
-    Args:
-        model: a name from `model.bundled.MODELS`, a file or a folder.
-        vae: a Stable Diffusion 1.x/2.x autoencoder, file or folder; None takes the model's own.
-        device: a torch device.
-        dtype: one of `DTYPES` for the velocity network; the autoencoder is always float32, since rounding shows as
-            bands in the depth. "auto" is float32 on CPUs and half precision elsewhere.
-        attention: "plain", or "rescaled" for the numbers of the authors' code without xformers.
-
-    Raises:
-        CheckpointError: for an unusable file.
-        ValueError: for an unknown name, dtype or device, or a model without an autoencoder when `vae` is None.
-    """
-    path, own_vae = find_model(model)
-    device = usable_device(device)
-    chosen = _dtype(dtype, device)
-    checkpoint = load_checkpoint(path)
-    codec = _codec(checkpoint, vae or own_vae)
-    return DepthFMPipeline(
-        network=checkpoint.build_unet(attention, chosen).to(device),
-        codec=codec.to(device),
-        noising_step=checkpoint.noising_step,
-        processing_resolution=checkpoint.processing_resolution,
-        spread_scale=checkpoint.spread_scale,
-    )
-
-
-def _codec(checkpoint: DepthFMCheckpoint, vae: str | Path | None) -> LatentCodec:
-    codec = load_codec(vae) if vae else checkpoint.build_codec()
-    if codec is None:
-        raise ValueError(
-            f"{checkpoint.path} brings no autoencoder; name one (--vae FILE|FOLDER): any of Stable Diffusion 1.x/2.x, "
-            "for example stabilityai/sd-vae-ft-mse."
-        )
-    return codec
-
-
-def usable_device(name: str | torch.device) -> torch.device:
-    """The device, once it has shown that it holds a tensor, with its number where it has one.
-
-    Raises:
-        ValueError: for one that is not there.
-    """
-    try:
-        return torch.zeros(1, device=torch.device(name)).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"Device {str(name)!r} cannot be used ({reason}); try cpu, cuda, cuda:1 or mps.") from error
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    """The asked-for dtype; "auto" takes what a kind of device computes well."""
-    if name not in DTYPES:
-        raise ValueError(f"Unknown dtype {name!r}; choose one of {', '.join(DTYPES)}.")
-    if name != "auto":
-        return DTYPES[name]
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return torch.float16 if device.type == "mps" else torch.float32
 
 
 def members_that_fit(num_pixels: int, budget_bytes: float) -> int:

@@ -17,8 +17,8 @@ from torch import Tensor
 from ..depthfm_core.model.checkpoints import DepthFMCheckpoint, load_checkpoint
 from ..depthfm_core.model.codec import SD_SCALING_FACTOR
 from ..depthfm_core.model.hyperparameters import UNetHyperParameters
+from ..depthfm_core.model.precision import DTYPES
 from ..depthfm_core.model.unet import ATTENTIONS
-from ..depthfm_core.pipeline import DTYPES
 from .sampling import DepthFMSampling
 from .vae import build_vae
 

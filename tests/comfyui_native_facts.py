@@ -111,8 +111,8 @@ def _diff2flow_facts(folder: Path) -> dict:
     """A model that is asked as a diffusion model: through the Sampler, KSampler, and without ComfyUI."""
     from dataclasses import replace
 
+    from a_pack.depthfm_core.loading import load_pipeline
     from a_pack.depthfm_core.model.checkpoints import load_checkpoint, save_checkpoint
-    from a_pack.depthfm_core.pipeline import load_pipeline
     from a_pack.nodes.native import load_model
 
     path, raw = folder / "diff2flow.safetensors", load_checkpoint(folder / "whole.safetensors")

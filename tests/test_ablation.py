@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from depthfm_core.__main__ import main
-from depthfm_core.pipeline import load_pipeline
+from depthfm_core.loading import load_pipeline
 from depthfm_core.training.ablation import data
 from depthfm_core.training.ablation.arms import ARMS, BASE, CALLS, EXPERIMENTS, AblationSettings, Claim, arms_of
 from depthfm_core.training.ablation.networks import build_arm_network, train_prior

@@ -21,11 +21,12 @@ ROOMS = {
     "data": ("depth",),
     "resize": (),
     "pipeline": ("flow", "depth", "model", "resize"),
-    "evaluation": ("pipeline", "data"),
+    "loading": ("pipeline",),
+    "evaluation": ("loading", "data"),
     "training": ("model", "flow", "data", "evaluation", "__init__"),
-    "cli": ("training", "evaluation", "pipeline"),
+    "cli": ("training", "evaluation", "loading"),
     "__main__": ("cli", "__init__"),
-    "__init__": ("pipeline",),
+    "__init__": ("loading",),
 }
 STANDARD = set(sys.stdlib_module_names)
 PACKAGES = {
@@ -33,6 +34,7 @@ PACKAGES = {
     "depth": {"torch", "einops", "numpy", "PIL", "OpenEXR"},
     "model": {"torch", "einops", "numpy", "diffusers", "safetensors"},
     "pipeline": {"torch", "einops"},
+    "loading": {"torch"},
     "replacing": set(),
     "resize": {"torch", "einops"},
 }

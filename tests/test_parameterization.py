@@ -12,12 +12,13 @@ from safetensors.torch import save_file
 
 from depthfm_core.cli.info import describe
 from depthfm_core.flow import sample_path
+from depthfm_core.loading import load_pipeline
 from depthfm_core.model.checkpoints import convert, load_checkpoint, replace_codec, save_checkpoint
 from depthfm_core.model.codec import load_codec
 from depthfm_core.model.parameterization import PARAMETERIZATIONS, diffusion_timestep
 from depthfm_core.model.reading import CheckpointError
 from depthfm_core.model.unet import DepthFMUNet
-from depthfm_core.pipeline import EstimationSettings, load_pipeline
+from depthfm_core.pipeline import EstimationSettings
 from depthfm_core.training.export import export
 from depthfm_core.training.lora import LoraSettings
 from depthfm_core.training.losses import masked_velocity_loss

@@ -11,9 +11,9 @@ import torch
 
 import depthfm_core.training.recipe as recipe_module
 from depthfm_core.data import hypersim, vkitti2
+from depthfm_core.loading import load_pipeline
 from depthfm_core.model.checkpoints import load_checkpoint
 from depthfm_core.model.hyperparameters import from_ldm
-from depthfm_core.pipeline import load_pipeline
 from depthfm_core.training.recipe import read_recipe, shorten
 from depthfm_core.training.stages import run_recipe, stage_names
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from depthfm_core.loading import load_pipeline
 from depthfm_core.model.checkpoints import load_checkpoint
 from depthfm_core.model.codec import load_codec
 from depthfm_core.model.names import diffusers_to_ldm
 from depthfm_core.model.reading import CheckpointError
-from depthfm_core.pipeline import load_pipeline
 from depthfm_core.training.null_text import embed_empty_prompt
 from depthfm_core.training.prior import read_prior
 from depthfm_core.training.recipe import read_recipe

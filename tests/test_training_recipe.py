@@ -11,8 +11,8 @@ import depthfm_core.training.recipe as recipe_module
 from depthfm_core.cli.train import add_arguments, run
 from depthfm_core.data.folder import write_frame
 from depthfm_core.data.sample import DepthSample
+from depthfm_core.loading import load_pipeline
 from depthfm_core.model.checkpoints import load_checkpoint
-from depthfm_core.pipeline import load_pipeline
 from depthfm_core.training.recipe import read_recipe, shorten
 from depthfm_core.training.stages import run_recipe, split_frames, stage_names
 

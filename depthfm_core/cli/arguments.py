@@ -12,9 +12,11 @@ import torch
 
 from ..evaluation.share import ALL, Share
 from ..flow import GRIDS, REDUCTIONS, SOLVERS, combine_members, cosine_alpha_bar, integrate, member_noise
+from ..loading import load_pipeline
 from ..model.bundled import MODELS
+from ..model.precision import DTYPES
 from ..model.unet import ATTENTIONS
-from ..pipeline import DTYPES, DepthFMPipeline, EstimationSettings, load_pipeline
+from ..pipeline import DepthFMPipeline, EstimationSettings
 from ..resize import fit
 
 # Field of EstimationSettings -> its option and how argparse reads it.

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Iterator, Sequence
 
 from ..evaluation.baselines import MethodOptions, find_method
-from ..pipeline import EstimationSettings, load_pipeline
+from ..loading import load_pipeline
+from ..pipeline import EstimationSettings
 from .arguments import (
     ESTIMATION_OPTIONS,
     add_estimation_arguments,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..evaluation.share import this_share
-from ..pipeline import usable_device
+from ..loading import usable_device
 from ..training.precompute import summarize
 from ..training.recipe import Recipe, read_recipe
 from ..training.stages import latents_folder, prepare_frames, prepare_latents

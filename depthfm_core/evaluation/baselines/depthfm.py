@@ -2,8 +2,9 @@
 
 from torch import Tensor
 
+from ...loading import load_pipeline
 from ...model.bundled import DOWNLOADS
-from ...pipeline import EstimationSettings, load_pipeline
+from ...pipeline import EstimationSettings
 from .method import Estimator, MethodCard, Request, counted_calls
 
 
@@ -11,7 +12,7 @@ def load_depthfm(request: Request) -> Estimator:
     """A DepthFM as a method; it gives log depth.
 
     Raises:
-        ValueError: as `pipeline.load_pipeline`.
+        ValueError: as `loading.load_pipeline`.
     """
     options = request.options
     pipeline = load_pipeline(

@@ -55,8 +55,8 @@ class MethodOptions:
         device: a torch device; every method takes it.
         settings: of a DepthFM.
         vae: the autoencoder of a DepthFM that brings none.
-        attention: of a DepthFM; see `pipeline.load_pipeline`.
-        dtype: of a DepthFM; see `pipeline.load_pipeline`.
+        attention: of a DepthFM; see `loading.load_pipeline`.
+        dtype: of a DepthFM; see `loading.load_pipeline`.
         num_steps: denoising steps of a diffusion model.
         ensemble_size: runs from different noise of a diffusion model.
         seed: of a diffusion model's noise; every image gets the same.

@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from ...data.folder import list_frames, read_frame, write_frame
 from ...data.sample import DepthSample
+from ...loading import load_pipeline
 from ...model.codec import LatentCodec, load_codec
-from ...pipeline import load_pipeline
 from ..augment import PhotometricSettings, ViewSettings, change_photometry
 from ..export import save_autoencoder
 from ..latents import LatentSet, LatentSettings
