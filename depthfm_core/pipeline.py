@@ -8,7 +8,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from .depth.prediction import DepthPrediction
-from .flow import SolverProgress, combine_members, integrate, member_noise, noise_source
+from .flow import SolverProgress, combine_latents, combine_members, integrate, member_noise, noise_source
 from .model.codec import LatentCodec
 from .model.unet import DepthFMUNet
 from .resize import fit
@@ -17,6 +17,8 @@ from .resize import fit
 DECODER_BYTES_PER_PIXEL = 2178 * 4
 SHARE_OF_FREE_MEMORY = 0.6
 _HOST_BUDGET_BYTES = 4 * 2**30
+# Where an ensemble's members become one: as depth, each decoded, or as latents, which one decode serves.
+AVERAGES = ("depth", "latents")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class EstimationSettings:
         rtol, atol, max_steps: for the adaptive solver.
         ensemble_size: how many runs from different noise.
         reduction: one of `flow.REDUCTIONS`.
+        average: one of `AVERAGES`; "latents" is an approximation, see `flow.combine_latents`.
         align_members: fit members to each other by scale and shift before combining them.
         seed: chooses the noise; the same seed gives the same depth on any device and in any batch.
         noise_per_image: image i of a batch gets the noise of `seed` + i. False gives all images the same noise, so
@@ -49,6 +52,7 @@ class EstimationSettings:
     max_steps: int = 200
     ensemble_size: int = 1
     reduction: str = "mean"
+    average: str = "depth"
     align_members: bool = True
     seed: int = 0
     noise_per_image: bool = False
@@ -57,6 +61,8 @@ class EstimationSettings:
     members_at_once: int = 0
 
     def __post_init__(self) -> None:
+        if self.average not in AVERAGES:
+            raise ValueError(f"Unknown average {self.average!r}; choose one of {', '.join(AVERAGES)}.")
         if self.members_at_once < 0:
             raise ValueError(
                 f"members_at_once is {self.members_at_once}; choose at least 1, or 0 for as many as memory allows."
@@ -119,11 +125,14 @@ class DepthFMPipeline:
         image_latent = torch.cat([self.codec.encode((2 * one - 1).to(self.device)) for one in fitted.split(1)])
         if noise is None:
             noise = _noise(settings, image_latent)
-        log_depth = torch.cat(
-            [frame.undo(chunk.cpu()) for chunk in self.log_depths(image_latent, noise, settings, on_step)]
-        )  # [(B E), 1, H, W]
-        members = rearrange(log_depth, "(b e) 1 h w -> b e 1 h w", b=len(image))
-        centre, spread = combine_members(members, settings.reduction, settings.align_members)
+        if settings.average == "latents":
+            centre, spread = map(frame.undo, self._combined_latents(image_latent, noise, settings, on_step))
+        else:
+            log_depth = torch.cat(
+                [frame.undo(chunk.cpu()) for chunk in self.log_depths(image_latent, noise, settings, on_step)]
+            )  # [(B E), 1, H, W]
+            members = rearrange(log_depth, "(b e) 1 h w -> b e 1 h w", b=len(image))
+            centre, spread = combine_members(members, settings.reduction, settings.align_members)
         return DepthPrediction.from_log_depth(centre, spread * self.spread_scale)
 
     def log_depths(
@@ -144,18 +153,49 @@ class DepthFMPipeline:
         Yields:
             [N, 1, 8h, 8w] on the networks' device, all N adding up to B * E.
         """
+        return self._in_chunks(self._log_depth, image_latent, noise, settings, on_step)
+
+    def _combined_latents(
+        self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
+    ) -> tuple[Tensor, Tensor]:
+        """Centre and spread, [B, 1, 8h, 8w] each on the CPU, by one decode an image."""
+        chunks = self._in_chunks(self._depth_latent, image_latent, noise, settings, on_step)
+        x_1 = torch.cat([chunk.cpu() for chunk in chunks])
+        return combine_latents(
+            rearrange(x_1, "(b e) c h w -> b e c h w", b=len(image_latent)),
+            lambda latent: self.codec.decode(latent.to(self.device)).mean(1, keepdim=True).cpu(),
+            settings.reduction,
+            settings.align_members,
+        )
+
+    def _in_chunks(
+        self,
+        compute: Callable,
+        image_latent: Tensor,
+        noise: Tensor,
+        settings: EstimationSettings,
+        on_step: Callable | None,
+    ) -> Iterator[Tensor]:
+        """What `compute` makes of the pairs of image and member, as many at a time as memory allows."""
         pixels = self.codec.downscale**2 * image_latent.shape[-2] * image_latent.shape[-1]
         at_once = settings.members_at_once or members_that_fit(pixels, _budget_bytes(self.device))
         noise = noise.expand(len(image_latent), *noise.shape[-4:])  # [B, E, 4, h, w]
         latents = repeat(image_latent, "b c h w -> (b e) c h w", e=noise.shape[1])
         noises = rearrange(noise, "b e c h w -> (b e) c h w")
         for latent, noise_chunk in zip(latents.split(at_once), noises.split(at_once), strict=True):
-            yield self._log_depth(latent.to(self.device), noise_chunk.to(self.device), settings, on_step)
+            yield compute(latent.to(self.device), noise_chunk.to(self.device), settings, on_step)
 
     def _log_depth(
         self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
     ) -> Tensor:
-        """[N, 4, h, w] image latents and noise to log depth [N, 1, 8h, 8w]: the method itself."""
+        """[N, 4, h, w] image latents and noise to log depth [N, 1, 8h, 8w]."""
+        x_1 = self._depth_latent(image_latent, noise, settings, on_step)
+        return self.codec.decode(x_1).mean(1, keepdim=True)
+
+    def _depth_latent(
+        self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
+    ) -> Tensor:
+        """[N, 4, h, w] image latents and noise to depth latents of the same shape: the method itself."""
         noising_step = self.noising_step if settings.noising_step is None else settings.noising_step
         x_0 = noise_source(image_latent, noising_step, noise)
         x_1, _ = integrate(
@@ -164,7 +204,7 @@ class DepthFMPipeline:
             **settings.solver_options,
             on_step=on_step,
         )
-        return self.codec.decode(x_1).mean(1, keepdim=True)
+        return x_1
 
     @property
     def multiple(self) -> int:

@@ -16,7 +16,7 @@ from ..loading import load_pipeline
 from ..model.bundled import MODELS
 from ..model.precision import DTYPES
 from ..model.unet import ATTENTIONS
-from ..pipeline import DepthFMPipeline, EstimationSettings
+from ..pipeline import AVERAGES, DepthFMPipeline, EstimationSettings
 from ..resize import fit
 
 # Field of EstimationSettings -> its option and how argparse reads it.
@@ -30,6 +30,10 @@ ESTIMATION_OPTIONS = {
     "max_steps": ("--max-steps", {"type": int, "metavar": "N", "help": "most steps that --solver dopri5 may try"}),
     "ensemble_size": ("--ensemble", {"type": int, "metavar": "E", "help": "runs from different noise, combined"}),
     "reduction": ("--reduction", {"choices": tuple(REDUCTIONS), "help": "how the runs are combined"}),
+    "average": (
+        "--average",
+        {"choices": AVERAGES, "help": "what the runs are combined as; latents needs one decode, and is approximate"},
+    ),
     "align_members": (
         "--no-align",
         {"action": "store_false", "help": "combine the runs as they are, not fitted to each other by scale and shift"},
