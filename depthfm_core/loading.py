@@ -8,6 +8,7 @@ from .model.bundled import find_model
 from .model.checkpoints import DepthFMCheckpoint, load_checkpoint
 from .model.codec import LatentCodec, load_codec
 from .model.precision import choose_dtype
+from .model.tiny_decoder import SplitCodec, load_tiny_decoder
 from .pipeline import DepthFMPipeline
 
 
@@ -17,6 +18,7 @@ def load_pipeline(
     device: str | torch.device = "cpu",
     dtype: str = "auto",
     attention: str = "plain",
+    decoder: str | Path | None = None,
 ) -> DepthFMPipeline:
     """The pipeline of a bundled or downloaded model, or of a checkpoint in any layout.
 
@@ -27,6 +29,8 @@ def load_pipeline(
         dtype: one of `model.precision.DTYPES` for the velocity network; the autoencoder is always float32, since
             rounding shows as bands in the depth. "auto" is float32 on CPUs and half precision elsewhere.
         attention: "plain", or "rescaled" for the numbers of the authors' code without xformers.
+        decoder: a tiny decoder (TAESD), file or folder, that decodes in place of the autoencoder, which still encodes:
+            faster and less exact.
 
     Raises:
         CheckpointError: for an unusable file.
@@ -37,6 +41,8 @@ def load_pipeline(
     chosen = choose_dtype(dtype, device)
     checkpoint = load_checkpoint(path)
     codec = _codec(checkpoint, vae or own_vae)
+    if decoder is not None:
+        codec = SplitCodec(codec, load_tiny_decoder(decoder))
     return DepthFMPipeline(
         network=checkpoint.build_unet(attention, chosen).to(device),
         codec=codec.to(device),

@@ -119,6 +119,11 @@ def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype", default=dtype, choices=tuple(DTYPES), help=f"precision of the network (default: {dtype})"
     )
     group.add_argument(
+        "--decoder",
+        metavar="DECODER",
+        help="file or folder of a tiny decoder (TAESD) to decode with: faster, less exact (default: the autoencoder)",
+    )
+    group.add_argument(
         "--attention",
         default=attention,
         choices=ATTENTIONS,
@@ -154,7 +159,7 @@ def _shard(text: str) -> Share:
 
 def pipeline_from(args: argparse.Namespace) -> DepthFMPipeline:
     """The pipeline that the options of `add_model_arguments` ask for; errors as in `load_pipeline`."""
-    return load_pipeline(args.model, args.vae, chosen_device(args.device), args.dtype, args.attention)
+    return load_pipeline(args.model, args.vae, chosen_device(args.device), args.dtype, args.attention, args.decoder)
 
 
 def chosen_device(name: str) -> str:

@@ -75,7 +75,7 @@ def load_codec(path: str | Path) -> LatentCodec:
         CheckpointError: for a file that holds no such autoencoder, or one with missing or unexpected tensors.
     """
     path = Path(path)
-    config, file = _find_in_folder(path) if path.is_dir() else (None, path)
+    config, file = find_in_folder(path) if path.is_dir() else (None, path)
     tensors, _ = read_tensor_file(file)
     tensors = tensors.get("state_dict", tensors)
     if any(name.startswith("first_stage_model.") for name in tensors):
@@ -114,7 +114,7 @@ def skip_idle_blocks(*stacks: nn.Sequential) -> None:
                 layers[index] = block.fuse
 
 
-def _find_in_folder(folder: Path) -> tuple[dict, Path]:
+def find_in_folder(folder: Path) -> tuple[dict, Path]:
     """The configuration and weights in a diffusers folder: the autoencoder's own, or a pipeline's with `vae/`."""
     for candidate in (folder / "vae", folder):
         weights = weight_files(candidate)
