@@ -7,6 +7,7 @@ import torch
 from .model.bundled import find_model
 from .model.checkpoints import DepthFMCheckpoint, load_checkpoint
 from .model.codec import LatentCodec, load_codec
+from .model.compiling import compile_networks
 from .model.precision import choose_dtype
 from .model.tiny_decoder import SplitCodec, load_tiny_decoder
 from .pipeline import DepthFMPipeline
@@ -19,6 +20,8 @@ def load_pipeline(
     dtype: str = "auto",
     attention: str = "plain",
     decoder: str | Path | None = None,
+    *,
+    compile: bool = False,
 ) -> DepthFMPipeline:
     """The pipeline of a bundled or downloaded model, or of a checkpoint in any layout.
 
@@ -31,10 +34,13 @@ def load_pipeline(
         attention: "plain", or "rescaled" for the numbers of the authors' code without xformers.
         decoder: a tiny decoder (TAESD), file or folder, that decodes in place of the autoencoder, which still encodes:
             faster and less exact.
+        compile: compiles the network and the decoder for the machine, at the first picture of each shape. Pictures are
+            padded to few shapes, which changes their depth a little.
 
     Raises:
         CheckpointError: for an unusable file.
-        ValueError: for an unknown name, dtype or device, or a model without an autoencoder when `vae` is None.
+        ValueError: for an unknown name, dtype or device, or a model without an autoencoder when `vae` is None, or
+            a device that cannot be compiled for.
     """
     path, own_vae = find_model(model)
     device = usable_device(device)
@@ -43,12 +49,16 @@ def load_pipeline(
     codec = _codec(checkpoint, vae or own_vae)
     if decoder is not None:
         codec = SplitCodec(codec, load_tiny_decoder(decoder))
+    network, codec = checkpoint.build_unet(attention, chosen).to(device), codec.to(device)
+    if compile:
+        compile_networks(network, codec, device)
     return DepthFMPipeline(
-        network=checkpoint.build_unet(attention, chosen).to(device),
-        codec=codec.to(device),
+        network=network,
+        codec=codec,
         noising_step=checkpoint.noising_step,
         processing_resolution=checkpoint.processing_resolution,
         spread_scale=checkpoint.spread_scale,
+        few_shapes=compile,
     )
 
 

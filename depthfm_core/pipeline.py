@@ -89,6 +89,8 @@ class DepthFMPipeline:
         noising_step: of the source the network was trained on.
         processing_resolution: the short side in pixels that it works best at.
         spread_scale: turns the members' spread into the expected error; 1 when it was never measured.
+        few_shapes: pads pictures to few sizes (see `resize.fit`) and gives the networks equal batches, for networks
+            that cost time whenever they meet a shape for the first time.
     """
 
     network: DepthFMUNet
@@ -96,6 +98,7 @@ class DepthFMPipeline:
     noising_step: int
     processing_resolution: int
     spread_scale: float = 1.0
+    few_shapes: bool = False
 
     @torch.inference_mode()
     def __call__(
@@ -120,7 +123,10 @@ class DepthFMPipeline:
         _check_image(image)
         resolution = settings.processing_resolution
         fitted, frame = fit(
-            image.float(), self.processing_resolution if resolution is None else resolution, self.multiple
+            image.float(),
+            self.processing_resolution if resolution is None else resolution,
+            self.multiple,
+            few_shapes=self.few_shapes,
         )
         image_latent = torch.cat([self.codec.encode((2 * one - 1).to(self.device)) for one in fitted.split(1)])
         if noise is None:
@@ -182,6 +188,8 @@ class DepthFMPipeline:
         noise = noise.expand(len(image_latent), *noise.shape[-4:])  # [B, E, 4, h, w]
         latents = repeat(image_latent, "b c h w -> (b e) c h w", e=noise.shape[1])
         noises = rearrange(noise, "b e c h w -> (b e) c h w")
+        if self.few_shapes:
+            at_once = largest_divisor(len(latents), at_once)
         for latent, noise_chunk in zip(latents.split(at_once), noises.split(at_once), strict=True):
             yield compute(latent.to(self.device), noise_chunk.to(self.device), settings, on_step)
 
@@ -229,6 +237,11 @@ def _noise(settings: EstimationSettings, image_latent: Tensor) -> Tensor:
 def members_that_fit(num_pixels: int, budget_bytes: float) -> int:
     """How many decodes of pictures with so many pixels fit into so many bytes; at least 1."""
     return max(1, int(budget_bytes / (num_pixels * DECODER_BYTES_PER_PIXEL)))
+
+
+def largest_divisor(number: int, most: int) -> int:
+    """The largest divisor of a number that is not above `most`, at least 1: the size of equal chunks."""
+    return next(size for size in range(min(number, most), 0, -1) if number % size == 0)
 
 
 def _budget_bytes(device: torch.device) -> float:

@@ -103,6 +103,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", default=model, metavar="MODEL", help=f"{', '.join(MODELS)}, a file or a folder (default: {model})"
     )
     add_loading_arguments(parser)
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the networks for this machine: slow at the first picture of each shape, faster at the others",
+    )
 
 
 def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
@@ -159,7 +164,15 @@ def _shard(text: str) -> Share:
 
 def pipeline_from(args: argparse.Namespace) -> DepthFMPipeline:
     """The pipeline that the options of `add_model_arguments` ask for; errors as in `load_pipeline`."""
-    return load_pipeline(args.model, args.vae, chosen_device(args.device), args.dtype, args.attention, args.decoder)
+    return load_pipeline(
+        args.model,
+        args.vae,
+        chosen_device(args.device),
+        args.dtype,
+        args.attention,
+        args.decoder,
+        compile=args.compile,
+    )
 
 
 def chosen_device(name: str) -> str:

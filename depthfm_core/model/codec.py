@@ -55,6 +55,11 @@ class LatentCodec(nn.Module):
         self.autoencoder = autoencoder
         self.scaling_factor = scaling_factor or autoencoder.config.scaling_factor
 
+    @property
+    def decoder(self) -> nn.Module:
+        """The module that does nearly all the work of `decode`."""
+        return self.autoencoder.decoder
+
     def encode(self, image: Tensor) -> Tensor:
         """[B, 3, H, W] in [-1, 1], sides multiples of 8, to the scaled latent [B, 4, H/8, W/8] (posterior mode)."""
         encoded = self.autoencoder.encode(image.to(self.autoencoder.dtype))

@@ -36,6 +36,11 @@ class SplitCodec(LatentCodec):
         self.autoencoder.decoder = nn.Identity()
         self.decoding = decoding
 
+    @property
+    def decoder(self) -> nn.Module:
+        """As `LatentCodec.decoder`, of the second autoencoder."""
+        return self.decoding.decoder
+
     def decode(self, latent: Tensor) -> Tensor:
         """As `LatentCodec.decode`, by the second autoencoder."""
         return self.decoding.decode(latent)
