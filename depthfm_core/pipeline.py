@@ -13,10 +13,13 @@ from .model.codec import LatentCodec
 from .model.unet import DepthFMUNet
 from .resize import fit
 
-# A KL decoder's peak, measured by ComfyUI's estimate (comfy/sd.py: 2178 * h * w * 64 values): bytes a pixel in float32.
-DECODER_BYTES_PER_PIXEL = 2178 * 4
 SHARE_OF_FREE_MEMORY = 0.6
-_HOST_BUDGET_BYTES = 4 * 2**30
+# A decoder takes as much memory as hundreds of values a pixel, so it works on no more pixels than one picture of usual
+# size has; more at a time are no faster, and with one at a time the memory does not grow with the ensemble.
+_DECODED_AT_ONCE_PIXELS = 512 * 512
+# Of the published network at 512 x 512, whose first level has 320 channels: values a cell of the latent and a channel.
+_NETWORK_VALUES = 40
+_HOST_BUDGET_BYTES = 2**29  # for the network, less than its decoder takes anyway
 # Where an ensemble's members become one: as depth, each decoded, or as latents, which one decode serves.
 AVERAGES = ("depth", "latents")
 
@@ -135,7 +138,7 @@ class DepthFMPipeline:
             centre, spread = map(frame.undo, self._combined_latents(image_latent, noise, settings, on_step))
         else:
             log_depth = torch.cat(
-                [frame.undo(chunk.cpu()) for chunk in self.log_depths(image_latent, noise, settings, on_step)]
+                [frame.undo(decoded.cpu()) for decoded in self.log_depths(image_latent, noise, settings, on_step)]
             )  # [(B E), 1, H, W]
             members = rearrange(log_depth, "(b e) 1 h w -> b e 1 h w", b=len(image))
             centre, spread = combine_members(members, settings.reduction, settings.align_members)
@@ -148,7 +151,10 @@ class DepthFMPipeline:
         settings: EstimationSettings,
         on_step: Callable[[SolverProgress], None] | None = None,
     ) -> Iterator[Tensor]:
-        """Log depth of each image and member, image by image, as many at a time as memory allows.
+        """Log depth of each image and member, image by image.
+
+        The network sees as many at a time as memory allows. They are decoded only as they are asked for, pictures of
+        512 x 512 pixels and more one by one, so that memory does not grow with the ensemble.
 
         Args:
             image_latent: [B, 4, h, w] scaled latents.
@@ -159,51 +165,40 @@ class DepthFMPipeline:
         Yields:
             [N, 1, 8h, 8w] on the networks' device, all N adding up to B * E.
         """
-        return self._in_chunks(self._log_depth, image_latent, noise, settings, on_step)
+        decoded_at_once = max(1, _DECODED_AT_ONCE_PIXELS // (image_latent[0, 0].numel() * self.codec.downscale**2))
+        for x_1 in self._depth_latents(image_latent, noise, settings, on_step):
+            for part in x_1.split(self._chunk_size(len(x_1), decoded_at_once)):
+                yield self.codec.decode_log_depth(part)
 
     def _combined_latents(
         self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
     ) -> tuple[Tensor, Tensor]:
         """Centre and spread, [B, 1, 8h, 8w] each on the CPU, by one decode an image."""
-        chunks = self._in_chunks(self._depth_latent, image_latent, noise, settings, on_step)
+        chunks = self._depth_latents(image_latent, noise, settings, on_step)
         x_1 = torch.cat([chunk.cpu() for chunk in chunks])
         return combine_latents(
             rearrange(x_1, "(b e) c h w -> b e c h w", b=len(image_latent)),
-            lambda latent: self.codec.decode(latent.to(self.device)).mean(1, keepdim=True).cpu(),
+            lambda latent: self.codec.decode_log_depth(latent.to(self.device)).cpu(),
             settings.reduction,
             settings.align_members,
         )
 
-    def _in_chunks(
-        self,
-        compute: Callable,
-        image_latent: Tensor,
-        noise: Tensor,
-        settings: EstimationSettings,
-        on_step: Callable | None,
+    def _depth_latents(
+        self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
     ) -> Iterator[Tensor]:
-        """What `compute` makes of the pairs of image and member, as many at a time as memory allows."""
-        pixels = self.codec.downscale**2 * image_latent.shape[-2] * image_latent.shape[-1]
-        at_once = settings.members_at_once or members_that_fit(pixels, _budget_bytes(self.device))
+        """Depth latents of the pairs of image and member, as many at a time as memory allows."""
+        most = settings.members_at_once or self._members_that_fit(image_latent[0, 0].numel())
         noise = noise.expand(len(image_latent), *noise.shape[-4:])  # [B, E, 4, h, w]
         latents = repeat(image_latent, "b c h w -> (b e) c h w", e=noise.shape[1])
         noises = rearrange(noise, "b e c h w -> (b e) c h w")
-        if self.few_shapes:
-            at_once = largest_divisor(len(latents), at_once)
+        at_once = self._chunk_size(len(latents), most)
         for latent, noise_chunk in zip(latents.split(at_once), noises.split(at_once), strict=True):
-            yield compute(latent.to(self.device), noise_chunk.to(self.device), settings, on_step)
+            yield self._solve(latent.to(self.device), noise_chunk.to(self.device), settings, on_step)
 
-    def _log_depth(
+    def _solve(
         self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
     ) -> Tensor:
-        """[N, 4, h, w] image latents and noise to log depth [N, 1, 8h, 8w]."""
-        x_1 = self._depth_latent(image_latent, noise, settings, on_step)
-        return self.codec.decode(x_1).mean(1, keepdim=True)
-
-    def _depth_latent(
-        self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
-    ) -> Tensor:
-        """[N, 4, h, w] image latents and noise to depth latents of the same shape: the method itself."""
+        """[N, 4, h, w] image latents and noise to depth latents: the method itself."""
         noising_step = self.noising_step if settings.noising_step is None else settings.noising_step
         x_0 = noise_source(image_latent, noising_step, noise)
         x_1, _ = integrate(
@@ -213,6 +208,15 @@ class DepthFMPipeline:
             on_step=on_step,
         )
         return x_1
+
+    def _members_that_fit(self, cells: int) -> int:
+        """How many latents of so many cells the network gets at a time; at least 1."""
+        one = _NETWORK_VALUES * cells * self.network.hyper.channels[0] * self.network.dtype.itemsize
+        return max(1, int(_budget_bytes(self.device) / one))
+
+    def _chunk_size(self, total: int, most: int) -> int:
+        """How many of so many to take at a time: the most that is allowed, or that divides them, for equal chunks."""
+        return largest_divisor(total, most) if self.few_shapes else most
 
     @property
     def multiple(self) -> int:
@@ -232,11 +236,6 @@ def _noise(settings: EstimationSettings, image_latent: Tensor) -> Tensor:
         return member_noise(settings.seed, settings.ensemble_size, shape)
     seeds = [settings.from_image(index).seed for index in range(len(image_latent))]
     return torch.stack([member_noise(seed, settings.ensemble_size, shape) for seed in seeds])
-
-
-def members_that_fit(num_pixels: int, budget_bytes: float) -> int:
-    """How many decodes of pictures with so many pixels fit into so many bytes; at least 1."""
-    return max(1, int(budget_bytes / (num_pixels * DECODER_BYTES_PER_PIXEL)))
 
 
 def largest_divisor(number: int, most: int) -> int:

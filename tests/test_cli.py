@@ -97,7 +97,7 @@ MODEL_OPTIONS = {
 }
 # Options with tests of their own, below.
 OTHER_OPTIONS = {"--save", "--output", "--device", "--vae", "--max-steps", "--members-at-once", "--traceback"}
-OTHER_OPTIONS |= {"--noise-per-image", "--decoder", "--compile"}  # the last two in test_tiny_decoder and test_compiling
+OTHER_OPTIONS |= {"--noise-per-image", "--decoder", "--compile"}
 
 
 @pytest.mark.parametrize("option", DEPTH_OPTIONS)

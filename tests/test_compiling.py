@@ -30,7 +30,8 @@ PHOTOS_2_TO_1 = ((90, 180), (45, 88))
 class Recorder(torch.nn.Module):
     """A network and a codec of no arithmetic, which remember the shapes that they meet."""
 
-    downscale, hyper, null_text = 8, SimpleNamespace(channel_mult=(1, 2, 4, 4)), torch.zeros(1)
+    downscale, hyper, null_text = 8, SimpleNamespace(channel_mult=(1, 2, 4, 4), channels=(32,)), torch.zeros(1)
+    dtype = torch.float32
 
     def __init__(self):
         super().__init__()
@@ -43,9 +44,9 @@ class Recorder(torch.nn.Module):
     def encode(self, image):
         return torch.nn.functional.avg_pool2d(image[:, :1], 8).expand(-1, 4, -1, -1)
 
-    def decode(self, latent):
+    def decode_log_depth(self, latent):
         self.shapes.add(("decoder", latent.shape))
-        return torch.nn.functional.interpolate(latent[:, :3], scale_factor=8.0)
+        return torch.nn.functional.interpolate(latent[:, :1], scale_factor=8.0)
 
 
 def test_photos_of_nearly_one_aspect_show_the_network_and_the_decoder_one_shape():
@@ -59,10 +60,11 @@ def test_photos_of_nearly_one_aspect_show_the_network_and_the_decoder_one_shape(
 
 def test_the_network_and_the_decoder_are_compiled_for_static_shapes_and_nothing_else_is(parts, monkeypatch):
     asked = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **how: asked.append((module, how["dynamic"])))
+    monkeypatch.setattr(torch, "compile", lambda function, **how: asked.append((function, how["dynamic"])) or function)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **how: torch.compile(module, **how))
     monkeypatch.setattr("shutil.which", lambda name: name)
     pipeline = load_pipeline(*parts, compile=True)
-    assert asked == [(pipeline.network.unet, False), (pipeline.codec.decoder, False)]
+    assert asked == [(pipeline.network.unet, False), (pipeline.codec._decode, False)]
     assert pipeline.few_shapes and not load_pipeline(*parts).few_shapes
 
 

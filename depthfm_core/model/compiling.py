@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable
 
 import torch
-from torch import nn
 
 from .codec import LatentCodec
 from .unet import DepthFMUNet
@@ -37,12 +36,8 @@ def compile_networks(
     if backend == "inductor":
         _check_tools(device)
     torch._dynamo.config.recompile_limit = max(_MOST_SHAPES, torch._dynamo.config.recompile_limit)
-    for module in (network.unet, codec.decoder):
-        _compile(module, backend)
-
-
-def _compile(module: nn.Module, backend: str | Callable) -> None:
-    module.compile(dynamic=False, backend=backend)
+    network.unet.compile(dynamic=False, backend=backend)
+    codec.compile_decoder(dynamic=False, backend=backend)
 
 
 def _check_tools(device: torch.device) -> None:

@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 
-from .codec import LatentCodec, find_in_folder, skip_idle_blocks
+from .codec import LatentCodec, converted, find_in_folder, sensitive_layers, skip_idle_blocks
 from .reading import CheckpointError, mismatch, read_tensor_file
 
 _ACCEPTED = (
@@ -36,18 +36,23 @@ class SplitCodec(LatentCodec):
         self.autoencoder.decoder = nn.Identity()
         self.decoding = decoding
 
-    @property
-    def decoder(self) -> nn.Module:
-        """As `LatentCodec.decoder`, of the second autoencoder."""
-        return self.decoding.decoder
-
     def decode(self, latent: Tensor) -> Tensor:
         """As `LatentCodec.decode`, by the second autoencoder."""
         return self.decoding.decode(latent)
 
+    def decode_log_depth(self, latent: Tensor) -> Tensor:
+        """As `LatentCodec.decode_log_depth`, by the second autoencoder."""
+        return self.decoding.decode_log_depth(latent)
 
-def load_tiny_decoder(path: str | Path) -> LatentCodec:
-    """The decoder in a diffusers folder or a single file, in float32 on the CPU; a codec that cannot encode.
+    def compile_decoder(self, **how: object) -> None:
+        """As `LatentCodec.compile_decoder`, of the second autoencoder."""
+        self.decoding.compile_decoder(**how)
+
+
+def load_tiny_decoder(
+    path: str | Path, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+) -> LatentCodec:
+    """The decoder in a diffusers folder or a single file: a codec that cannot encode; precision as in `build_codec`.
 
     Single files may use diffusers' names or the original, numbered ones, and hold an encoder too, which is not used.
     Both conventions of the output, [0, 1] and [-1, 1], are the same weights; diffusers' layer ends in [-1, 1].
@@ -60,7 +65,7 @@ def load_tiny_decoder(path: str | Path) -> LatentCodec:
     if config.get("_class_name", "AutoencoderTiny") != "AutoencoderTiny":
         raise CheckpointError(path, f"is a {config['_class_name']}.", _ACCEPTED)
     tensors, _ = read_tensor_file(file)
-    return _build(_decoder_tensors(tensors, file), config, file)
+    return _build(_decoder_tensors(tensors, file), config, file, dtype, torch.device(device))
 
 
 def _decoder_tensors(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
@@ -74,7 +79,9 @@ def _decoder_tensors(tensors: Mapping[str, Tensor], source: Path) -> dict[str, T
     return named
 
 
-def _build(tensors: Mapping[str, Tensor], config: Mapping, source: Path) -> LatentCodec:
+def _build(
+    tensors: Mapping[str, Tensor], config: Mapping, source: Path, dtype: torch.dtype, device: torch.device
+) -> LatentCodec:
     try:
         with torch.device("meta"):
             tiny = AutoencoderTiny.from_config({k: v for k, v in config.items() if not k.startswith("_")})
@@ -84,6 +91,8 @@ def _build(tensors: Mapping[str, Tensor], config: Mapping, source: Path) -> Late
     problem = mismatch({k: v.shape for k, v in tiny.state_dict().items()}, {k: v.shape for k, v in tensors.items()})
     if problem:
         raise CheckpointError(source, f"does not fit a tiny decoder: {problem}", _ACCEPTED)
-    tiny.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    sensitive = sensitive_layers(tiny)
+    weights = {name: converted(name, tensor, device, dtype, sensitive) for name, tensor in tensors.items()}
+    tiny.load_state_dict(weights, assign=True)
     skip_idle_blocks(tiny.decoder.layers)
     return LatentCodec(tiny.eval().requires_grad_(False))
