@@ -36,8 +36,8 @@ def load_pipeline(
         attention: "plain", or "rescaled" for the numbers of the authors' code without xformers.
         decoder: a tiny decoder (TAESD), file or folder, that decodes in place of the autoencoder, which still encodes:
             faster and less exact.
-        compile: compiles the network and the decoder for the machine, at the first picture of each shape. Pictures are
-            padded to few shapes, which changes their depth a little.
+        compile: compiles the network and the decoder, at the first picture of each shape; meant for GPUs. Pictures are
+            padded to few shapes, which changes the depth of those of unusual aspect (docs/approximations.md).
 
     Raises:
         CheckpointError: for an unusable file.

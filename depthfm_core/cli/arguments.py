@@ -106,7 +106,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="compile the networks for this machine: slow at the first picture of each shape, faster at the others",
+        help="compile the networks, for GPUs: minutes at the first picture of each of the 15 shapes that are padded to",
     )
 
 

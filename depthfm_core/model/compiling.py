@@ -1,4 +1,4 @@
-"""The velocity network and the decoder compiled for the machine by torch.compile, once for every shape that they meet.
+"""The velocity network and the decoder compiled by torch.compile, once for every shape that they meet.
 
 The encoder runs once a picture and stays as it is. Shapes are static, which makes faster code than one for all shapes;
 so whoever calls compiled networks should show them few: `resize.fit` pads pictures to a handful.
@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 
 import torch
+import torch._dynamo
 
 from .codec import LatentCodec
 from .unet import DepthFMUNet
@@ -35,9 +36,15 @@ def compile_networks(
     """
     if backend == "inductor":
         _check_tools(device)
-    torch._dynamo.config.recompile_limit = max(_MOST_SHAPES, torch._dynamo.config.recompile_limit)
+    _allow_shapes()
     network.unet.compile(dynamic=False, backend=backend)
     codec.compile_decoder(dynamic=False, backend=backend)
+
+
+def _allow_shapes() -> None:
+    config = torch._dynamo.config
+    name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # before PyTorch 2.6
+    setattr(config, name, max(_MOST_SHAPES, getattr(config, name)))
 
 
 def _check_tools(device: torch.device) -> None:
