@@ -5,12 +5,13 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import NoReturn
 
 from . import __version__
-from .cli import COMMANDS
+from .cli import COMMANDS, IDLE_PACKAGES
 from .cli.errors import BAD_INPUT, USER_ERRORS, sentence
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + SIGINT and 128 + SIGPIPE, as shells report them
@@ -29,10 +30,13 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0, 2 for bad input, 130 for an interrupt, 141 for a closed pipe."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    own_process = argv is None
+    argv = list(sys.argv[1:] if own_process else argv)
     _prepare_streams()
     try:
-        args = _parser(argv).parse_args(argv)
+        with _left_out(IDLE_PACKAGES.get(argv[0], ()) if own_process and argv else ()):
+            parser = _parser(argv)
+        args = parser.parse_args(argv)
         return args.run(args)
     except KeyboardInterrupt:
         print("depthfm: interrupted.", file=sys.stderr)
@@ -60,6 +64,18 @@ def _parser(argv: list[str]) -> _Parser:
             module.add_arguments(command)
             command.add_argument("--traceback", action="store_true", help="show where an error comes from")
     return parser
+
+
+@contextmanager
+def _left_out(packages: Iterable[str]) -> Iterator[None]:
+    """As if these packages were not installed, where nobody imported them yet; afterwards they can be imported."""
+    hidden = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # None is Python's own mark of a module that must not be imported
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def _prepare_streams() -> None:

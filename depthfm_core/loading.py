@@ -7,7 +7,9 @@ import torch
 from .model.bundled import find_model
 from .model.checkpoints import DepthFMCheckpoint, load_checkpoint
 from .model.codec import LatentCodec, load_codec
+from .model.compiling import compile_networks
 from .model.precision import choose_dtype
+from .model.tiny_decoder import SplitCodec, load_tiny_decoder
 from .pipeline import DepthFMPipeline
 
 
@@ -17,6 +19,9 @@ def load_pipeline(
     device: str | torch.device = "cpu",
     dtype: str = "auto",
     attention: str = "plain",
+    decoder: str | Path | None = None,
+    *,
+    compile: bool = False,
 ) -> DepthFMPipeline:
     """The pipeline of a bundled or downloaded model, or of a checkpoint in any layout.
 
@@ -29,21 +34,33 @@ def load_pipeline(
             depth that deviates from float32's by 0.6 % with nano and 1.8 % with random weights of the published size
             (relative root mean square error of one member of two steps at 512 x 512).
         attention: "plain", or "rescaled" for the numbers of the authors' code without xformers.
+        decoder: a tiny decoder (TAESD), file or folder, that decodes in place of the autoencoder, which still encodes:
+            faster and less exact.
+        compile: compiles the network and the decoder, at the first picture of each shape; meant for GPUs. Pictures are
+            padded to few shapes, which changes the depth of those of unusual aspect (docs/approximations.md).
 
     Raises:
         CheckpointError: for an unusable file.
-        ValueError: for an unknown name, dtype or device, or a model without an autoencoder when `vae` is None.
+        ValueError: for an unknown name, dtype or device, or a model without an autoencoder when `vae` is None, or
+            a device that cannot be compiled for.
     """
     path, own_vae = find_model(model)
     device = usable_device(device)
     checkpoint = load_checkpoint(path)
     chosen = choose_dtype(dtype, device, checkpoint.num_parameters)
+    codec = _codec(checkpoint, vae or own_vae, chosen, device)
+    if decoder is not None:
+        codec = SplitCodec(codec, load_tiny_decoder(decoder, chosen, device))
+    network = checkpoint.build_unet(attention, chosen, device)
+    if compile:
+        compile_networks(network, codec, device)
     return DepthFMPipeline(
-        codec=_codec(checkpoint, vae or own_vae, chosen, device),
-        network=checkpoint.build_unet(attention, chosen, device),
+        network=network,
+        codec=codec,
         noising_step=checkpoint.noising_step,
         processing_resolution=checkpoint.processing_resolution,
         spread_scale=checkpoint.spread_scale,
+        few_shapes=compile,
     )
 
 

@@ -8,7 +8,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from .depth.prediction import DepthPrediction
-from .flow import SolverProgress, combine_members, integrate, member_noise, noise_source
+from .flow import SolverProgress, combine_latents, combine_members, integrate, member_noise, noise_source
 from .model.codec import LatentCodec
 from .model.unet import DepthFMUNet
 from .resize import fit
@@ -20,6 +20,8 @@ _DECODED_AT_ONCE_PIXELS = 512 * 512
 # Of the published network at 512 x 512, whose first level has 320 channels: values a cell of the latent and a channel.
 _NETWORK_VALUES = 40
 _HOST_BUDGET_BYTES = 2**29  # for the network, less than its decoder takes anyway
+# Where an ensemble's members become one: as depth, each decoded, or as latents, which one decode serves.
+AVERAGES = ("depth", "latents")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class EstimationSettings:
         rtol, atol, max_steps: for the adaptive solver.
         ensemble_size: how many runs from different noise.
         reduction: one of `flow.REDUCTIONS`.
+        average: one of `AVERAGES`; "latents" is an approximation, see `flow.combine_latents`.
         align_members: fit members to each other by scale and shift before combining them.
         seed: chooses the noise; the same seed gives the same depth on any device and in any batch.
         noise_per_image: image i of a batch gets the noise of `seed` + i. False gives all images the same noise, so
@@ -52,6 +55,7 @@ class EstimationSettings:
     max_steps: int = 200
     ensemble_size: int = 1
     reduction: str = "mean"
+    average: str = "depth"
     align_members: bool = True
     seed: int = 0
     noise_per_image: bool = False
@@ -60,6 +64,8 @@ class EstimationSettings:
     members_at_once: int = 0
 
     def __post_init__(self) -> None:
+        if self.average not in AVERAGES:
+            raise ValueError(f"Unknown average {self.average!r}; choose one of {', '.join(AVERAGES)}.")
         if self.members_at_once < 0:
             raise ValueError(
                 f"members_at_once is {self.members_at_once}; choose at least 1, or 0 for as many as memory allows."
@@ -86,6 +92,8 @@ class DepthFMPipeline:
         noising_step: of the source the network was trained on.
         processing_resolution: the short side in pixels that it works best at.
         spread_scale: turns the members' spread into the expected error; 1 when it was never measured.
+        few_shapes: pads pictures to few sizes (see `resize.fit`) and gives the networks equal batches, for networks
+            that cost time whenever they meet a shape for the first time.
     """
 
     network: DepthFMUNet
@@ -93,6 +101,7 @@ class DepthFMPipeline:
     noising_step: int
     processing_resolution: int
     spread_scale: float = 1.0
+    few_shapes: bool = False
 
     @torch.inference_mode()
     def __call__(
@@ -117,16 +126,22 @@ class DepthFMPipeline:
         _check_image(image)
         resolution = settings.processing_resolution
         fitted, frame = fit(
-            image.float(), self.processing_resolution if resolution is None else resolution, self.multiple
+            image.float(),
+            self.processing_resolution if resolution is None else resolution,
+            self.multiple,
+            few_shapes=self.few_shapes,
         )
         image_latent = torch.cat([self.codec.encode((2 * one - 1).to(self.device)) for one in fitted.split(1)])
         if noise is None:
             noise = _noise(settings, image_latent)
-        log_depth = torch.cat(
-            [frame.undo(decoded.cpu()) for decoded in self.log_depths(image_latent, noise, settings, on_step)]
-        )  # [(B E), 1, H, W]
-        members = rearrange(log_depth, "(b e) 1 h w -> b e 1 h w", b=len(image))
-        centre, spread = combine_members(members, settings.reduction, settings.align_members)
+        if settings.average == "latents":
+            centre, spread = map(frame.undo, self._combined_latents(image_latent, noise, settings, on_step))
+        else:
+            log_depth = torch.cat(
+                [frame.undo(decoded.cpu()) for decoded in self.log_depths(image_latent, noise, settings, on_step)]
+            )  # [(B E), 1, H, W]
+            members = rearrange(log_depth, "(b e) 1 h w -> b e 1 h w", b=len(image))
+            centre, spread = combine_members(members, settings.reduction, settings.align_members)
         return DepthPrediction.from_log_depth(centre, spread * self.spread_scale)
 
     def log_depths(
@@ -150,16 +165,35 @@ class DepthFMPipeline:
         Yields:
             [N, 1, 8h, 8w] on the networks' device, all N adding up to B * E.
         """
-        cells = image_latent.shape[-2] * image_latent.shape[-1]
-        at_once = settings.members_at_once or self._members_that_fit(cells)
-        decoded_at_once = max(1, _DECODED_AT_ONCE_PIXELS // (cells * self.codec.downscale**2))
+        decoded_at_once = max(1, _DECODED_AT_ONCE_PIXELS // (image_latent[0, 0].numel() * self.codec.downscale**2))
+        for x_1 in self._depth_latents(image_latent, noise, settings, on_step):
+            for part in x_1.split(self._chunk_size(len(x_1), decoded_at_once)):
+                yield self.codec.decode_log_depth(part)
+
+    def _combined_latents(
+        self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
+    ) -> tuple[Tensor, Tensor]:
+        """Centre and spread, [B, 1, 8h, 8w] each on the CPU, by one decode an image."""
+        chunks = self._depth_latents(image_latent, noise, settings, on_step)
+        x_1 = torch.cat([chunk.cpu() for chunk in chunks])
+        return combine_latents(
+            rearrange(x_1, "(b e) c h w -> b e c h w", b=len(image_latent)),
+            lambda latent: self.codec.decode_log_depth(latent.to(self.device)).cpu(),
+            settings.reduction,
+            settings.align_members,
+        )
+
+    def _depth_latents(
+        self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
+    ) -> Iterator[Tensor]:
+        """Depth latents of the pairs of image and member, as many at a time as memory allows."""
+        most = settings.members_at_once or self._members_that_fit(image_latent[0, 0].numel())
         noise = noise.expand(len(image_latent), *noise.shape[-4:])  # [B, E, 4, h, w]
         latents = repeat(image_latent, "b c h w -> (b e) c h w", e=noise.shape[1])
         noises = rearrange(noise, "b e c h w -> (b e) c h w")
+        at_once = self._chunk_size(len(latents), most)
         for latent, noise_chunk in zip(latents.split(at_once), noises.split(at_once), strict=True):
-            x_1 = self._solve(latent.to(self.device), noise_chunk.to(self.device), settings, on_step)
-            for part in x_1.split(decoded_at_once):
-                yield self.codec.decode_log_depth(part)
+            yield self._solve(latent.to(self.device), noise_chunk.to(self.device), settings, on_step)
 
     def _solve(
         self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
@@ -180,6 +214,10 @@ class DepthFMPipeline:
         one = _NETWORK_VALUES * cells * self.network.hyper.channels[0] * self.network.dtype.itemsize
         return max(1, int(_budget_bytes(self.device) / one))
 
+    def _chunk_size(self, total: int, most: int) -> int:
+        """How many of so many to take at a time: the most that is allowed, or that divides them, for equal chunks."""
+        return largest_divisor(total, most) if self.few_shapes else most
+
     @property
     def multiple(self) -> int:
         """What the sides of the networks' picture are divisible by: one cell of the deepest level."""
@@ -198,6 +236,11 @@ def _noise(settings: EstimationSettings, image_latent: Tensor) -> Tensor:
         return member_noise(settings.seed, settings.ensemble_size, shape)
     seeds = [settings.from_image(index).seed for index in range(len(image_latent))]
     return torch.stack([member_noise(seed, settings.ensemble_size, shape) for seed in seeds])
+
+
+def largest_divisor(number: int, most: int) -> int:
+    """The largest divisor of a number that is not above `most`, at least 1: the size of equal chunks."""
+    return next(size for size in range(min(number, most), 0, -1) if number % size == 0)
 
 
 def _budget_bytes(device: torch.device) -> float:

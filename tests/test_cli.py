@@ -78,6 +78,7 @@ DEPTH_OPTIONS = {
     "--atol": (("--solver", "dopri5", "--rtol", "0"), ("--solver", "dopri5", "--rtol", "0", "--atol", "0.3")),
     "--ensemble": ((), ("--ensemble", "2")),
     "--reduction": (("--ensemble", "3"), ("--ensemble", "3", "--reduction", "median")),
+    "--average": (("--ensemble", "3"), ("--ensemble", "3", "--average", "latents")),
     "--no-align": (("--ensemble", "3"), ("--ensemble", "3", "--no-align")),
     "--seed": ((), ("--seed", "1")),
     "--noising-step": ((), ("--noising-step", "0")),
@@ -96,7 +97,7 @@ MODEL_OPTIONS = {
 }
 # Options with tests of their own, below.
 OTHER_OPTIONS = {"--save", "--output", "--device", "--vae", "--max-steps", "--members-at-once", "--traceback"}
-OTHER_OPTIONS |= {"--noise-per-image"}
+OTHER_OPTIONS |= {"--noise-per-image", "--decoder", "--compile"}
 
 
 @pytest.mark.parametrize("option", DEPTH_OPTIONS)

@@ -318,7 +318,13 @@ def test_folders_that_cannot_be_used_are_refused(labeled, photos, tmp_path):
 
 
 def test_an_option_of_a_depthfm_is_refused_for_another_teacher(labeled):
-    for option in (("--steps", "4"), ("--vae", "x"), ("--attention", "rescaled"), ("--dtype", "bfloat16")):
+    for option in (
+        ("--steps", "4"),
+        ("--vae", "x"),
+        ("--attention", "rescaled"),
+        ("--dtype", "bfloat16"),
+        ("--decoder", "x"),
+    ):
         said = labeled(*option, teacher="ramp", code=2)[2].err
         assert f"None of ramp takes {option[0]};" in said
 

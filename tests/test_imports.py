@@ -133,3 +133,16 @@ def test_the_list_of_commands_needs_no_heavy_package(tmp_path):
     done = fresh_process(code, tmp_path)
     assert done.returncode == 0
     assert "predict" in done.stdout
+
+
+def test_predict_imports_nothing_of_diffusers_that_it_does_not_need_and_leaves_it_importable(tmp_path):
+    for name in ("peft", "scipy", "transformers"):
+        (tmp_path / f"{name}.py").write_text(f"print('{name} was imported')\n")
+    code = (
+        "import sys; from depthfm_core.__main__ import main\n"
+        "sys.argv = ['depthfm', 'predict', 'missing.jpg']\n"
+        "assert main() == 2 and 'diffusers' in sys.modules\n"
+        "import peft"
+    )
+    done = fresh_process(code, tmp_path)
+    assert (done.returncode, done.stdout) == (0, "peft was imported\n"), done.stderr

@@ -15,3 +15,8 @@ COMMANDS = {
     "ablate": "the paper's ablations, small, with a table and a plot",
     "synth": "render synthetic pictures with depth",
 }
+
+# Packages that diffusers imports where they are installed, and of which these commands use nothing: while a command's
+# modules are imported they count as missing, in a process of its own. Of a cold `predict`, a third was theirs.
+_OF_DIFFUSERS_ALONE = ("peft", "scipy", "transformers")
+IDLE_PACKAGES = {command: _OF_DIFFUSERS_ALONE for command in ("predict", "convert", "info")}

@@ -16,7 +16,7 @@ from ..loading import load_pipeline
 from ..model.bundled import MODELS
 from ..model.precision import DTYPES
 from ..model.unet import ATTENTIONS
-from ..pipeline import DepthFMPipeline, EstimationSettings
+from ..pipeline import AVERAGES, DepthFMPipeline, EstimationSettings
 from ..resize import fit
 from .allocator import keep_freed_memory
 
@@ -31,6 +31,10 @@ ESTIMATION_OPTIONS = {
     "max_steps": ("--max-steps", {"type": int, "metavar": "N", "help": "most steps that --solver dopri5 may try"}),
     "ensemble_size": ("--ensemble", {"type": int, "metavar": "E", "help": "runs from different noise, combined"}),
     "reduction": ("--reduction", {"choices": tuple(REDUCTIONS), "help": "how the runs are combined"}),
+    "average": (
+        "--average",
+        {"choices": AVERAGES, "help": "what the runs are combined as; latents needs one decode, and is approximate"},
+    ),
     "align_members": (
         "--no-align",
         {"action": "store_false", "help": "combine the runs as they are, not fitted to each other by scale and shift"},
@@ -100,6 +104,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", default=model, metavar="MODEL", help=f"{', '.join(MODELS)}, a file or a folder (default: {model})"
     )
     add_loading_arguments(parser)
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the networks, for GPUs: minutes at the first picture of each of the 15 shapes that are padded to",
+    )
 
 
 def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +123,11 @@ def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
     add_device_argument(group)
     group.add_argument(
         "--dtype", default=dtype, choices=tuple(DTYPES), help=f"precision of the networks (default: {dtype})"
+    )
+    group.add_argument(
+        "--decoder",
+        metavar="DECODER",
+        help="file or folder of a tiny decoder (TAESD) to decode with: faster, less exact (default: the autoencoder)",
     )
     group.add_argument(
         "--attention",
@@ -152,7 +166,15 @@ def _shard(text: str) -> Share:
 def pipeline_from(args: argparse.Namespace) -> DepthFMPipeline:
     """The pipeline that the options of `add_model_arguments` ask for; errors as in `load_pipeline`."""
     keep_freed_memory()
-    return load_pipeline(args.model, args.vae, chosen_device(args.device), args.dtype, args.attention)
+    return load_pipeline(
+        args.model,
+        args.vae,
+        chosen_device(args.device),
+        args.dtype,
+        args.attention,
+        args.decoder,
+        compile=args.compile,
+    )
 
 
 def chosen_device(name: str) -> str:

@@ -1,6 +1,7 @@
 """The method: where the path starts, how it is followed, how several runs become one answer."""
 
 from .ensemble import REDUCTIONS, combine_members, member_noise
+from .latent_ensemble import combine_latents
 from .ode import GRIDS, SOLVERS, Solution, SolverProgress, integrate, time_grid
 from .path import NUM_NOISING_STEPS, PathSample, cosine_alpha_bar, noise_source, sample_path
 
@@ -12,6 +13,7 @@ __all__ = [
     "PathSample",
     "Solution",
     "SolverProgress",
+    "combine_latents",
     "combine_members",
     "cosine_alpha_bar",
     "integrate",

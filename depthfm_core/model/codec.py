@@ -64,6 +64,10 @@ class LatentCodec(nn.Module):
         self.autoencoder = autoencoder
         self.scaling_factor = scaling_factor or autoencoder.config.scaling_factor
 
+    def compile_decoder(self, **how: object) -> None:
+        """Lets decoding be compiled at its first call with each shape; the arguments are `torch.compile`'s."""
+        self._decode = torch.compile(self._decode, **how)
+
     def encode(self, image: Tensor) -> Tensor:
         """[B, 3, H, W] in [-1, 1], sides multiples of 8, to the scaled latent [B, 4, H/8, W/8] (posterior mode)."""
         encoded = self.autoencoder.encode(image.to(self.autoencoder.dtype))
@@ -110,7 +114,7 @@ def load_codec(path: str | Path, dtype: torch.dtype = torch.float32, device: str
         CheckpointError: for a file that holds no such autoencoder, or one with missing or unexpected tensors.
     """
     path = Path(path)
-    config, file = _find_in_folder(path) if path.is_dir() else (None, path)
+    config, file = find_in_folder(path) if path.is_dir() else (None, path)
     tensors, _ = read_tensor_file(file)
     tensors = tensors.get("state_dict", tensors)
     if any(name.startswith("first_stage_model.") for name in tensors):
@@ -140,21 +144,21 @@ def build_codec(
     autoencoder = _instantiate(config, source)
     _check_names_and_shapes(autoencoder, tensors, source)
     dtype = torch.float32 if dtype == torch.float16 and not tiny else dtype
-    convert = partial(_converted, device=torch.device(device), dtype=dtype, sensitive=_sensitive_layers(autoencoder))
+    convert = partial(converted, device=torch.device(device), dtype=dtype, sensitive=sensitive_layers(autoencoder))
     autoencoder.load_state_dict(convert_tensors(tensors, source, convert), assign=True)
     if isinstance(autoencoder, AutoencoderTiny):
         skip_idle_blocks(autoencoder.encoder.layers, autoencoder.decoder.layers)
     return LatentCodec(autoencoder.eval().requires_grad_(False))
 
 
-def _sensitive_layers(autoencoder: AutoencoderKL | AutoencoderTiny) -> tuple[str, ...]:
+def sensitive_layers(autoencoder: AutoencoderKL | AutoencoderTiny) -> tuple[str, ...]:
     """How the names of the layers begin that are never rounded: the decoder's last ones."""
     if isinstance(autoencoder, AutoencoderTiny):
         return (f"decoder.layers.{len(autoencoder.decoder.layers) - 1}.",)
     return ("decoder.conv_norm_out.", "decoder.conv_out.")
 
 
-def _converted(
+def converted(
     name: str, tensor: Tensor, device: torch.device, dtype: torch.dtype, sensitive: tuple[str, ...]
 ) -> Tensor:
     dtype = torch.float32 if name.startswith(sensitive) else dtype
@@ -176,7 +180,7 @@ def skip_idle_blocks(*stacks: nn.Sequential) -> None:
                 layers[index] = block.fuse
 
 
-def _find_in_folder(folder: Path) -> tuple[dict, Path]:
+def find_in_folder(folder: Path) -> tuple[dict, Path]:
     """The configuration and weights in a diffusers folder: the autoencoder's own, or a pipeline's with `vae/`."""
     for candidate in (folder / "vae", folder):
         weights = weight_files(candidate)
