@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from .backends.choice import choose_backend
 from .model.bundled import find_model
 from .model.checkpoints import DepthFMCheckpoint, load_checkpoint
 from .model.codec import LatentCodec, load_codec
@@ -17,6 +18,7 @@ def load_pipeline(
     device: str | torch.device = "cpu",
     dtype: str = "auto",
     attention: str = "plain",
+    backend: str = "auto",
 ) -> DepthFMPipeline:
     """The pipeline of a bundled or downloaded model, or of a checkpoint in any layout.
 
@@ -24,22 +26,33 @@ def load_pipeline(
         model: a name from `model.bundled.MODELS`, a file or a folder.
         vae: a Stable Diffusion 1.x/2.x autoencoder, file or folder; None takes the model's own.
         device: a torch device.
-        dtype: one of `model.precision.DTYPES` for the velocity network; the autoencoder is always float32, since
-            rounding shows as bands in the depth. "auto" is float32 on CPUs and half precision elsewhere.
+        dtype: one of `model.precision.DTYPES` for the velocity network; PyTorch's autoencoder is always float32, since
+            rounding shows as bands in the depth, which OpenVINO's, whose last layer does not round, has not. "auto" is
+            float32 on CPUs and half precision elsewhere.
         attention: "plain", or "rescaled" for the numbers of the authors' code without xformers.
+        backend: one of `backends.choice.BACKENDS`.
 
     Raises:
         CheckpointError: for an unusable file.
-        ValueError: for an unknown name, dtype or device, or a model without an autoencoder when `vae` is None.
+        ValueError: for an unknown name, dtype, device or backend, a backend that cannot be used, or a model without an
+            autoencoder when `vae` is None.
+        OSError: when there is no room on the disk for what OpenVINO converts.
     """
     path, own_vae = find_model(model)
     device = usable_device(device)
     chosen = choose_dtype(dtype, device)
     checkpoint = load_checkpoint(path)
     codec = _codec(checkpoint, vae or own_vae)
+    num_parameters = sum(tensor.numel() for tensor in checkpoint.state_dict.values())
+    if choose_backend(backend, device, attention, num_parameters) == "openvino":
+        from .backends.openvino_networks import openvino_codec, openvino_network
+
+        network, codec = openvino_network(checkpoint, chosen), openvino_codec(codec, chosen)
+    else:
+        network, codec = checkpoint.build_unet(attention, chosen).to(device), codec.to(device)
     return DepthFMPipeline(
-        network=checkpoint.build_unet(attention, chosen).to(device),
-        codec=codec.to(device),
+        network=network,
+        codec=codec,
         noising_step=checkpoint.noising_step,
         processing_resolution=checkpoint.processing_resolution,
         spread_scale=checkpoint.spread_scale,

@@ -1,0 +1,55 @@
+"""Which back end a model runs on."""
+
+import importlib.util
+
+import torch
+
+BACKENDS = ("auto", "torch", "openvino")
+INSTALL = 'pip install "depthfm[openvino]"'
+# Below this, converting and compiling cost more than they save in a command that looks at one picture.
+LARGE_NETWORK_PARAMETERS = 100_000_000
+
+
+def choose_backend(name: str, device: torch.device, attention: str, num_parameters: int) -> str:
+    """ "torch" or "openvino": what was asked for, once it is known to work, or what is faster.
+
+    "auto" takes OpenVINO where it is installed and pays: for large networks on AMD's processors, where PyTorch's float32
+    matrix products, MKL's, reach half of what OpenVINO's do. On an Intel processor with AMX the two are about equal in
+    float32 and PyTorch is ahead in bfloat16; see docs/openvino.md.
+
+    Args:
+        name: one of `BACKENDS`.
+        device: where the networks are to be.
+        attention: one of `model.unet.ATTENTIONS`.
+        num_parameters: of the velocity network.
+
+    Raises:
+        ValueError: for another name, or OpenVINO where it is not installed, on another device than a CPU, or with an
+            attention that only PyTorch computes.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"Unknown backend {name!r}; choose one of {', '.join(BACKENDS)}.")
+    obstacle = _obstacle(device, attention)
+    if name == "openvino" and obstacle:
+        raise ValueError(obstacle)
+    if name != "auto":
+        return name
+    pays = num_parameters >= LARGE_NETWORK_PARAMETERS and not obstacle and _cpu_is_amd()
+    return "openvino" if pays else "torch"
+
+
+def _obstacle(device: torch.device, attention: str) -> str | None:
+    """What keeps OpenVINO from being used, in one sentence; None if nothing."""
+    if device.type != "cpu":
+        return f"The openvino backend computes on the CPU, not on {device}; take --device cpu, or --backend torch."
+    if attention != "plain":
+        return f"The openvino backend has plain attention only, not {attention!r}; take --backend torch."
+    if importlib.util.find_spec("openvino") is None:
+        return f"The openvino backend needs the package openvino; {INSTALL}, or take --backend torch."
+    return None
+
+
+def _cpu_is_amd() -> bool:
+    import openvino
+
+    return "AMD" in openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")

@@ -1,0 +1,151 @@
+"""A velocity network and an autoencoder that OpenVINO computes, in the shape that the pipeline knows.
+
+Each graph is compiled for the one size it is called with, since a fixed size is what OpenVINO is fast at, and for one
+member, since a batch is no faster on a CPU.
+"""
+
+from collections import OrderedDict
+from dataclasses import asdict
+
+import openvino
+import torch
+from torch import Tensor, nn
+
+from ..model.checkpoints import DepthFMCheckpoint
+from ..model.codec import LatentCodec
+from ..model.hyperparameters import UNetHyperParameters
+from .conversion import convert_decoder, convert_encoder, convert_network
+from .store import GraphStore, tensor_digest
+
+_PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
+_COMPILED_BYTES = 2**30
+
+
+class SizedGraph:
+    """A graph, compiled for every size that it is called with.
+
+    Sizes used before stay compiled as long as their weights, which each has for itself, fit into 1 GB; the last one
+    always.
+
+    Args:
+        graph: for any size.
+        dtype: a key of `_PRECISIONS`, in which it computes where the processor can.
+    """
+
+    def __init__(self, graph: openvino.Model, dtype: torch.dtype) -> None:
+        self._graph = graph
+        self._precision = _PRECISIONS[dtype]
+        self._compiled: OrderedDict[tuple, openvino.InferRequest] = OrderedDict()
+        constants = (node for node in graph.get_ops() if node.get_type_name() == "Constant")
+        self._max_compiled = max(1, _COMPILED_BYTES // max(1, sum(node.get_byte_size() for node in constants)))
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """The output for float32 inputs of any size, in float32 on the CPU."""
+        request = self._request(tuple(tuple(tensor.shape) for tensor in inputs))
+        request.infer([tensor.detach().float().numpy() for tensor in inputs])
+        return torch.from_numpy(request.get_output_tensor().data.copy())
+
+    def _request(self, shapes: tuple[tuple[int, ...], ...]) -> openvino.InferRequest:
+        if shapes in self._compiled:
+            self._compiled.move_to_end(shapes)
+            return self._compiled[shapes]
+        while len(self._compiled) >= self._max_compiled:  # before the new one is made, for the sake of the peak
+            self._compiled.popitem(last=False)
+        self._compiled[shapes] = self._compile(shapes)
+        return self._compiled[shapes]
+
+    def _compile(self, shapes: tuple[tuple[int, ...], ...]) -> openvino.InferRequest:
+        graph = self._graph.clone()
+        graph.reshape({index: list(shape) for index, shape in enumerate(shapes)})
+        options = {
+            "INFERENCE_PRECISION_HINT": self._precision,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "ENABLE_CPU_PINNING": False,  # several processes would be pinned to the same cores
+        }
+        return openvino.Core().compile_model(graph, "CPU", options).create_infer_request()
+
+
+class OpenVINONetwork(nn.Module):
+    """The velocity field v(x_t, t, image_latent), as `model.unet.DepthFMUNet` has it.
+
+    Args:
+        graph: of `conversion.convert_network`.
+        hyper: the network's shape.
+        dtype: in which it computes.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, graph: openvino.Model, hyper: UNetHyperParameters, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.hyper = hyper
+        self.dtype = dtype
+        self._velocity = SizedGraph(graph, dtype)
+
+    def forward(self, x_t: Tensor, t: Tensor, image_latent: Tensor) -> Tensor:
+        """The velocity at x_t, [B, 4, h, w] in the dtype of `x_t`; arguments as those of `DepthFMUNet`."""
+        members = zip(x_t.split(1), t.split(1), image_latent.split(1), strict=True)
+        return torch.cat([self._velocity(*member) for member in members]).to(x_t.dtype)
+
+
+class OpenVINOCodec(nn.Module):
+    """An autoencoder, as `model.codec.LatentCodec` has it.
+
+    Args:
+        encoder, decoder: of `conversion.convert_encoder` and `convert_decoder`.
+        dtype: in which they compute.
+    """
+
+    downscale = LatentCodec.downscale
+
+    def __init__(self, encoder: openvino.Model, decoder: openvino.Model, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self._encoder = SizedGraph(encoder, dtype)
+        self._decoder = SizedGraph(decoder, dtype)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """[B, 3, H, W] in [-1, 1], sides multiples of 8, to the scaled latent [B, 4, H/8, W/8] (posterior mode)."""
+        return torch.cat([self._encoder(one) for one in image.split(1)])
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Scaled latent [B, 4, h, w] to [B, 3, 8h, 8w] float32, about [-1, 1] and never clamped."""
+        return torch.cat([self._decoder(one) for one in latent.split(1)])
+
+
+def openvino_network(checkpoint: DepthFMCheckpoint, dtype: torch.dtype) -> OpenVINONetwork:
+    """The velocity network of a checkpoint, with the graph from the store where it is there.
+
+    Raises:
+        OSError: when the store cannot be written.
+    """
+    store = GraphStore()
+    facts = {
+        "weights": store.digest(checkpoint.state_dict, checkpoint.path),
+        "null_text": tensor_digest({"null_text": checkpoint.null_text}),
+        "hyper": asdict(checkpoint.hyper),
+        "parameterization": checkpoint.parameterization,
+    }
+    half = dtype != torch.float32
+    graph = store.graph("velocity", facts, lambda: convert_network(checkpoint.build_unet()), half=half)
+    return OpenVINONetwork(graph, checkpoint.hyper, dtype)
+
+
+def openvino_codec(codec: LatentCodec, dtype: torch.dtype) -> OpenVINOCodec:
+    """An autoencoder, with the graphs from the store where they are there.
+
+    Raises:
+        OSError: when the store cannot be written.
+    """
+    facts = {
+        "weights": tensor_digest(codec.state_dict()),
+        "kind": type(codec.autoencoder).__name__,
+        "config": {name: value for name, value in codec.autoencoder.config.items() if not name.startswith("_")},
+        "scaling_factor": codec.scaling_factor,
+    }
+    store = GraphStore()
+    half = dtype != torch.float32
+    encoder = store.graph("encode", facts, lambda: convert_encoder(codec), half=half)
+    decoder = store.graph("decode", facts, lambda: convert_decoder(codec), half=half)
+    return OpenVINOCodec(encoder, decoder, dtype)
