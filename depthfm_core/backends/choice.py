@@ -11,11 +11,11 @@ LARGE_NETWORK_PARAMETERS = 100_000_000
 
 
 def choose_backend(name: str, device: torch.device, attention: str, num_parameters: int) -> str:
-    """ "torch" or "openvino": what was asked for, once it is known to work, or what is faster.
+    """What was asked for, once it is known to work, or what is faster: "torch" or "openvino".
 
-    "auto" takes OpenVINO where it is installed and pays: for large networks on AMD's processors, where PyTorch's float32
-    matrix products, MKL's, reach half of what OpenVINO's do. On an Intel processor with AMX the two are about equal in
-    float32 and PyTorch is ahead in bfloat16; see docs/openvino.md.
+    "auto" takes OpenVINO where it is installed and pays: for large networks on AMD's processors, where PyTorch's
+    float32 matrix products, MKL's, take twice as long as OpenVINO's. On an Intel processor with AMX the two are about
+    equal; docs/openvino.md has the numbers.
 
     Args:
         name: one of `BACKENDS`.

@@ -13,6 +13,7 @@ from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
 from ..model.codec import LatentCodec
+from ..model.parameterization import PARAMETERIZATIONS
 from ..model.unet import DepthFMUNet
 
 
@@ -20,6 +21,7 @@ def convert_network(network: DepthFMUNet) -> openvino.Model:
     """The graph of (x_t, t, image_latent) -> velocity, for any batch and size."""
     side = 2 ** len(network.hyper.channel_mult)  # 2 at the deepest level: PyTorch normalizes no single value
     latent = torch.zeros(1, 4, side, side)
+    PARAMETERIZATIONS[network.parameterization].timestep(torch.zeros(1))  # whose table is a constant once it is made
     return _convert(network, latent, torch.zeros(1), latent)
 
 
@@ -31,6 +33,19 @@ def convert_encoder(codec: LatentCodec) -> openvino.Model:
 def convert_decoder(codec: LatentCodec) -> openvino.Model:
     """The graph of `codec.decode`, for any batch and size."""
     return _convert(_Method(codec, "decode"), torch.zeros(1, 4, 8, 8))
+
+
+def split_last_convolution(graph: openvino.Model) -> tuple[openvino.Model, openvino.Model]:
+    """A graph of one input as two to be run one after the other, the second from its last convolution on.
+
+    OpenVINO rounds what a half precision convolution gives, and has no way to leave one of them out.
+    """
+    last = [node for node in graph.get_ordered_ops() if node.get_type_name() == "Convolution"][-1]
+    features = last.input_value(0)
+    body = openvino.Model([features], graph.get_parameters())
+    given = openvino.opset13.parameter(features.get_partial_shape(), features.get_element_type())
+    last.input(0).replace_source_output(given.output(0))
+    return body, openvino.Model(graph.get_results(), [given])
 
 
 class _Method(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..model.checkpoints import DepthFMCheckpoint
 from ..model.codec import LatentCodec
 from ..model.hyperparameters import UNetHyperParameters
-from .conversion import convert_decoder, convert_encoder, convert_network
+from .conversion import convert_decoder, convert_encoder, convert_network, split_last_convolution
 from .store import GraphStore, tensor_digest
 
 _PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
@@ -22,30 +22,30 @@ _COMPILED_BYTES = 2**30
 
 
 class SizedGraph:
-    """A graph, compiled for every size that it is called with.
+    """A graph, or several one after the other, compiled for every size of input that comes.
 
     Sizes used before stay compiled as long as their weights, which each has for itself, fit into 1 GB; the last one
     always.
 
     Args:
-        graph: for any size.
-        dtype: a key of `_PRECISIONS`, in which it computes where the processor can.
+        stages: for any size, each with the dtype in which it computes where the processor can, a key of `_PRECISIONS`.
     """
 
-    def __init__(self, graph: openvino.Model, dtype: torch.dtype) -> None:
-        self._graph = graph
-        self._precision = _PRECISIONS[dtype]
-        self._compiled: OrderedDict[tuple, openvino.InferRequest] = OrderedDict()
-        constants = (node for node in graph.get_ops() if node.get_type_name() == "Constant")
+    def __init__(self, *stages: tuple[openvino.Model, torch.dtype]) -> None:
+        self._stages = stages
+        self._compiled: OrderedDict[tuple, list[openvino.InferRequest]] = OrderedDict()
+        constants = (node for graph, _ in stages for node in graph.get_ops() if node.get_type_name() == "Constant")
         self._max_compiled = max(1, _COMPILED_BYTES // max(1, sum(node.get_byte_size() for node in constants)))
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """The output for float32 inputs of any size, in float32 on the CPU."""
-        request = self._request(tuple(tuple(tensor.shape) for tensor in inputs))
-        request.infer([tensor.detach().float().numpy() for tensor in inputs])
-        return torch.from_numpy(request.get_output_tensor().data.copy())
+        """The output for inputs of any size, in float32 on the CPU."""
+        first, *others = self._requests(tuple(tuple(tensor.shape) for tensor in inputs))
+        first.infer([tensor.detach().float().numpy() for tensor in inputs])
+        for request in others:
+            request.infer()
+        return torch.from_numpy((others or [first])[-1].get_output_tensor().data.copy())
 
-    def _request(self, shapes: tuple[tuple[int, ...], ...]) -> openvino.InferRequest:
+    def _requests(self, shapes: tuple[tuple[int, ...], ...]) -> list[openvino.InferRequest]:
         if shapes in self._compiled:
             self._compiled.move_to_end(shapes)
             return self._compiled[shapes]
@@ -54,16 +54,28 @@ class SizedGraph:
         self._compiled[shapes] = self._compile(shapes)
         return self._compiled[shapes]
 
-    def _compile(self, shapes: tuple[tuple[int, ...], ...]) -> openvino.InferRequest:
-        graph = self._graph.clone()
-        graph.reshape({index: list(shape) for index, shape in enumerate(shapes)})
-        options = {
-            "INFERENCE_PRECISION_HINT": self._precision,
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "ENABLE_CPU_PINNING": False,  # several processes would be pinned to the same cores
-        }
-        return openvino.Core().compile_model(graph, "CPU", options).create_infer_request()
+    def _compile(self, shapes: tuple[tuple[int, ...], ...]) -> list[openvino.InferRequest]:
+        """A request for each stage, whose input is the output of the one before."""
+        requests: list[openvino.InferRequest] = []
+        for graph, dtype in self._stages:
+            compiled = _compile(graph, shapes, dtype)
+            requests.append(compiled.create_infer_request())
+            if len(requests) > 1:
+                requests[-1].set_input_tensor(requests[-2].get_output_tensor())
+            shapes = (tuple(compiled.output(0).shape),)
+        return requests
+
+
+def _compile(graph: openvino.Model, shapes: tuple[tuple[int, ...], ...], dtype: torch.dtype) -> openvino.CompiledModel:
+    sized = graph.clone()
+    sized.reshape({index: list(shape) for index, shape in enumerate(shapes)})
+    options = {
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[dtype],
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "ENABLE_CPU_PINNING": False,  # several processes would be pinned to the same cores
+    }
+    return openvino.Core().compile_model(sized, "CPU", options)
 
 
 class OpenVINONetwork(nn.Module):
@@ -81,7 +93,7 @@ class OpenVINONetwork(nn.Module):
         super().__init__()
         self.hyper = hyper
         self.dtype = dtype
-        self._velocity = SizedGraph(graph, dtype)
+        self._velocity = SizedGraph((graph, dtype))
 
     def forward(self, x_t: Tensor, t: Tensor, image_latent: Tensor) -> Tensor:
         """The velocity at x_t, [B, 4, h, w] in the dtype of `x_t`; arguments as those of `DepthFMUNet`."""
@@ -94,7 +106,8 @@ class OpenVINOCodec(nn.Module):
 
     Args:
         encoder, decoder: of `conversion.convert_encoder` and `convert_decoder`.
-        dtype: in which they compute.
+        dtype: in which they compute, up to the last convolution of the decoder, which is in float32: its rounding
+            would show as bands in the depth.
     """
 
     downscale = LatentCodec.downscale
@@ -102,8 +115,9 @@ class OpenVINOCodec(nn.Module):
     def __init__(self, encoder: openvino.Model, decoder: openvino.Model, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
-        self._encoder = SizedGraph(encoder, dtype)
-        self._decoder = SizedGraph(decoder, dtype)
+        self._encoder = SizedGraph((encoder, dtype))
+        body, tail = split_last_convolution(decoder)
+        self._decoder = SizedGraph((body, dtype), (tail, torch.float32))
 
     def encode(self, image: Tensor) -> Tensor:
         """[B, 3, H, W] in [-1, 1], sides multiples of 8, to the scaled latent [B, 4, H/8, W/8] (posterior mode)."""
