@@ -40,6 +40,7 @@ def split_last_convolution(graph: openvino.Model) -> tuple[openvino.Model, openv
 
     OpenVINO rounds what a half precision convolution gives, and has no way to leave one of them out.
     """
+    graph = graph.clone()  # which shares the weights
     last = [node for node in graph.get_ordered_ops() if node.get_type_name() == "Convolution"][-1]
     features = last.input_value(0)
     body = openvino.Model([features], graph.get_parameters())
