@@ -34,7 +34,7 @@ PACKAGES = {
     "flow": {"torch", "einops"},
     "depth": {"torch", "einops", "numpy", "PIL", "OpenEXR"},
     "model": {"torch", "einops", "numpy", "diffusers", "safetensors"},
-    "backends": {"torch", "openvino"},
+    "backends": {"torch", "diffusers", "openvino"},
     "pipeline": {"torch", "einops"},
     "loading": {"torch"},
     "replacing": set(),

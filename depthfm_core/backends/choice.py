@@ -4,18 +4,18 @@ import importlib.util
 
 import torch
 
+from ..model.precision import LARGE_NETWORK
+
 BACKENDS = ("auto", "torch", "openvino")
 INSTALL = 'pip install "depthfm[openvino]"'
-# Below this, converting and compiling cost more than they save in a command that looks at one picture.
-LARGE_NETWORK_PARAMETERS = 100_000_000
 
 
 def choose_backend(name: str, device: torch.device, attention: str, num_parameters: int) -> str:
     """What was asked for, once it is known to work, or what is faster: "torch" or "openvino".
 
-    "auto" takes OpenVINO where it is installed and pays: for large networks on AMD's processors, where PyTorch's
-    float32 matrix products, MKL's, take twice as long as OpenVINO's. On an Intel processor with AMX the two are about
-    equal; docs/openvino.md has the numbers.
+    "auto" takes OpenVINO where it is installed and pays: on AMD's processors, where PyTorch's matrix products take
+    about twice as long as OpenVINO's, for networks so large that this makes up for compiling them at every start. On
+    an Intel processor with AMX the two are about equal; docs/openvino.md has the numbers.
 
     Args:
         name: one of `BACKENDS`.
@@ -34,7 +34,7 @@ def choose_backend(name: str, device: torch.device, attention: str, num_paramete
         raise ValueError(obstacle)
     if name != "auto":
         return name
-    pays = num_parameters >= LARGE_NETWORK_PARAMETERS and not obstacle and _cpu_is_amd()
+    pays = num_parameters >= LARGE_NETWORK and not obstacle and _cpu_is_amd()
     return "openvino" if pays else "torch"
 
 

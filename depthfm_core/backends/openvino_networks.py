@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 import openvino
 import torch
+from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from ..model.checkpoints import DepthFMCheckpoint
@@ -127,6 +128,10 @@ class OpenVINOCodec(nn.Module):
         """Scaled latent [B, 4, h, w] to [B, 3, 8h, 8w] float32, about [-1, 1] and never clamped."""
         return torch.cat([self._decoder(one) for one in latent.split(1)])
 
+    def decode_log_depth(self, latent: Tensor) -> Tensor:
+        """The mean over the three channels of `decode`, [B, 1, 8h, 8w]."""
+        return self.decode(latent).mean(1, keepdim=True)
+
 
 def openvino_network(checkpoint: DepthFMCheckpoint, dtype: torch.dtype) -> OpenVINONetwork:
     """The velocity network of a checkpoint, with the graph from the store where it is there.
@@ -149,9 +154,15 @@ def openvino_network(checkpoint: DepthFMCheckpoint, dtype: torch.dtype) -> OpenV
 def openvino_codec(codec: LatentCodec, dtype: torch.dtype) -> OpenVINOCodec:
     """An autoencoder, with the graphs from the store where they are there.
 
+    Args:
+        codec: in float32.
+        dtype: in which to compute; for a KL autoencoder float32 in place of float16, which it overflows.
+
     Raises:
         OSError: when the store cannot be written.
     """
+    if dtype == torch.float16 and isinstance(codec.autoencoder, AutoencoderKL):
+        dtype = torch.float32
     facts = {
         "weights": tensor_digest(codec.state_dict()),
         "kind": type(codec.autoencoder).__name__,
