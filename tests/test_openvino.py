@@ -193,6 +193,14 @@ def test_other_weights_get_another_entry_also_in_a_file_of_the_same_name(empty_h
 
 
 @needs_openvino
+def test_what_other_code_converted_is_not_taken(empty_home, stand_ins, monkeypatch):
+    for code in ("old", "new", "new"):
+        monkeypatch.setattr(openvino_networks, "code_digest", lambda code=code: code)
+        load_pipeline("nano", backend="openvino")
+    assert len(stand_ins) == len(entries(empty_home)) == 6
+
+
+@needs_openvino
 def test_a_digest_is_remembered_until_a_file_changes(tmp_path):
     source, kept = tmp_path / "model", store.GraphStore(tmp_path / "openvino")
     found = []

@@ -4,7 +4,11 @@ A module is traced once, on inputs so small that it takes no time, and its graph
 DepthFM's networks nothing but shapes depends on the size, as long as all sides divide by the deepest level's.
 """
 
+import hashlib
+import sys
 import warnings
+from functools import cache
+from pathlib import Path
 
 import openvino
 import torch
@@ -12,6 +16,9 @@ from openvino.frontend import FrontEndManager
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
+from ..model import codec as codec_code
+from ..model import parameterization as parameterization_code
+from ..model import unet as unet_code
 from ..model.codec import LatentCodec
 from ..model.parameterization import PARAMETERIZATIONS
 from ..model.unet import DepthFMUNet
@@ -47,6 +54,13 @@ def split_last_convolution(graph: openvino.Model) -> tuple[openvino.Model, openv
     given = openvino.opset13.parameter(features.get_partial_shape(), features.get_element_type())
     last.input(0).replace_source_output(given.output(0))
     return body, openvino.Model(graph.get_results(), [given])
+
+
+@cache
+def code_digest() -> str:
+    """A digest of the code that says what the graphs compute; what other code converted may be something else."""
+    modules = (codec_code, parameterization_code, unet_code, sys.modules[__name__])
+    return hashlib.sha256(b"".join(Path(module.__file__).read_bytes() for module in modules)).hexdigest()
 
 
 class _Method(nn.Module):

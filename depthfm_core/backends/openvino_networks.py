@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..model.checkpoints import DepthFMCheckpoint
 from ..model.codec import LatentCodec
 from ..model.hyperparameters import UNetHyperParameters
-from .conversion import convert_decoder, convert_encoder, convert_network, split_last_convolution
+from .conversion import code_digest, convert_decoder, convert_encoder, convert_network, split_last_convolution
 from .store import GraphStore, tensor_digest
 
 _PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
@@ -141,6 +141,7 @@ def openvino_network(checkpoint: DepthFMCheckpoint, dtype: torch.dtype) -> OpenV
     """
     store = GraphStore()
     facts = {
+        "code": code_digest(),
         "weights": store.digest(checkpoint.state_dict, checkpoint.path),
         "null_text": tensor_digest({"null_text": checkpoint.null_text}),
         "hyper": asdict(checkpoint.hyper),
@@ -164,6 +165,7 @@ def openvino_codec(codec: LatentCodec, dtype: torch.dtype) -> OpenVINOCodec:
     if dtype == torch.float16 and isinstance(codec.autoencoder, AutoencoderKL):
         dtype = torch.float32
     facts = {
+        "code": code_digest(),
         "weights": tensor_digest(codec.state_dict()),
         "kind": type(codec.autoencoder).__name__,
         "config": {name: value for name, value in codec.autoencoder.config.items() if not name.startswith("_")},

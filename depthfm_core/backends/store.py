@@ -61,28 +61,33 @@ class GraphStore:
 
     def _stored(self, entry: Path, convert: Callable[[], openvino.Model], half: bool) -> openvino.Model:
         _log.info("Converting for OpenVINO, once for this model and kind of precision, into %s", entry)
+        graph = convert()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with replacing_folder(entry) as temporary:
-                openvino.save_model(convert(), temporary / "graph.xml", compress_to_fp16=half)
+                openvino.save_model(graph, temporary / "graph.xml", compress_to_fp16=half)
                 if _read(temporary) is None:
                     raise OSError("what was written does not read back")
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
             raise OSError(
-                f"{entry} cannot be written ({error}); free some space, name another folder in DEPTHFM_HOME, or take "
+                f"{entry} cannot be written ({reason}); free some space, name another folder in DEPTHFM_HOME, or take "
                 "--backend torch."
             ) from error
-        self._evict(keep=entry)
+        with suppress(OSError):  # another process may be removing the same
+            self._evict(keep=entry)
         return _read(entry)
 
     def _evict(self, keep: Path) -> None:
         """Removes what was used longest ago until the rest fits, and what killed processes left."""
-        entries = sorted((e for e in self.folder.iterdir() if e.is_dir()), key=_last_use, reverse=True)
         total = 0
-        for entry in sorted(entries, key=lambda e: e != keep):
-            abandoned = entry.name.startswith(".") and time.time() - _last_use(entry) > _ABANDONED_AFTER_S
-            total += sum(file.stat().st_size for file in entry.iterdir())
-            if entry != keep and (abandoned or total > self.max_bytes):
+        for entry in sorted((e for e in self.folder.iterdir() if e.is_dir()), key=_last_use, reverse=True):
+            if entry.name.startswith("."):  # being written, or abandoned
+                superfluous = time.time() - _last_use(entry) > _ABANDONED_AFTER_S
+            else:
+                total += sum(file.stat().st_size for file in entry.iterdir())
+                superfluous = entry != keep and total > self.max_bytes
+            if superfluous:
                 shutil.rmtree(entry, ignore_errors=True)
 
     def digest(self, tensors: Mapping[str, Tensor], source: Path) -> str:
