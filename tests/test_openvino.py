@@ -3,7 +3,9 @@
 import importlib.util
 import os
 import time
+import weakref
 from dataclasses import replace
+from functools import partial
 
 import numpy
 import pytest
@@ -135,6 +137,16 @@ def test_a_model_that_was_converted_is_not_converted_again_for_any_size(home, mo
     again = load_pipeline("nano", backend="openvino")
     assert torch.equal(again(images(), SETTINGS).log_depth, first.log_depth)
     assert again(images(width=90), SETTINGS).depth.shape[-1] == 90
+
+
+@needs_openvino
+def test_pytorchs_weights_are_let_go_once_they_are_converted(tmp_path):
+    module = torch.nn.Linear(50, 50)
+    weight = weakref.ref(module.weight)
+    store.GraphStore(tmp_path).graph("linear", {}, partial(conversion._convert, module, torch.zeros(1, 50)), half=False)
+    assert weight() is not None  # held by `module`
+    del module
+    assert weight() is None
 
 
 @needs_openvino

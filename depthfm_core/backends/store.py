@@ -5,6 +5,7 @@ fits every picture size: giving a graph its size and compiling it takes seconds,
 while a compiled model on disk would be as large as the weights, for each size again.
 """
 
+import gc
 import hashlib
 import json
 import logging
@@ -74,6 +75,8 @@ class GraphStore:
                 f"{entry} cannot be written ({reason}); free some space, name another folder in DEPTHFM_HOME, or take "
                 "--backend torch."
             ) from error
+        del graph
+        gc.collect()  # a traced module refers to itself, and would keep PyTorch's weights in memory
         with suppress(OSError):  # another process may be removing the same
             self._evict(keep=entry)
         return _read(entry)
