@@ -6,6 +6,8 @@ import torch
 from diffusers import AutoencoderTiny
 from safetensors.torch import load_file, save_file
 
+from depthfm_core.model.bundled import NANO_PATH
+from depthfm_core.model.checkpoints import load_checkpoint
 from depthfm_core.model.codec import LatentCodec, load_codec
 from depthfm_core.model.reading import CheckpointError
 
@@ -108,11 +110,12 @@ def test_decoding_is_not_clamped(golden_dir, golden):
 def test_a_tiny_autoencoder_is_recognized_and_idle_blocks_change_nothing(tmp_path):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        whole = AutoencoderTiny().eval().to(memory_format=torch.channels_last)
+        whole = AutoencoderTiny().eval()
     for block in (whole.encoder.layers[1], whole.decoder.layers[-2]):
         for parameter in block.parameters():
             parameter.zero_()
     save_file(whole.state_dict(), tmp_path / "tiny.safetensors")
+    whole.to(memory_format=torch.channels_last)  # as the codec, which rounds alike then
     codec = load_codec(tmp_path / "tiny.safetensors")
     image = torch.rand(1, 3, 32, 48) * 2 - 1
     latent = codec.encode(image)
@@ -128,6 +131,54 @@ def test_the_scaling_factor_multiplies_latents_and_is_undone_by_decoding(golden_
     one, two = LatentCodec(unscaled, 1.0), LatentCodec(unscaled, 2.0)
     torch.testing.assert_close(two.encode(image), 2 * one.encode(image))
     torch.testing.assert_close(two.decode(two.encode(image)), one.decode(one.encode(image)))
+
+
+CODECS = {
+    "KL": lambda golden_dir, **how: load_codec(golden_dir / "micro-vae-diffusers.safetensors", **how),
+    "tiny": lambda _, **how: load_checkpoint(NANO_PATH).build_codec(**how),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", CODECS)
+def test_log_depth_is_the_mean_over_the_channels_and_costs_no_weights(golden_dir, kind):
+    codec = CODECS[kind](golden_dir)
+    names = list(codec.state_dict())
+    latent = torch.randn(2, 4, 4, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(codec.decode_log_depth(latent), codec.decode(latent).mean(1, keepdim=True))
+    assert list(codec.state_dict()) == names
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", CODECS)
+def test_decoding_is_differentiable(golden_dir, kind):
+    with torch.enable_grad():
+        latent = torch.randn(1, 4, 2, 2, requires_grad=True)
+        CODECS[kind](golden_dir).decode_log_depth(latent).sum().backward()
+    assert latent.grad.abs().min() > 0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", CODECS)
+def test_half_precision_decodes_near_float32_and_without_bands(golden_dir, kind):
+    whole, half = CODECS[kind](golden_dir), CODECS[kind](golden_dir, dtype=torch.bfloat16)
+    latent = torch.linspace(-1, 1, 16)[:, None].expand(1, 4, 16, 16)
+    expected, decoded = whole.decode_log_depth(latent), half.decode_log_depth(latent)
+    assert half.autoencoder.dtype == torch.bfloat16 and decoded.dtype == torch.float32
+    assert 0 < (decoded - expected).norm() / expected.norm() < 5e-2
+    assert (decoded.diff(dim=-2) == 0).float().mean() < 0.01  # rounded to bfloat16 in the end: a quarter
+
+
+def test_half_precision_does_not_round_the_decoders_last_layers(golden_dir):
+    last = [CODECS["KL"](golden_dir, dtype=dtype).autoencoder.decoder for dtype in (torch.float32, torch.bfloat16)]
+    for name in ("conv_norm_out", "conv_out"):
+        whole, half = (getattr(decoder, name).weight for decoder in last)
+        assert torch.equal(whole, half)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("KL", torch.float32), ("tiny", torch.float16)])
+def test_float16_is_for_autoencoders_that_do_not_overflow_in_it(golden_dir, kind, expected):
+    assert CODECS[kind](golden_dir, dtype=torch.float16).autoencoder.dtype == expected
 
 
 def test_a_file_without_an_autoencoder_is_refused(golden_dir, tmp_path):

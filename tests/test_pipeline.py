@@ -67,13 +67,14 @@ class RecordingCodec(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.seen = []
+        self.seen, self.decoded = [], []
 
     def encode(self, image):
         self.seen.append(image)
         return torch.nn.functional.avg_pool2d(image.mean(1, keepdim=True), 8).expand(-1, 4, -1, -1)
 
     def decode_log_depth(self, latent):
+        self.decoded.append(len(latent))
         return torch.nn.functional.interpolate(5 * latent[:, :1], scale_factor=8.0)
 
 
@@ -257,3 +258,17 @@ def test_no_more_members_at_once_than_asked(recording):
     assert [len(latent) for _, latent in recording.network.seen] == [2, 2, 1]
     with pytest.raises(ValueError, match="members_at_once"):
         recording(torch.rand(1, 3, 32, 32), replace(QUICK, members_at_once=-1))
+
+
+@pytest.mark.parametrize(("side", "decoded"), [(512, [1] * 5), (256, [4, 1])])
+def test_members_are_decoded_a_pictures_worth_at_a_time_however_many_the_network_sees(recording, side, decoded):
+    recording(torch.rand(1, 3, side, side), replace(QUICK, processing_resolution=0, ensemble_size=5, members_at_once=5))
+    assert [len(latent) for _, latent in recording.network.seen] == [5]
+    assert recording.codec.decoded == decoded
+
+
+def test_the_network_sees_as_many_members_as_memory_allows(recording):
+    for side in (4, 64, 256):
+        next(recording.log_depths(torch.zeros(1, 4, side, side), torch.zeros(400, 4, side, side), QUICK))
+    small, usual, large = (len(latent) for _, latent in recording.network.seen)
+    assert small == 400 > usual > large >= 1

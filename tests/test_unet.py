@@ -1,11 +1,15 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from depthfm_core.flow import SOLVERS, integrate, noise_source
 from depthfm_core.model.checkpoints import load_checkpoint
 from depthfm_core.model.hyperparameters import UNetHyperParameters, from_ldm, from_state_dict
 from depthfm_core.model.names import diffusers_to_ldm, ldm_to_diffusers
+from depthfm_core.model.parameterization import PARAMETERIZATIONS
 from depthfm_core.model.unet import ATTENTIONS, DepthFMUNet
 
 HEADS = ("heads8", "headdim16")
@@ -87,6 +91,34 @@ def test_constant_text_gives_the_velocity_of_the_text_projections(golden_dir):
     whole.fix_null_text()
     torch.testing.assert_close(whole(z, t, z), before)
     assert sum(p.numel() for p in whole.parameters()) < weights_before
+
+
+class Transfers(TorchDispatchMode):
+    """Notes the operations for which a computer waits for its GPU: a number or truth of a tensor, and its shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        name = operation.overloadpacket.__name__
+        if name in ("_local_scalar_dense", "item", "is_nonzero", "equal", "nonzero", "masked_select", "_to_copy"):
+            copied_to = (kwargs or {}).get("device")
+            if name != "_to_copy" or copied_to is not None:
+                self.seen.append(name)
+        return operation(*args, **(kwargs or {}))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_steps_of_a_known_number_never_wait_for_the_device(golden_dir, solver, parameterization):
+    checkpoint = load_checkpoint(golden_dir / "depthfm-micro-heads8.ckpt")
+    network = replace(checkpoint, parameterization=parameterization).build_unet(dtype=torch.bfloat16)
+    z = torch.zeros(1, 4, 8, 8)
+    with Transfers() as transfers:
+        integrate(lambda x_t, t: network(x_t, x_t.new_full((len(x_t),), t), z), z, 2, solver, rtol=9, atol=9)
+    assert bool(transfers.seen) == (solver == "dopri5")  # the adaptive one has to look at its error
 
 
 @torch.no_grad()

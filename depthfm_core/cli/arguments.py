@@ -19,6 +19,7 @@ from ..model.precision import DTYPES
 from ..model.unet import ATTENTIONS
 from ..pipeline import DepthFMPipeline, EstimationSettings
 from ..resize import fit
+from .allocator import keep_freed_memory
 
 # Field of EstimationSettings -> its option and how argparse reads it.
 ESTIMATION_OPTIONS = {
@@ -113,7 +114,7 @@ def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_device_argument(group)
     group.add_argument(
-        "--dtype", default=dtype, choices=tuple(DTYPES), help=f"precision of the network (default: {dtype})"
+        "--dtype", default=dtype, choices=tuple(DTYPES), help=f"precision of the networks (default: {dtype})"
     )
     group.add_argument(
         "--attention",
@@ -157,6 +158,7 @@ def _shard(text: str) -> Share:
 
 def pipeline_from(args: argparse.Namespace) -> DepthFMPipeline:
     """The pipeline that the options of `add_model_arguments` ask for; errors as in `load_pipeline`."""
+    keep_freed_memory()
     return load_pipeline(args.model, args.vae, chosen_device(args.device), args.dtype, args.attention, args.backend)
 
 

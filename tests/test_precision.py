@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from depthfm_core.model import precision
+from depthfm_core.model.precision import LARGE_NETWORK, choose_dtype, cpu_multiplies_bfloat16
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_auto_takes_bfloat16_on_a_cpu_only_where_it_pays(monkeypatch, has_bfloat16):
+    monkeypatch.setattr(precision, "cpu_multiplies_bfloat16", lambda: has_bfloat16)
+    assert choose_dtype("auto", CPU, LARGE_NETWORK) == (torch.bfloat16 if has_bfloat16 else torch.float32)
+    assert choose_dtype("auto", CPU, LARGE_NETWORK - 1) == torch.float32
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
+def test_a_dtype_that_is_named_is_taken(name):
+    assert choose_dtype(name, CPU, 1) == choose_dtype(name, torch.device("mps"), LARGE_NETWORK) == getattr(torch, name)
+
+
+@pytest.mark.parametrize(("amx", "avx512"), [(True, False), (False, True), (False, False)])
+def test_pytorch_says_what_the_cpu_can(monkeypatch, amx, avx512):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
+    assert cpu_multiplies_bfloat16() == (amx or avx512)
+
+
+@pytest.mark.parametrize(("flags", "expected"), [("fma avx512_bf16", True), ("amx_bf16", True), ("fma avx512f", False)])
+def test_without_pytorchs_word_the_system_is_asked(monkeypatch, flags, expected):
+    for name in ("amx_tile", "avx512_bf16"):
+        monkeypatch.delattr(torch.cpu, f"_is_{name}_supported", raising=False)
+    monkeypatch.setattr(Path, "read_text", lambda _path: f"flags : {flags}\n")
+    assert cpu_multiplies_bfloat16() == expected
+
+
+def test_without_any_word_a_cpu_has_no_bfloat16(monkeypatch):
+    def read_text(path):
+        raise FileNotFoundError(path)
+
+    for name in ("amx_tile", "avx512_bf16"):
+        monkeypatch.delattr(torch.cpu, f"_is_{name}_supported", raising=False)
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert not cpu_multiplies_bfloat16()
