@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from .backends.choice import choose_backend
 from .model.bundled import find_model
 from .model.checkpoints import DepthFMCheckpoint, load_checkpoint
 from .model.codec import LatentCodec, load_codec
@@ -19,6 +20,7 @@ def load_pipeline(
     device: str | torch.device = "cpu",
     dtype: str = "auto",
     attention: str = "plain",
+    backend: str = "auto",
     decoder: str | Path | None = None,
     *,
     compile: bool = False,
@@ -34,6 +36,7 @@ def load_pipeline(
             depth that deviates from float32's by 0.6 % with nano and 1.8 % with random weights of the published size
             (relative root mean square error of one member of two steps at 512 x 512).
         attention: "plain", or "rescaled" for the numbers of the authors' code without xformers.
+        backend: one of `backends.choice.BACKENDS`.
         decoder: a tiny decoder (TAESD), file or folder, that decodes in place of the autoencoder, which still encodes:
             faster and less exact.
         compile: compiles the network and the decoder, at the first picture of each shape; meant for GPUs. Pictures are
@@ -41,17 +44,25 @@ def load_pipeline(
 
     Raises:
         CheckpointError: for an unusable file.
-        ValueError: for an unknown name, dtype or device, or a model without an autoencoder when `vae` is None, or
-            a device that cannot be compiled for.
+        ValueError: for an unknown name, dtype, device or backend, a backend that cannot be used or has no `decoder` or
+            `compile`, a model without an autoencoder when `vae` is None, or a device that cannot be compiled for.
+        OSError: when there is no room on the disk for what OpenVINO converts.
     """
     path, own_vae = find_model(model)
     device = usable_device(device)
     checkpoint = load_checkpoint(path)
     chosen = choose_dtype(dtype, device, checkpoint.num_parameters)
-    codec = _codec(checkpoint, vae or own_vae, chosen, device)
+    torch_only = [name for name, given in (("decoder", decoder), ("compile", compile)) if given]
+    if choose_backend(backend, device, attention, checkpoint.num_parameters, torch_only) == "openvino":
+        from .backends.openvino_networks import openvino_codec, openvino_network
+
+        codec = openvino_codec(_codec(checkpoint, vae or own_vae, torch.float32, device), chosen)
+        network = openvino_network(checkpoint, chosen)
+    else:
+        codec = _codec(checkpoint, vae or own_vae, chosen, device)
+        network = checkpoint.build_unet(attention, chosen, device)
     if decoder is not None:
         codec = SplitCodec(codec, load_tiny_decoder(decoder, chosen, device))
-    network = checkpoint.build_unet(attention, chosen, device)
     if compile:
         compile_networks(network, codec, device)
     return DepthFMPipeline(

@@ -87,8 +87,8 @@ class DepthFMPipeline:
     """A velocity network and an autoencoder, ready to estimate; make one with `loading.load_pipeline`.
 
     Attributes:
-        network: the velocity field.
-        codec: image and depth latents.
+        network: the velocity field, of either back end.
+        codec: image and depth latents, of either back end.
         noising_step: of the source the network was trained on.
         processing_resolution: the short side in pixels that it works best at.
         spread_scale: turns the members' spread into the expected error; 1 when it was never measured.
@@ -226,7 +226,7 @@ class DepthFMPipeline:
     @property
     def device(self) -> torch.device:
         """Where the networks are."""
-        return self.network.null_text.device
+        return self.network.device
 
 
 def _noise(settings: EstimationSettings, image_latent: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
-"""A file that is there whole or not at all: written beside its target, and put in its place at the end."""
+"""A file or folder that is there whole or not at all: written beside its target, and put in its place at the end."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +33,34 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
             _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its place if the block succeeds, and is gone if not.
+
+    Its files are on the disk by then. What was at `path` before is removed; of two processes that write the same
+    folder, one's stays.
+
+    Args:
+        path: the target, whose parent must exist.
+    """
+    temporary = path.with_name(f".{path.name[:_NAME_CHARACTERS]}.{uuid.uuid4().hex}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.iterdir():
+            with file.open("rb+") as written:
+                os.fsync(written.fileno())
+        shutil.rmtree(path, ignore_errors=True)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            if not path.is_dir():  # the other process was quicker
+                raise
+        _sync_folder(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_leftovers(path: Path) -> None:

@@ -84,7 +84,7 @@ class RecordingNetwork(torch.nn.Module):
     def __init__(self, hyper):
         super().__init__()
         self.hyper = hyper
-        self.null_text, self.dtype = torch.zeros(1), torch.float32
+        self.device, self.dtype = torch.device("cpu"), torch.float32
         self.seen = []
 
     def forward(self, x_t, t, image_latent):

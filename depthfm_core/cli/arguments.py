@@ -10,6 +10,7 @@ from dataclasses import fields
 
 import torch
 
+from ..backends.choice import BACKENDS
 from ..evaluation.share import ALL, Share
 from ..flow import GRIDS, REDUCTIONS, SOLVERS, combine_members, cosine_alpha_bar, integrate, member_noise
 from ..loading import load_pipeline
@@ -114,7 +115,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
     """How a DepthFM is loaded, whichever it is: the arguments of `load_pipeline` but the model."""
     group = parser.add_argument_group("loading")
-    dtype, attention = (default_of(load_pipeline, name) for name in ("dtype", "attention"))
+    dtype, attention, backend = (default_of(load_pipeline, name) for name in ("dtype", "attention", "backend"))
     group.add_argument(
         "--vae",
         metavar="VAE",
@@ -134,6 +135,12 @@ def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
         default=attention,
         choices=ATTENTIONS,
         help=f"rescaled gives the numbers of the authors' code without xformers (default: {attention})",
+    )
+    group.add_argument(
+        "--backend",
+        default=backend,
+        choices=BACKENDS,
+        help=f"what computes on a CPU; auto takes openvino where it is installed and faster (default: {backend})",
     )
 
 
@@ -172,6 +179,7 @@ def pipeline_from(args: argparse.Namespace) -> DepthFMPipeline:
         chosen_device(args.device),
         args.dtype,
         args.attention,
+        args.backend,
         args.decoder,
         compile=args.compile,
     )

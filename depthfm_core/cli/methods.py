@@ -22,6 +22,8 @@ BASELINE_OPTIONS = {
     "domain": "domain",
     "focal_px": "focal_px",
 }
+# Arguments of `load_pipeline` that are fields of `MethodOptions` under the same name.
+LOADING_OPTIONS = ("vae", "dtype", "attention", "backend", "decoder")
 
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +53,7 @@ def _chosen(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
     for name, field in BASELINE_OPTIONS.items():
         if getattr(args, name) is not None:
             yield f"--{name.replace('_', '-')}", field
-    for name in ("vae", "dtype", "attention", "decoder"):
+    for name in LOADING_OPTIONS:
         if getattr(args, name) != default_of(load_pipeline, name):
             yield f"--{name}", name
     for name, (option, _) in ESTIMATION_OPTIONS.items():
@@ -68,7 +70,7 @@ def method_options(model: str, args: argparse.Namespace, processing_resolution: 
         processing_resolution: see `MethodOptions`; for methods that take it.
     """
     chosen = {field: getattr(args, option) for option, field in BASELINE_OPTIONS.items()}
-    chosen |= {name: getattr(args, name) for name in ("vae", "dtype", "attention", "decoder")}
+    chosen |= {name: getattr(args, name) for name in LOADING_OPTIONS}
     chosen["settings"] = estimation_settings(args)
     chosen["processing_resolution"] = processing_resolution
     taken = find_method(model)[1].options

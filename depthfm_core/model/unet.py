@@ -63,6 +63,11 @@ class DepthFMUNet(nn.Module):
         """The weights' dtype, in which the network computes."""
         return self.unet.dtype
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.null_text.device
+
     def forward(self, x_t: Tensor, t: Tensor, image_latent: Tensor) -> Tensor:
         """The velocity at x_t, [B, 4, h, w] in the dtype of `x_t`.
 
@@ -73,7 +78,7 @@ class DepthFMUNet(nn.Module):
         """
         ask = PARAMETERIZATIONS[self.parameterization]
         sample = torch.cat([ask.point(x_t, t), image_latent], dim=1).to(self.dtype)  # [B, 8, h, w]
-        text = self.null_text.to(self.dtype).expand(len(sample), -1, -1)
+        text = self.null_text.to(self.dtype).expand(sample.shape[0], -1, -1)
         output = self.unet(sample, ask.timestep(t), encoder_hidden_states=text).sample.to(x_t.dtype)
         return ask.velocity(output, x_t, t).to(x_t.dtype)
 
@@ -118,7 +123,7 @@ class NullTextAttention(nn.Module):
     def forward(self, attn: nn.Module, hidden_states: Tensor, **_unused: object) -> Tensor:
         """[B, n, C] -> [B, n, C]."""
         query = _split_heads(attn.to_q(hidden_states), attn.heads)
-        batch = len(query)
+        batch = query.shape[0]
         key, value = (text.expand(batch, -1, -1, -1) for text in (self.key, self.value))
         return _attend(attn, query, key, value, query.shape[-1] ** -0.5)
 

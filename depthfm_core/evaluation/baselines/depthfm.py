@@ -21,6 +21,7 @@ def load_depthfm(request: Request) -> Estimator:
         options.device,
         request.choice("dtype", "auto"),
         request.choice("attention", "plain"),
+        request.choice("backend", "auto"),
         options.decoder,
     )
     settings = request.choice("settings", EstimationSettings())
@@ -44,7 +45,7 @@ def _card(weights: str, fetch: str, licence: str, size: str, published: str = ""
         licence=licence,
         size=size,
         source="https://arxiv.org/abs/2403.13788",
-        options=("settings", "vae", "attention", "dtype", "decoder"),
+        options=("settings", "vae", "attention", "dtype", "backend", "decoder"),
         published=published,
     )
 

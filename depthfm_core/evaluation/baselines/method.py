@@ -57,6 +57,7 @@ class MethodOptions:
         vae: the autoencoder of a DepthFM that brings none.
         attention: of a DepthFM; see `loading.load_pipeline`.
         dtype: of a DepthFM; see `loading.load_pipeline`.
+        backend: of a DepthFM; see `loading.load_pipeline`.
         decoder: a tiny decoder for a DepthFM; see `loading.load_pipeline`.
         num_steps: denoising steps of a diffusion model.
         ensemble_size: runs from different noise of a diffusion model.
@@ -71,6 +72,7 @@ class MethodOptions:
     vae: str | None = None
     attention: str | None = None
     dtype: str | None = None
+    backend: str | None = None
     decoder: str | None = None
     num_steps: int | None = None
     ensemble_size: int | None = None
