@@ -88,13 +88,16 @@ class Measurement:
         seconds: of "read" (the files alone), "load" (files to a pipeline whose weights are all in memory), "first" (the
             first estimation; none without a warm-up), of each of `stages.STAGES`, and of the "whole" estimation.
         work: pictures encoded, velocities computed, latents decoded.
-        load_peak_bytes: the most that loading added to the process's memory; None where that cannot be told.
-        peak_bytes: the most memory until the end: of the process, or of a GPU what this way allocated.
+        start_bytes: the most memory before anything was loaded, the libraries' code included; None where it cannot be
+            told.
+        load_peak_bytes: the most that loading added to it; None likewise.
+        peak_bytes: the most memory until the end: of the process, or of a GPU what this way allocated; None likewise.
         log_depth: [h, w], the members' plain mean before alignment and normalisation.
     """
 
     seconds: dict[str, float]
     work: dict[str, int]
+    start_bytes: int | None
     load_peak_bytes: int | None
     peak_bytes: int | None
     log_depth: np.ndarray
@@ -113,13 +116,13 @@ class LoadedWay:
         self._gpu = torch.device(subject.device) if subject.device.startswith("cuda") else None
         self._warm: dict[Case, float | None] = {}
         read = _seconds_to_read(subject.files)
-        before, allocated = self._peak(), self._allocated()
+        self._start, allocated = self._peak(), self._allocated()
         start = time.perf_counter()
         self._pipeline = self._way.loader(subject.files.model, subject.files.vae, subject.device, **self._way.load)
         _touch(self._pipeline)
         self._loading = {"read": read, "load": time.perf_counter() - start}
         after = self._peak()
-        self._load_peak = None if before is None or after is None else after - before
+        self._load_peak = None if self._start is None or after is None else after - self._start
         self._own_bytes = self._allocated() - allocated
 
     def measure(self, case: Case) -> Measurement:
@@ -139,6 +142,7 @@ class LoadedWay:
         return Measurement(
             seconds=self._loading | first | seconds,
             work=work,
+            start_bytes=self._start,
             load_peak_bytes=self._load_peak,
             peak_bytes=None if peak is None else peak - others,
             log_depth=log_depth.numpy(),
