@@ -1,5 +1,6 @@
 """The measurements in rounds: every way once, then every way again, so that a busy minute of the machine meets all."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -111,7 +112,7 @@ def _measure(processes: FreshProcesses | OneProcess, way: str, case: Case, resul
         measurement = processes.measure(way, case)
     except MeasurementError as error:
         failures[way] = str(error)
-        tqdm.write(f"{way}, {case.name}: {error}")
+        tqdm.write(f"{way}, {case.name}: {error}", file=sys.stderr)
         return
     measured.setdefault(way, []).append(measurement)
     reference = next(iter(measured.values()))[0].log_depth
