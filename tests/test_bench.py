@@ -22,9 +22,9 @@ from depthfm_core.bench.model import RANDOM_MODELS, ModelFiles, model_files, wit
 from depthfm_core.bench.naive import NaiveCodec, NaiveNetwork, NaivePipeline, load_naive
 from depthfm_core.bench.processes import FreshProcesses, MeasurementError, OneProcess, _answer, cold_start
 from depthfm_core.bench.run import BenchSettings, Results, difference, run_bench
-from depthfm_core.bench.stages import COMPUTED, STAGES, run_timed
+from depthfm_core.bench.stages import STAGES, run_timed
 from depthfm_core.bench.summary import ensemble_peaks, ratios, spread, summarize
-from depthfm_core.bench.ways import WAYS, choose_ways
+from depthfm_core.bench.ways import COMPUTED, WAYS, choose_ways
 from depthfm_core.loading import load_pipeline
 from depthfm_core.pipeline import EstimationSettings
 
@@ -233,6 +233,16 @@ def test_the_summary_of_made_up_numbers():
     assert told["share_of_ceiling"] == {"encode": 0.5, "solve": 0.125, "decode": 0.75}
 
 
+def test_no_rate_is_told_of_a_stage_that_does_other_operations_than_the_model(monkeypatch):
+    monkeypatch.setitem(WAYS, "float32", replace(WAYS["float32"], counted=("encode", "solve")))
+    results = Results(
+        flops={"case": dict.fromkeys(COMPUTED, 10**12)},
+        measured={"case": {"float32": [made_up(4.0, 100)]}},
+        errors={"case": {"float32": {"relative_l2": 0.0, "max": 0.0}}},
+    )
+    assert set(summarize(results, ("float32",))["case"]["float32"]["tflops"]) == {"encode", "solve"}
+
+
 def test_the_peak_of_a_large_ensemble_is_told_beside_that_of_a_small_one():
     measured = {"many": {"float32": [made_up(1.0, 300)]}, "few": {"float32": [made_up(1.0, 200)]}, "other": {}}
     sizes = {"many": (("64x64", 2), 10), "few": (("64x64", 2), 2), "other": (("64x64", 4), 2)}
@@ -243,6 +253,12 @@ def test_the_peak_of_a_large_ensemble_is_told_beside_that_of_a_small_one():
 def test_the_difference_is_relative_to_the_reference():
     told = difference(np.array([[3.0, 0.0]]), np.array([[3.0, 4.0]]))
     assert told == {"relative_l2": pytest.approx(0.8), "max": 4.0}
+
+
+def test_the_difference_of_answers_that_were_padded_differently_is_that_of_the_picture():
+    picture = np.arange(12.0).reshape(3, 4)
+    assert difference(np.pad(picture, ((2, 2), (1, 1))), picture + 1)["max"] == 1.0
+    assert difference(picture, np.pad(picture, ((0, 0), (3, 3))))["max"] == 0.0
 
 
 def test_the_ceilings_are_told_for_each_precision_and_kind_of_work():

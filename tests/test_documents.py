@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACK = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/nano.md", "docs/training.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/nano.md", "docs/speed.md", "docs/training.md")
 
 
 def read(name: str) -> str:

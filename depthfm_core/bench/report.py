@@ -8,8 +8,9 @@ from pathlib import Path
 from ..depth.files import write_text
 from .machine import describe_machine
 from .run import BenchSettings, Results
-from .stages import COMPUTED, STAGES
+from .stages import STAGES
 from .summary import ceiling_medians, ensemble_peaks, spread, summarize
+from .ways import COMPUTED
 
 _GIGABYTE = 1e9
 _SECONDS = ("read", "load", "first", *STAGES, "whole")

@@ -96,12 +96,24 @@ def run_bench(settings: BenchSettings, after_round: Callable[[Results], None]) -
 
 
 def difference(log_depth: np.ndarray, reference: np.ndarray) -> dict[str, float]:
-    """How far an answer is from another: "relative_l2", |a - b| / |b|, and "max", the largest |a - b|, in log depth."""
+    """How far an answer is from another: "relative_l2", |a - b| / |b|, and "max", the largest |a - b|, in log depth.
+
+    Args:
+        log_depth, reference: [h, w] of one picture. Where one was padded to more pixels than the other, which is done
+            on both sides alike, the middle is compared.
+    """
+    size = np.minimum(log_depth.shape, reference.shape)
+    log_depth, reference = _middle(log_depth, size), _middle(reference, size)
     error = log_depth - reference
     return {
         "relative_l2": float(np.linalg.norm(error) / max(np.linalg.norm(reference), 1e-12)),
         "max": float(np.abs(error).max()),
     }
+
+
+def _middle(values: np.ndarray, size: np.ndarray) -> np.ndarray:
+    top, left = (np.array(values.shape) - size) // 2
+    return values[top : top + size[0], left : left + size[1]]
 
 
 def _measure(processes: FreshProcesses | OneProcess, way: str, case: Case, results: Results) -> None:

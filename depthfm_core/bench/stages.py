@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from ..pipeline import EstimationSettings
-from .ways import Pipeline
+from .ways import COMPUTED, Pipeline
 
-# What the codec and the network do, and the rest: fitting, noise, the solver's sums, combining, normalising.
-COMPUTED = ("encode", "solve", "decode")
-STAGES = (*COMPUTED, "post")
+STAGES = (*COMPUTED, "post")  # the last is the rest: fitting, noise, the solver's sums, combining, normalising
 
 
 class StageClock:

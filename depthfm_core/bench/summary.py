@@ -6,7 +6,6 @@ from statistics import median
 from .ceiling import highest
 from .measure import Measurement
 from .run import Results
-from .stages import COMPUTED
 from .ways import WAYS
 
 
@@ -66,7 +65,7 @@ def _summarize_way(
     seconds = {name: spread([m.seconds[name] for m in own]) for name in own[0].seconds}
     tflops = {
         stage: results.flops[case][stage] * own[0].work[stage] / seconds[stage]["median"] / 1e12
-        for stage in COMPUTED
+        for stage in WAYS[way].counted
         if seconds[stage]["median"]
     }
     ceiling = rates.get(WAYS[way].precision)

@@ -12,6 +12,7 @@ from .graphs import GraphedNetwork
 from .naive import NaivePipeline, load_naive
 
 REFERENCE = "naive"
+COMPUTED = ("encode", "solve", "decode")  # the stages that are the networks' work
 Pipeline = DepthFMPipeline | NaivePipeline
 
 
@@ -25,6 +26,7 @@ class Way:
         loader: gives a pipeline for `loader(model, vae, device, **load)`.
         load: arguments of the loader beyond model, autoencoder and device.
         settings: fields of `EstimationSettings` beyond steps, members and size.
+        counted: the stages whose operations are the model's own, so that their rate can be told.
         devices: kinds of devices that it is for.
         package: what must be installed for it.
     """
@@ -34,6 +36,7 @@ class Way:
     loader: Callable[..., Pipeline] = load_pipeline
     load: Mapping = field(default_factory=dict)
     settings: Mapping = field(default_factory=dict)
+    counted: tuple[str, ...] = COMPUTED
     devices: tuple[str, ...] = ("cpu", "cuda", "mps")
     package: str | None = None
 
