@@ -17,7 +17,7 @@ from .stages import run_timed
 from .ways import WAYS, Pipeline
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "room.jpg"
-_VALUES_A_PAGE = 1024  # of float32; of smaller types a few pages are skipped, but these were just computed
+_VALUES_A_PAGE = 1024  # of float32 in 4096 bytes; of smaller types more fit
 _READ_BYTES = 2**24
 
 
@@ -116,6 +116,7 @@ class LoadedWay:
         self._gpu = torch.device(subject.device) if subject.device.startswith("cuda") else None
         self._warm: dict[Case, float | None] = {}
         read = _seconds_to_read(subject.files)
+        self._reset_peak()
         self._start, allocated = self._peak(), self._allocated()
         start = time.perf_counter()
         self._pipeline = self._way.loader(subject.files.model, subject.files.vae, subject.device, **self._way.load)
@@ -134,8 +135,7 @@ class LoadedWay:
         for _ in range(self._subject.warmups if case not in self._warm else 0):
             self._warm.setdefault(case, run_timed(self._pipeline, image, settings)[0]["whole"])
         others = self._allocated() - self._own_bytes
-        if self._gpu:
-            torch.cuda.reset_peak_memory_stats(self._gpu)
+        self._reset_peak()
         seconds, work, log_depth = run_timed(self._pipeline, image, settings)
         first = {"first": self._warm[case]} if case in self._warm else {}
         peak = self._peak()
@@ -151,6 +151,10 @@ class LoadedWay:
     def _allocated(self) -> int:
         """Bytes of a GPU that tensors hold now; 0 on the CPU."""
         return torch.cuda.memory_allocated(self._gpu) if self._gpu else 0
+
+    def _reset_peak(self) -> None:
+        if self._gpu:
+            torch.cuda.reset_peak_memory_stats(self._gpu)
 
     def _peak(self) -> int | None:
         if self._gpu:
