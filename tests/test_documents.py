@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 PACK = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/nano.md", "docs/training.md", "docs/approximations.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/nano.md", "docs/speed.md", "docs/training.md")
+DOCUMENTS += ("docs/approximations.md", "docs/openvino.md")
 
 
 def read(name: str) -> str:

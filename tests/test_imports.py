@@ -25,7 +25,8 @@ ROOMS = {
     "loading": ("pipeline", "backends"),
     "evaluation": ("loading", "data"),
     "training": ("model", "flow", "data", "evaluation", "__init__"),
-    "cli": ("training", "evaluation", "loading"),
+    "bench": ("loading",),
+    "cli": ("bench", "training", "evaluation", "loading"),
     "__main__": ("cli", "__init__"),
     "__init__": ("loading",),
 }

@@ -13,6 +13,7 @@ COMMANDS = {
     "embed-empty-prompt": "the constant that stands for text, from a text encoder",
     "evaluate": "scores of models on a data set, with a report",
     "ablate": "the paper's ablations, small, with a table and a plot",
+    "bench": "how fast, how small and how exact each way of estimating is here",
     "synth": "render synthetic pictures with depth",
 }
 

@@ -1,0 +1,1 @@
+"""How fast, in how much memory and how exactly each way of estimating works on this machine."""

@@ -1,0 +1,102 @@
+"""Where a way is measured: in a fresh process each time, or all of them resident in this one."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+
+import torch
+
+from .measure import EXAMPLE, Case, LoadedWay, Measurement, Subject, measure_way
+
+# torch.OutOfMemoryError and most of what back ends raise are RuntimeErrors.
+_FAILURES = (ValueError, OSError, RuntimeError, MemoryError, ImportError)
+
+
+class MeasurementError(RuntimeError):
+    """A measurement that did not come about."""
+
+
+class FreshProcesses:
+    """Every measurement in a process of its own: its memory is the way's, and nothing is warm from another way."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+
+    def measure(self, way: str, case: Case) -> Measurement:
+        """Raises MeasurementError when the way fails or its process is killed."""
+        return _in_fresh_process(measure_way, way, case, self._subject, threads=self._subject.threads)
+
+
+class OneProcess:
+    """All ways stay loaded in this process, so that rounds are quick; for GPUs, whose memory PyTorch counts."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._loaded: dict[str, LoadedWay] = {}
+
+    def measure(self, way: str, case: Case) -> Measurement:
+        """Raises MeasurementError when the way fails."""
+        try:
+            if way not in self._loaded:
+                self._loaded[way] = LoadedWay(way, self._subject)
+            return self._loaded[way].measure(case)
+        except _FAILURES as error:
+            raise MeasurementError(_told(error)) from error
+
+
+def cold_start(subject: Subject) -> float:
+    """Seconds of `predict` on the example picture in a fresh process, from the interpreter's start to the files.
+
+    Raises:
+        MeasurementError: with what the command said, when it fails.
+    """
+    command = [sys.executable, "-m", __package__.rpartition(".")[0], "predict", "--device", subject.device]
+    command += ["--model", str(subject.files.model)]
+    command += ["--vae", str(subject.files.vae)] if subject.files.vae else []
+    environment = os.environ | ({"OMP_NUM_THREADS": str(subject.threads)} if subject.threads else {})
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        command += ["--output", folder, str(EXAMPLE)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        seconds = time.perf_counter() - start
+    if done.returncode:
+        raise MeasurementError(f"predict ended with {done.returncode}: {done.stderr.strip()}")
+    return seconds
+
+
+def _in_fresh_process(work: Callable, *arguments: object, threads: int) -> object:
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_answer, args=(theirs, work, arguments, threads))
+    process.start()
+    theirs.close()
+    try:
+        succeeded, result = ours.recv()
+    except EOFError:
+        process.join()
+        succeeded, result = False, f"the process ended with {process.exitcode}; -9 often means too little memory"
+    finally:
+        ours.close()
+        process.join()
+    if not succeeded:
+        raise MeasurementError(result)
+    return result
+
+
+def _answer(connection: Connection, work: Callable, arguments: tuple, threads: int) -> None:
+    """Sends (True, the result) or (False, what went wrong), since not every exception can be sent itself."""
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        connection.send((True, work(*arguments)))
+    except _FAILURES as error:
+        connection.send((False, _told(error)))
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,320 @@
+"""The `bench` command on toy sizes; nothing here asserts a time."""
+
+import contextlib
+import io
+import json
+import math
+from dataclasses import replace
+from multiprocessing import Pipe
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from depthfm_core.__main__ import main
+from depthfm_core.bench.ceiling import measure_ceilings
+from depthfm_core.bench.flops import count_flops
+from depthfm_core.bench.graphs import GraphedNetwork
+from depthfm_core.bench.measure import Case, LoadedWay, Measurement, Subject
+from depthfm_core.bench.model import RANDOM_MODELS, ModelFiles, model_files, without_weights
+from depthfm_core.bench.naive import NaiveCodec, NaiveNetwork, NaivePipeline, load_naive
+from depthfm_core.bench.processes import FreshProcesses, MeasurementError, OneProcess, _answer, cold_start
+from depthfm_core.bench.run import BenchSettings, Results, difference, run_bench
+from depthfm_core.bench.stages import STAGES, run_timed
+from depthfm_core.bench.summary import ensemble_peaks, ratios, spread, summarize
+from depthfm_core.bench.ways import COMPUTED, WAYS, choose_ways
+from depthfm_core.loading import load_pipeline
+from depthfm_core.pipeline import EstimationSettings
+
+SETTINGS = EstimationSettings(num_steps=2, ensemble_size=3, seed=5, processing_resolution=0)
+CASE = Case(64, 64, steps=1, members=2)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return model_files("tiny", None, tmp_path_factory.mktemp("bench"))
+
+
+@pytest.fixture(scope="module")
+def naive(files):
+    return load_naive(files.model, files.vae)
+
+
+@pytest.fixture(scope="module")
+def image():
+    return torch.rand(1, 3, 70, 100, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def smoke(files):
+    """The command as a user runs it, in one process: what it wrote and printed."""
+    folder, printed = files.model.parent, io.StringIO()
+    options = ["--sizes", "64x96", "--members", "1,2", "--steps", "1", "--rounds", "2", "--ceiling-side", "64"]
+    with contextlib.redirect_stdout(printed):
+        code = main(["bench", "--output", str(folder), "--model", "tiny", "--in-process", "--no-cold", *options])
+    return code, json.loads((folder / "bench.json").read_text(encoding="utf-8")), printed.getvalue(), folder
+
+
+def test_the_command_writes_every_stage_of_every_way_and_round(smoke):
+    code, content, _, _ = smoke
+    ways = choose_ways(None, "cpu")
+    assert code == 0 and ways[0] == "naive" and not any(content["failures"].values())
+    assert list(content["rounds"]) == ["64x96, 1 step, 1 member", "64x96, 1 step, 2 members"]
+    for case, measured in content["rounds"].items():
+        assert list(measured) == list(content["summary"][case]) == ways
+        for rounds in measured.values():
+            assert len(rounds) == 2
+            assert {"read", "load", "first", *STAGES, "whole"} == set(rounds[0]["seconds"])
+
+
+def test_the_command_tells_the_machine_its_ceilings_and_each_ways_share(smoke):
+    content = smoke[1]
+    assert content["machine"]["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert len(content["ceilings"]["rounds"]) == 2
+    told = content["summary"]["64x96, 1 step, 2 members"]["float32"]
+    best = max(content["ceilings"]["median"]["float32"].values())
+    for stage in COMPUTED:
+        assert told["share_of_ceiling"][stage] == pytest.approx(told["tflops"][stage] / best)
+
+
+def test_the_command_prints_a_line_for_each_way_of_each_case(smoke):
+    printed = smoke[2].splitlines()
+    for way in choose_ways(None, "cpu"):
+        assert sum(line.startswith(f"{way} ") for line in printed) == 2 * 2
+    assert any(line.startswith("64x96, 1 step, 1 member:") for line in printed)
+
+
+def test_the_command_draws_a_picture(smoke):
+    with Image.open(smoke[3] / "bench.png") as picture:
+        assert picture.width > 800 and len(picture.convert("RGB").getcolors(2**20)) > 20
+
+
+def test_a_fresh_process_tells_its_memory_and_gives_the_same_answer(files):
+    subject = Subject(files, "cpu", warmups=0)
+    alone = FreshProcesses(subject).measure("float32", CASE)
+    beside = OneProcess(Subject(files, "cpu", warmups=1, alone=False)).measure("float32", CASE)
+    assert 0 < alone.start_bytes <= alone.start_bytes + alone.load_peak_bytes <= alone.peak_bytes
+    assert beside.peak_bytes is None and beside.load_peak_bytes is None
+    assert "first" in beside.seconds and "first" not in alone.seconds
+    assert difference(alone.log_depth, beside.log_depth)["max"] < 1e-5
+
+
+@pytest.fixture
+def without_new_process(monkeypatch, capsys):
+    """Lets the cold start's command run here."""
+
+    def run(command, **_options):
+        assert command[1:3] == ["-m", "depthfm_core"]
+        return SimpleNamespace(returncode=main(command[3:]), stderr=capsys.readouterr().err)
+
+    monkeypatch.setattr("depthfm_core.bench.processes.subprocess.run", run)
+
+
+def test_the_cold_start_estimates_the_example_with_the_model(files, without_new_process):
+    assert cold_start(Subject(files, "cpu")) > 0
+
+
+def test_the_cold_start_says_why_it_failed(files, without_new_process):
+    with pytest.raises(MeasurementError, match=r"predict ended with 2: depthfm: .* brings no autoencoder"):
+        cold_start(Subject(ModelFiles(files.model), "cpu"))
+
+
+def test_a_run_follows_its_settings(files, monkeypatch):
+    asked = []
+    monkeypatch.setattr("depthfm_core.bench.run.measure_ceilings", lambda *of: asked.append(of) or {})
+    monkeypatch.setattr("depthfm_core.bench.run.cold_start", lambda _subject: 2.5)
+    threads = torch.get_num_threads()
+    subject = Subject(files, "cpu", threads=threads + 1, warmups=0, alone=False)
+    try:
+        results = run_bench(BenchSettings(subject, ("float32",), (CASE,), rounds=2, ceiling_side=48), lambda _so_far: 0)
+        assert torch.get_num_threads() == threads + 1
+    finally:
+        torch.set_num_threads(threads)
+    assert asked == [("cpu", 48)] * 2 and results.cold == [2.5, 2.5]
+
+
+def test_a_fresh_process_gets_its_threads_and_tells_what_went_wrong():
+    threads = torch.get_num_threads()
+    ours, theirs = Pipe()
+    try:
+        _answer(theirs, torch.get_num_threads, (), threads + 1)
+        _answer(theirs, load_naive, ("nowhere", None), 0)
+    finally:
+        torch.set_num_threads(threads)
+    assert ours.recv() == (True, threads + 1)
+    succeeded, told = ours.recv()
+    assert not succeeded and told.startswith("CheckpointError: nowhere: cannot be read")
+
+
+def test_a_way_that_fails_is_told_and_the_others_go_on(smoke, files, monkeypatch, capsys):
+    def fail(*_args, **_kwargs):
+        raise RuntimeError("out of\nmemory")
+
+    monkeypatch.setitem(WAYS, "bfloat16", replace(WAYS["bfloat16"], loader=fail))
+    options = ["--sizes", "64x64", "--members", "1", "--rounds", "2", "--warmups", "0", "--ceiling-side", "16"]
+    arguments = ["bench", "--output", str(smoke[3]), "--model", "tiny", "--in-process", "--no-cold", *options]
+    assert main(arguments) == 2
+    printed = capsys.readouterr().out
+    assert "bfloat16, 64x64, 2 steps, 1 member, failed: RuntimeError: out of memory" in printed
+    assert "\nfloat32 " in printed
+
+
+def test_the_naive_way_gives_the_pipelines_answer(files, naive, image):
+    ours = load_pipeline(files.model, files.vae, dtype="float32")
+    plain = EstimationSettings(**{**vars(SETTINGS), "align_members": False})
+    assert torch.allclose(naive(image, SETTINGS).log_depth, ours(image, plain).log_depth, atol=1e-4)
+    for pipeline in (naive, ours):
+        _, _, log_depth = run_timed(pipeline, image, SETTINGS)
+        assert log_depth.shape == (80, 112) and log_depth.std() > 0.01
+
+
+def test_the_naive_way_gives_the_pipelines_answer_with_the_bundled_model_at_its_own_resolution():
+    image = Case(None, None, 1, 1).image()
+    settings = EstimationSettings(num_steps=1)
+    ours, naive = load_pipeline("nano", dtype="float32"), load_naive(model_files("nano", None, None).model)
+    assert torch.allclose(naive(image, settings).depth, ours(image, settings).depth, atol=1e-4)
+
+
+def test_the_naive_way_encodes_every_copy_and_the_pipeline_one(files, naive, image):
+    work = {
+        name: run_timed(pipeline, image, SETTINGS)[1]
+        for name, pipeline in (("naive", naive), ("ours", load_pipeline(files.model, files.vae)))
+    }
+    assert work["naive"] == {"encode": 3, "solve": 6, "decode": 3}
+    assert work["ours"] == {"encode": 1, "solve": 6, "decode": 3}
+
+
+def test_the_stages_add_up_to_the_whole(naive, image):
+    seconds, _, _ = run_timed(naive, image, SETTINGS)
+    assert sum(seconds[stage] for stage in STAGES) == pytest.approx(seconds["whole"])
+    assert min(seconds.values()) > 0
+
+
+def test_the_stages_cost_the_known_operations_at_the_published_size():
+    network, autoencoder = without_weights(RANDOM_MODELS["full"])
+    plain = NaiveNetwork(network.unet, network.null_text, network.parameterization)
+    pipeline = NaivePipeline(plain, NaiveCodec(autoencoder, 1.0), 400, 448, 64)
+    teraflops = {stage: count / 1e12 for stage, count in count_flops(pipeline, 512, 512).items()}
+    assert teraflops == pytest.approx({"encode": 1.12, "solve": 0.80, "decode": 2.52}, rel=0.01)
+    assert sum(p.numel() for p in network.unet.parameters()) == 865_922_244
+
+
+def test_random_weights_are_written_once_and_keep_unit_scale(files, naive, image):
+    changed = files.model.stat().st_mtime_ns
+    assert model_files("tiny", None, files.model.parent) == files and files.model.stat().st_mtime_ns == changed
+    prediction = naive(image, SETTINGS)
+    assert 0.01 < prediction.log_depth.std() < 10
+
+
+def test_ratios_compare_neighbours_in_time_and_leave_out_rounds_that_one_lacks():
+    assert ratios([10.0, 30.0, 12.0], [5.0, 10.0]) == [2.0, 3.0]
+    assert spread([3.0, 1.0, 2.0, 10.0]) == {"median": 2.5, "min": 1.0, "max": 10.0}
+
+
+def made_up(whole, peak, work=1):
+    seconds = {"load": 1.0, "encode": whole / 4, "solve": whole / 2, "decode": whole / 4, "post": 0.0, "whole": whole}
+    return Measurement(seconds, dict.fromkeys(COMPUTED, work), 0, peak // 2, peak, np.ones((2, 2)))
+
+
+def test_the_summary_of_made_up_numbers():
+    measured = {"naive": [made_up(w, 800) for w in (8.0, 16.0, 12.0)], "float32": [made_up(w, 400) for w in (4, 4, 4)]}
+    results = Results(
+        flops={"case": {"encode": 2e12, "solve": 1e12, "decode": 3e12}},
+        measured={"case": measured},
+        errors={"case": dict.fromkeys(measured, {"relative_l2": 0.0, "max": 0.0})},
+        ceilings=[{"float32": {"matmul": 1.0, "conv": 4.0}}, {"float32": {"matmul": 2.0, "conv": 4.0}}],
+    )
+    told = summarize(results, ("naive", "float32"))["case"]["float32"]
+    assert told["ratio"] == {"median": 3.0, "min": 2.0, "max": 4.0}
+    assert told["peak_ratio"] == 0.5 and told["load_peak_bytes"] == 200
+    assert told["tflops"] == {"encode": 2.0, "solve": 0.5, "decode": 3.0}
+    assert told["share_of_ceiling"] == {"encode": 0.5, "solve": 0.125, "decode": 0.75}
+
+
+def test_no_rate_is_told_of_a_stage_that_does_other_operations_than_the_model(monkeypatch):
+    monkeypatch.setitem(WAYS, "float32", replace(WAYS["float32"], counted=("encode", "solve")))
+    results = Results(
+        flops={"case": dict.fromkeys(COMPUTED, 10**12)},
+        measured={"case": {"float32": [made_up(4.0, 100)]}},
+        errors={"case": {"float32": {"relative_l2": 0.0, "max": 0.0}}},
+    )
+    assert set(summarize(results, ("float32",))["case"]["float32"]["tflops"]) == {"encode", "solve"}
+
+
+def test_the_peak_of_a_large_ensemble_is_told_beside_that_of_a_small_one():
+    measured = {"many": {"float32": [made_up(1.0, 300)]}, "few": {"float32": [made_up(1.0, 200)]}, "other": {}}
+    sizes = {"many": (("64x64", 2), 10), "few": (("64x64", 2), 2), "other": (("64x64", 4), 2)}
+    (told,) = ensemble_peaks(Results(measured=measured), sizes)
+    assert told == {"way": "float32", "cases": ["few", "many"], "peak_bytes": [200, 300], "ratio": 1.5}
+
+
+def test_the_difference_is_relative_to_the_reference():
+    told = difference(np.array([[3.0, 0.0]]), np.array([[3.0, 4.0]]))
+    assert told == {"relative_l2": pytest.approx(0.8), "max": 4.0}
+
+
+def test_the_difference_of_answers_that_were_padded_differently_is_that_of_the_picture():
+    picture = np.arange(12.0).reshape(3, 4)
+    assert difference(np.pad(picture, ((2, 2), (1, 1))), picture + 1)["max"] == 1.0
+    assert difference(picture, np.pad(picture, ((0, 0), (3, 3))))["max"] == 0.0
+
+
+def test_the_ceilings_are_told_for_each_precision_and_kind_of_work():
+    rates = measure_ceilings("cpu", 32)
+    assert set(rates) == {"float32", "bfloat16"}
+    assert all(set(kinds) == {"matmul", "conv", "conv_channels_last"} for kinds in rates.values())
+    assert all(math.isfinite(rate) and rate > 0 for kinds in rates.values() for rate in kinds.values())
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (("--ways", "fast"), "Unknown way 'fast'; choose from naive, "),
+        (("--ways", "cuda-graphs"), "The way 'cuda-graphs' is for cuda, not for cpu; leave it out of --ways."),
+        (("--sizes", "64"), "'64' is no size; give HEIGHTxWIDTH"),
+        (("--sizes", "0x64"), "'0x64' is no size"),
+        (("--members", "2,0"), "'0' is not a whole number of at least 1"),
+        (("--rounds", "0"), "'0' is not a whole number of at least 1"),
+        (("--warmups", "-1"), "'-1' is not a whole number of at least 0"),
+        (("--model", "huge"), "There is no model 'huge'; give a file, a folder, or one of full, tiny, nano, "),
+        (("--vae", "nowhere"), "There is no autoencoder nowhere;"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_told_in_a_sentence_before_anything_is_written(option, told, tmp_path, capsys):
+    assert main(["bench", "--output", str(tmp_path / "out"), "--device", "cpu", *option]) == 2
+    assert told in capsys.readouterr().err
+    assert not any(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_model_without_an_autoencoder_asks_for_one(files, tmp_path, capsys):
+    assert main(["bench", "--output", str(tmp_path), "--device", "cpu", "--model", str(files.model)]) == 2
+    assert "brings no autoencoder; name one (--vae FILE|FOLDER)" in capsys.readouterr().err
+
+
+def test_a_way_whose_package_is_missing_is_left_out_unless_it_is_asked_for(monkeypatch):
+    monkeypatch.setitem(WAYS, "float32", replace(WAYS["float32"], package="no_such_package"))
+    assert "float32" not in choose_ways(None, "cpu")
+    with pytest.raises(ValueError, match="needs the package no_such_package"):
+        choose_ways(["float32"], "cpu")
+
+
+def test_warmups_come_once_a_case(files):
+    calls, way = [], LoadedWay("float32", Subject(files, "cpu", warmups=2, alone=False))
+    real = way._pipeline.codec.encode
+    way._pipeline.codec.encode = lambda image: calls.append(1) or real(image)
+    for _ in range(2):
+        way.measure(CASE)
+    assert len(calls) == 2 + 1 + 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_replayed_network_gives_what_the_network_gives(files):
+    network = load_pipeline(files.model, files.vae, "cuda", "float32").network
+    replayed = GraphedNetwork(network)
+    for batch in (1, 2, 1):
+        x_t, image_latent = torch.randn(2, batch, 4, 8, 8, device="cuda")
+        t = torch.rand(batch, device="cuda")
+        with torch.inference_mode():
+            assert torch.allclose(replayed(x_t, t, image_latent), network(x_t, t, image_latent), atol=1e-5)
