@@ -82,7 +82,7 @@ def decode(latent: Tensor, vae: object, ensemble_size: int, reduction: str) -> D
             f"{len(latent)} latents do not divide into ensembles of {ensemble_size}; set ensemble_size to the number "
             "of latents that were sampled for each image (1 if there was no ensemble)."
         )
-    log_depth = codec.decode(latent.float()).mean(1, keepdim=True).cpu()  # [(B E), 1, H, W]
+    log_depth = codec.decode_log_depth(latent.float()).cpu()  # [(B E), 1, H, W]
     members = rearrange(log_depth, "(b e) 1 h w -> b e 1 h w", e=ensemble_size)
     return DepthPrediction.from_log_depth(*combine_members(members, reduction))
 
@@ -197,13 +197,17 @@ def _with_less_memory(
 
 
 def _pairs_that_fit(pipeline: ManagedPipeline, image: Tensor, settings: EstimationSettings) -> int:
-    """How many pairs of frame and member fit through the network at a time, by ComfyUI's estimate; at least one."""
+    """How many pairs of frame and member go through the network at a time; at least one.
+
+    As many as fit, but no more than fit into what the decoder takes for one of them: so memory does not grow with the
+    ensemble, and a GPU is busy by then.
+    """
     resolution = settings.processing_resolution
     resolution = pipeline.processing_resolution if resolution is None else resolution
     height, width = fit(torch.empty(image[:1].shape, device="meta"), resolution, pipeline.multiple)[0].shape[-2:]
     patcher = pipeline.network.patcher
     one = patcher.model.memory_required([1, 4, height // 8, width // 8])
-    budget = _memory_for_a_run(patcher) * SHARE_OF_FREE_MEMORY
+    budget = min(_memory_for_a_run(patcher) * SHARE_OF_FREE_MEMORY, pipeline.codec.decode_bytes(height, width))
     return max(1, min(_MOST_AT_ONCE, int(budget / one), len(image) * settings.ensemble_size))
 
 
