@@ -13,10 +13,13 @@ from .model.codec import LatentCodec
 from .model.unet import DepthFMUNet
 from .resize import fit
 
-# A KL decoder's peak, measured by ComfyUI's estimate (comfy/sd.py: 2178 * h * w * 64 values): bytes a pixel in float32.
-DECODER_BYTES_PER_PIXEL = 2178 * 4
 SHARE_OF_FREE_MEMORY = 0.6
-_HOST_BUDGET_BYTES = 4 * 2**30
+# A decoder takes as much memory as hundreds of values a pixel, so it works on no more pixels than one picture of usual
+# size has; more at a time are no faster, and with one at a time the memory does not grow with the ensemble.
+_DECODED_AT_ONCE_PIXELS = 512 * 512
+# Of the published network at 512 x 512, whose first level has 320 channels: values a cell of the latent and a channel.
+_NETWORK_VALUES = 40
+_HOST_BUDGET_BYTES = 2**29  # for the network, less than its decoder takes anyway
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ class DepthFMPipeline:
         if noise is None:
             noise = _noise(settings, image_latent)
         log_depth = torch.cat(
-            [frame.undo(chunk.cpu()) for chunk in self.log_depths(image_latent, noise, settings, on_step)]
+            [frame.undo(decoded.cpu()) for decoded in self.log_depths(image_latent, noise, settings, on_step)]
         )  # [(B E), 1, H, W]
         members = rearrange(log_depth, "(b e) 1 h w -> b e 1 h w", b=len(image))
         centre, spread = combine_members(members, settings.reduction, settings.align_members)
@@ -133,7 +136,10 @@ class DepthFMPipeline:
         settings: EstimationSettings,
         on_step: Callable[[SolverProgress], None] | None = None,
     ) -> Iterator[Tensor]:
-        """Log depth of each image and member, image by image, as many at a time as memory allows.
+        """Log depth of each image and member, image by image.
+
+        The network sees as many at a time as memory allows. They are decoded only as they are asked for, pictures of
+        512 x 512 pixels and more one by one, so that memory does not grow with the ensemble.
 
         Args:
             image_latent: [B, 4, h, w] scaled latents.
@@ -144,18 +150,21 @@ class DepthFMPipeline:
         Yields:
             [N, 1, 8h, 8w] on the networks' device, all N adding up to B * E.
         """
-        pixels = self.codec.downscale**2 * image_latent.shape[-2] * image_latent.shape[-1]
-        at_once = settings.members_at_once or members_that_fit(pixels, _budget_bytes(self.device))
+        cells = image_latent.shape[-2] * image_latent.shape[-1]
+        at_once = settings.members_at_once or self._members_that_fit(cells)
+        decoded_at_once = max(1, _DECODED_AT_ONCE_PIXELS // (cells * self.codec.downscale**2))
         noise = noise.expand(len(image_latent), *noise.shape[-4:])  # [B, E, 4, h, w]
         latents = repeat(image_latent, "b c h w -> (b e) c h w", e=noise.shape[1])
         noises = rearrange(noise, "b e c h w -> (b e) c h w")
         for latent, noise_chunk in zip(latents.split(at_once), noises.split(at_once), strict=True):
-            yield self._log_depth(latent.to(self.device), noise_chunk.to(self.device), settings, on_step)
+            x_1 = self._solve(latent.to(self.device), noise_chunk.to(self.device), settings, on_step)
+            for part in x_1.split(decoded_at_once):
+                yield self.codec.decode_log_depth(part)
 
-    def _log_depth(
+    def _solve(
         self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
     ) -> Tensor:
-        """[N, 4, h, w] image latents and noise to log depth [N, 1, 8h, 8w]: the method itself."""
+        """[N, 4, h, w] image latents and noise to depth latents: the method itself."""
         noising_step = self.noising_step if settings.noising_step is None else settings.noising_step
         x_0 = noise_source(image_latent, noising_step, noise)
         x_1, _ = integrate(
@@ -164,7 +173,12 @@ class DepthFMPipeline:
             **settings.solver_options,
             on_step=on_step,
         )
-        return self.codec.decode(x_1).mean(1, keepdim=True)
+        return x_1
+
+    def _members_that_fit(self, cells: int) -> int:
+        """How many latents of so many cells the network gets at a time; at least 1."""
+        one = _NETWORK_VALUES * cells * self.network.hyper.channels[0] * self.network.dtype.itemsize
+        return max(1, int(_budget_bytes(self.device) / one))
 
     @property
     def multiple(self) -> int:
@@ -184,11 +198,6 @@ def _noise(settings: EstimationSettings, image_latent: Tensor) -> Tensor:
         return member_noise(settings.seed, settings.ensemble_size, shape)
     seeds = [settings.from_image(index).seed for index in range(len(image_latent))]
     return torch.stack([member_noise(seed, settings.ensemble_size, shape) for seed in seeds])
-
-
-def members_that_fit(num_pixels: int, budget_bytes: float) -> int:
-    """How many decodes of pictures with so many pixels fit into so many bytes; at least 1."""
-    return max(1, int(budget_bytes / (num_pixels * DECODER_BYTES_PER_PIXEL)))
 
 
 def _budget_bytes(device: torch.device) -> float:

@@ -143,13 +143,13 @@ class ManagedPipeline(DepthFMPipeline):
         """Where the network will be when it is called."""
         return self.load_device
 
-    def _log_depth(self, image_latent: Tensor, noise: Tensor, *rest: object) -> Tensor:
-        log_depth = super()._log_depth(image_latent, noise, *rest)
-        if log_depth.isfinite().all() or self.network.computed_in_float32:
-            return log_depth
+    def _solve(self, image_latent: Tensor, noise: Tensor, *rest: object) -> Tensor:
+        x_1 = super()._solve(image_latent, noise, *rest)
+        if x_1.isfinite().all() or self.network.computed_in_float32:
+            return x_1
         logger.warning("DepthFM's result is not finite in half precision; going on in float32.")
         self.network.patcher = in_float32(self.network.patcher)
-        return super()._log_depth(image_latent, noise, *rest)
+        return super()._solve(image_latent, noise, *rest)
 
 
 def _pipeline(patcher: ModelPatcher, vae: object | None, on_call: Callable[[int], None]) -> ManagedPipeline:

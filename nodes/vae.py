@@ -72,6 +72,10 @@ class VaeCodec:
         scaled = (latent / self.scaling_factor).contiguous(memory_format=torch.channels_last)  # faster on CPUs
         return rearrange(self._each(vae.decode, scaled), "b h w c -> b c h w").to(latent.device)
 
+    def decode_log_depth(self, latent: Tensor) -> Tensor:
+        """The mean over the three channels of `decode`, [B, 1, 8h, 8w]."""
+        return self.decode(latent).mean(1, keepdim=True)
+
     def _each(self, run: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
         results = []
         for one in batch.split(1):

@@ -108,7 +108,7 @@ def test_decoding_is_not_clamped(golden_dir, golden):
 def test_a_tiny_autoencoder_is_recognized_and_idle_blocks_change_nothing(tmp_path):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        whole = AutoencoderTiny().eval()
+        whole = AutoencoderTiny().eval().to(memory_format=torch.channels_last)
     for block in (whole.encoder.layers[1], whole.decoder.layers[-2]):
         for parameter in block.parameters():
             parameter.zero_()

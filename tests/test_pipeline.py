@@ -73,10 +73,8 @@ class RecordingCodec(torch.nn.Module):
         self.seen.append(image)
         return torch.nn.functional.avg_pool2d(image.mean(1, keepdim=True), 8).expand(-1, 4, -1, -1)
 
-    def decode(self, latent):
-        return torch.nn.functional.interpolate(
-            latent[:, :3] * torch.tensor([5.0, 1.0, 0.0])[:, None, None], scale_factor=8.0
-        )
+    def decode_log_depth(self, latent):
+        return torch.nn.functional.interpolate(5 * latent[:, :1], scale_factor=8.0)
 
 
 class RecordingNetwork(torch.nn.Module):
@@ -85,7 +83,7 @@ class RecordingNetwork(torch.nn.Module):
     def __init__(self, hyper):
         super().__init__()
         self.hyper = hyper
-        self.null_text = torch.zeros(1)
+        self.null_text, self.dtype = torch.zeros(1), torch.float32
         self.seen = []
 
     def forward(self, x_t, t, image_latent):
@@ -114,10 +112,10 @@ def test_the_network_sees_raw_time_and_the_clean_image_latent(recording):
     assert all(torch.equal(latent, clean) for _, latent in recording.network.seen)
 
 
-def test_log_depth_is_the_mean_over_rgb_and_is_not_clamped(recording):
+def test_log_depth_is_what_the_codec_decodes_and_is_not_clamped(recording):
     image = torch.ones(1, 3, 32, 32)
     prediction = recording(image, replace(QUICK, noising_step=0, num_steps=3))
-    torch.testing.assert_close(prediction.log_depth, torch.full((1, 1, 32, 32), 2 * (5 + 1 + 0) / 3))
+    torch.testing.assert_close(prediction.log_depth, torch.full((1, 1, 32, 32), 2 * 5.0))
 
 
 def test_the_source_is_noised_as_the_model_says_unless_told_otherwise(recording):

@@ -29,7 +29,9 @@ from .layouts import (
     strip_prefix,
 )
 from .names import diffusers_to_ldm, ldm_to_diffusers
+from .pages import convert_tensors
 from .parameterization import DEFAULT_PARAMETERIZATION
+from .precision import network_layout
 from .reading import CheckpointError, mismatch, read_tensor_file
 from .unet import DepthFMUNet
 
@@ -68,25 +70,37 @@ class DepthFMCheckpoint:
     codec_config: Mapping | None = None
     training: Mapping | None = None
 
-    def build_unet(self, attention: str = "plain", dtype: torch.dtype = torch.float32) -> DepthFMUNet:
-        """The velocity network for inference, on the CPU, with the text's keys and values computed once.
+    @property
+    def num_parameters(self) -> int:
+        """Of the UNet, with the text projections that inference does without."""
+        return sum(tensor.numel() for tensor in self.state_dict.values())
 
-        Weights that have `dtype` already stay mapped from disk; the others are converted one at a time.
+    def build_unet(
+        self, attention: str = "plain", dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+    ) -> DepthFMUNet:
+        """The velocity network for inference, with the text's keys and values computed once.
+
+        Weights that are right as they are in the file stay mapped from it; the others are converted one at a time.
         """
         with torch.device("meta"):
             null_text = torch.empty(self.null_text.shape)
             network = DepthFMUNet(self.hyper, null_text, attention, self.parameterization)
-        weights = {name: t.to(dtype) for name, t in ldm_to_diffusers(self.state_dict, self.hyper).items()}
+        layout = network_layout(torch.device(device), dtype)
+        weights = convert_tensors(
+            ldm_to_diffusers(self.state_dict, self.hyper),
+            self.path,
+            lambda _, t: t.to(device, dtype, memory_format=layout if t.ndim == 4 else torch.preserve_format),
+        )
         network.unet.load_state_dict(weights, assign=True)
-        network.null_text = self.null_text
+        network.null_text = self.null_text.to(device)
         network.fix_null_text()
         return network.eval().requires_grad_(False)
 
-    def build_codec(self) -> LatentCodec | None:
-        """The bundled autoencoder, or None when the file holds none."""
+    def build_codec(self, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu") -> LatentCodec | None:
+        """The bundled autoencoder, or None when the file holds none; precision as in `codec.build_codec`."""
         if not self.codec_tensors:
             return None
-        return build_codec(self.codec_tensors, self.codec_config, source=self.path)
+        return build_codec(self.codec_tensors, self.codec_config, source=self.path, dtype=dtype, device=device)
 
 
 def load_checkpoint(path: str | Path) -> DepthFMCheckpoint:

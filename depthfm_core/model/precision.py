@@ -1,12 +1,20 @@
-"""In which precision networks compute."""
+"""In which precision and memory layout networks compute: what a kind of device is good at."""
+
+from pathlib import Path
 
 import torch
 
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Below so many parameters a network takes a CPU no time worth rounding for; nano has 10 million, DepthFM 866 million.
+LARGE_NETWORK = 100_000_000
+_CPU_FLAGS = ("amx_bf16", "avx512_bf16")
 
 
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of a name; "auto" takes what a kind of device computes well.
+def choose_dtype(name: str, device: torch.device, num_parameters: int) -> torch.dtype:
+    """The dtype of a name; "auto" takes what a device computes well.
+
+    That is bfloat16 on GPUs that have it, else float16; on CPUs with bfloat16 matrix products, bfloat16 for large
+    networks; and float32 on others.
 
     Raises:
         ValueError: for another name.
@@ -17,4 +25,37 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
         return DTYPES[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return torch.float16 if device.type == "mps" else torch.float32
+    if device.type == "mps":
+        return torch.float16
+    return torch.bfloat16 if num_parameters >= LARGE_NETWORK and cpu_multiplies_bfloat16() else torch.float32
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether this CPU has instructions for it (AMX or AVX512-BF16); without them bfloat16 is slower than float32."""
+    probes = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("amx_tile", "avx512_bf16"))
+    known = [probe() for probe in probes if probe is not None]
+    if known:
+        return any(known)
+    try:  # PyTorch before 2.6 does not tell
+        return any(flag in Path("/proc/cpuinfo").read_text() for flag in _CPU_FLAGS)
+    except OSError:
+        return False
+
+
+def network_layout(device: torch.device, dtype: torch.dtype) -> torch.memory_format:
+    """The layout of the velocity network's convolutions: channels last for the tensor cores of a GPU.
+
+    A CPU computes the network 5 to 12 % slower with channels last (two cores with AMX, 512x512, either precision).
+    """
+    halves = device.type == "cuda" and dtype != torch.float32
+    return torch.channels_last if halves else torch.contiguous_format
+
+
+def codec_layout(device: torch.device, dtype: torch.dtype) -> torch.memory_format:
+    """The layout of an autoencoder's convolutions: channels last but for float32 on GPUs.
+
+    On a CPU (two cores with AMX, 512x512) channels last takes bfloat16 decoding from 3.6 to 1.5 s and the peak of
+    float32 decoding from 1.2 to 0.8 GB, since nothing is reordered.
+    """
+    plain = device.type != "cpu" and dtype == torch.float32
+    return torch.contiguous_format if plain else torch.channels_last

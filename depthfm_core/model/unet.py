@@ -84,6 +84,7 @@ class DepthFMUNet(nn.Module):
             text = self.null_text.to(layer.to_k.weight.dtype)
             layer.set_processor(NullTextAttention(layer.to_k(text), layer.to_v(text), layer.heads))
             del layer.to_k, layer.to_v
+        self.null_text = self.null_text.to(self.dtype)  # once, and not at every call
 
     def _attentions(self, name: str) -> list[nn.Module]:
         """`attn1` (self) or `attn2` (text) of every transformer block."""

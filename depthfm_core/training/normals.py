@@ -64,12 +64,8 @@ def _parts(downscale: int, *latents: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 def _part(codec: LatentCodec, x_1: Tensor, depth_latent: Tensor, valid: Tensor) -> Tensor:
     with torch.no_grad():
-        target = _log_depth(codec, depth_latent)
-    return normal_loss(_log_depth(codec, x_1), target, valid)
-
-
-def _log_depth(codec: LatentCodec, latent: Tensor) -> Tensor:
-    return codec.decode(latent).mean(1, keepdim=True)
+        target = codec.decode_log_depth(depth_latent)
+    return normal_loss(codec.decode_log_depth(x_1), target, valid)
 
 
 def _slopes(predicted: Tensor, target: Tensor, usable: Tensor, dim: int) -> tuple[Tensor, Tensor]:

@@ -97,5 +97,5 @@ def estimate(
 ) -> Tensor:
     """Log depth [N, 1, H, W] on the CPU of latents and noise [N, 4, h, w], by Euler steps."""
     pipeline = DepthFMPipeline(network, codec, noising_step, processing_resolution=0)
-    settings = EstimationSettings(num_steps=num_steps)
+    settings = EstimationSettings(num_steps=num_steps, members_at_once=max(1, len(image_latent)))
     return torch.cat([chunk.cpu() for chunk in pipeline.log_depths(image_latent, noise[:, None], settings)])

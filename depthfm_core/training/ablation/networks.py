@@ -86,7 +86,7 @@ class Teacher:
     def __call__(self, image: Tensor) -> Tensor:
         """Depth up to scale and power, [1, H, W] > 0, of a picture [3, H, W] in [0, 1]."""
         image_latent = encode(self._codec, image[None] * 2 - 1)
-        return self._codec.decode(regress(self._network, image_latent)).mean(1).exp()
+        return self._codec.decode_log_depth(regress(self._network, image_latent))[:, 0].exp()
 
 
 def train_teacher(settings: AblationSettings, latents: LatentSet, folder: Path) -> DepthFMUNet:
