@@ -111,9 +111,14 @@ class DepthFMModel(comfy.model_base.BaseModel):
 
     def memory_required(self, input_shape: tuple[int, ...], cond_shapes: Mapping | None = None) -> int:  # noqa: ARG002
         """Bytes that a call with latents of this shape needs beside the weights; core's samplers ask as well."""
-        computed = self.manual_cast_dtype or self.get_dtype()
-        casts = computed != self.get_dtype()
-        return network_bytes(self.facts.hyper, input_shape, mm.dtype_size(computed), casts, attention_in_use())
+        casts = self.computed_dtype != self.get_dtype()
+        size = mm.dtype_size(self.computed_dtype)
+        return network_bytes(self.facts.hyper, input_shape, size, casts, attention_in_use())
+
+    @property
+    def computed_dtype(self) -> torch.dtype:
+        """What the network computes in; the weights may be stored in another."""
+        return self.manual_cast_dtype or self.get_dtype()
 
     def velocity(
         self, patcher: comfy.model_patcher.ModelPatcher, x_t: Tensor, t: Tensor, image_latent: Tensor
@@ -142,7 +147,7 @@ class DepthFMModel(comfy.model_base.BaseModel):
         transformer_options: dict | None = None,
     ) -> Tensor:
         """`BaseModel._apply_model`, which wrappers expect, up to the step from velocity to denoised latent."""
-        dtype = self.manual_cast_dtype or self.get_dtype()
+        dtype = self.computed_dtype
         point = self.model_sampling.calculate_input(sigma, x_t)
         sample = torch.cat([point, c_concat], dim=1).to(dtype)  # [N, 8, h, w]
         t = self.model_sampling.timestep(sigma).float()

@@ -118,10 +118,9 @@ class ManagedNetwork:
         self.hyper = depthfm_of(patcher).facts.hyper
 
     @property
-    def computed_in_float32(self) -> bool:
-        """Whether the last call did, so that a non-finite result would come out the same again."""
-        model = self.patcher.model
-        return (model.manual_cast_dtype or model.get_dtype()) == torch.float32
+    def dtype(self) -> torch.dtype:
+        """What the last call was computed in."""
+        return self.patcher.model.computed_dtype
 
     def __call__(self, x_t: Tensor, t: Tensor, image_latent: Tensor) -> Tensor:
         """See `DepthFMModel.velocity`; raises ComfyUI's interrupt when the user has cancelled."""
@@ -145,7 +144,7 @@ class ManagedPipeline(DepthFMPipeline):
 
     def _solve(self, image_latent: Tensor, noise: Tensor, *rest: object) -> Tensor:
         x_1 = super()._solve(image_latent, noise, *rest)
-        if x_1.isfinite().all() or self.network.computed_in_float32:
+        if x_1.isfinite().all() or self.network.dtype == torch.float32:  # which would come out the same again
             return x_1
         logger.warning("DepthFM's result is not finite in half precision; going on in float32.")
         self.network.patcher = in_float32(self.network.patcher)

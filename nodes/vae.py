@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..depthfm_core.model.codec import SD_SCALING_FACTOR, skip_idle_blocks
+from ..depthfm_core.model.precision import codec_layout
 
 EXAMPLE_VAE = "vae-ft-mse-840000-ema-pruned.safetensors"  # for messages: one that fits
 # Alive at an autoencoder's peak: full-size layers of so many channels, and two pictures. ComfyUI's own estimates,
@@ -48,7 +49,8 @@ class VaeCodec:
 
     def encode(self, image: Tensor) -> Tensor:
         """[B, 3, H, W] in [-1, 1] to the scaled latent [B, 4, H/8, W/8], on the device of `image`."""
-        pixels = rearrange((image + 1) / 2, "b c h w -> b h w c").contiguous()  # channels last, as ComfyUI's pictures
+        pixels = ((image + 1) / 2).contiguous(memory_format=self._layout)
+        pixels = rearrange(pixels, "b c h w -> b h w c")
         return self._each(self.vae.encode, pixels).to(image.device) * self.scaling_factor
 
     def decode(self, latent: Tensor) -> Tensor:
@@ -69,12 +71,13 @@ class VaeCodec:
         return values[1] * height * width * torch.float32.itemsize
 
     def _decode(self, latent: Tensor, vae: comfy.sd.VAE) -> Tensor:
-        scaled = (latent / self.scaling_factor).contiguous(memory_format=torch.channels_last)  # faster on CPUs
+        scaled = (latent / self.scaling_factor).contiguous(memory_format=self._layout)
         return rearrange(self._each(vae.decode, scaled), "b h w c -> b c h w").to(latent.device)
 
-    def decode_log_depth(self, latent: Tensor) -> Tensor:
-        """The mean over the three channels of `decode`, [B, 1, 8h, 8w]."""
-        return self.decode(latent).mean(1, keepdim=True)
+    @property
+    def _layout(self) -> torch.memory_format:
+        """Of what goes in; every layer goes on in it."""
+        return codec_layout(self.vae.device, torch.float32)
 
     def _each(self, run: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
         results = []
