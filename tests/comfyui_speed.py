@@ -2,9 +2,9 @@
 
     PYTHONPATH=COMFYUI python tests/comfyui_speed.py [--published SIDE] [--repeats 7]
 
-COMFYUI is ComfyUI's folder, which is also where to run it. Nano goes from a picture to its depth, with two steps and four
-members; --published instead calls the network of published width, random weights, for four members of SIDE pixels.
-Each line holds the medians of CPU seconds, and the median of the ratios of neighbors; one thread is the steadiest.
+COMFYUI is ComfyUI's folder, which is also where to run it. Nano goes from a picture to its depth, with two steps and
+four members; --published instead calls the network of published width, random weights, for four members of SIDE pixels.
+It prints the medians of CPU seconds and the ratios of neighbors; one thread (OMP_NUM_THREADS=1) is the steadiest.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from comfyui_process import PACK, answer
 
@@ -23,9 +24,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     sys.argv = [sys.argv[0], "."]
-    answer(
-        lambda _folder: _in_turns(*(_published(options.published) if options.published else _nano()), options.repeats)
-    )
+
+    def facts(_folder: Path) -> dict:
+        pair = _published(options.published) if options.published else _nano()
+        return _in_turns(*pair, options.repeats)
+
+    answer(facts)
 
 
 def _in_turns(core: Callable[[], object], comfyui: Callable[[], object], repeats: int) -> dict:
