@@ -1,7 +1,7 @@
 """DepthFM as a native model of ComfyUI: its own `UNetModel`, which core's samplers, LoRA and compile nodes know."""
 
-import math
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from ..depthfm_core.model.codec import SD_SCALING_FACTOR
 from ..depthfm_core.model.hyperparameters import UNetHyperParameters
 from ..depthfm_core.model.precision import DTYPES
 from ..depthfm_core.model.unet import ATTENTIONS
+from .attention import attention_in_use, set_attention
+from .memory import network_bytes
 from .sampling import DepthFMSampling
 from .vae import build_vae
 
@@ -71,8 +73,7 @@ def load_model(path: Path, weight_dtype: str, attention: str) -> comfy.model_pat
     patcher = _patcher_class()(model, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device())
     assign = patcher.is_dynamic() if hasattr(patcher, "is_dynamic") else False  # newer than 0.3.75
     model.diffusion_model.load_state_dict(dict(checkpoint.state_dict), assign=assign)
-    if attention == "rescaled":
-        patcher.set_model_attn1_patch(_rescale_logits)
+    set_attention(patcher, rescaled=attention == "rescaled")
     return patcher
 
 
@@ -108,6 +109,17 @@ class DepthFMModel(comfy.model_base.BaseModel):
             self.latent_format = comfy.latent_formats.LatentFormat()
             self.latent_format.scale_factor = facts.scaling_factor
 
+    def memory_required(self, input_shape: tuple[int, ...], cond_shapes: Mapping | None = None) -> int:  # noqa: ARG002
+        """Bytes that a call with latents of this shape needs beside the weights; core's samplers ask as well."""
+        casts = self.computed_dtype != self.get_dtype()
+        size = mm.dtype_size(self.computed_dtype)
+        return network_bytes(self.facts.hyper, input_shape, size, casts, attention_in_use())
+
+    @property
+    def computed_dtype(self) -> torch.dtype:
+        """What the network computes in; the weights may be stored in another."""
+        return self.manual_cast_dtype or self.get_dtype()
+
     def velocity(
         self, patcher: comfy.model_patcher.ModelPatcher, x_t: Tensor, t: Tensor, image_latent: Tensor
     ) -> Tensor:
@@ -135,7 +147,7 @@ class DepthFMModel(comfy.model_base.BaseModel):
         transformer_options: dict | None = None,
     ) -> Tensor:
         """`BaseModel._apply_model`, which wrappers expect, up to the step from velocity to denoised latent."""
-        dtype = self.manual_cast_dtype or self.get_dtype()
+        dtype = self.computed_dtype
         point = self.model_sampling.calculate_input(sigma, x_t)
         sample = torch.cat([point, c_concat], dim=1).to(dtype)  # [N, 8, h, w]
         t = self.model_sampling.timestep(sigma).float()
@@ -206,12 +218,6 @@ def _transformer_options(patcher: comfy.model_patcher.ModelPatcher, sigma: Tenso
     merge_nested_dicts(options.setdefault("wrappers", {}), patcher.wrappers, copy_dict1=False)
     merge_nested_dicts(options.setdefault("callbacks", {}), patcher.callbacks, copy_dict1=False)
     return options | {"sigmas": sigma, "cond_or_uncond": [0], "uuids": [uuid.uuid4()]}
-
-
-def _rescale_logits(tokens: Tensor, context: Tensor, value: Tensor, _options: dict) -> tuple[Tensor, Tensor, Tensor]:
-    """The authors' scale of self-attention without xformers, put into the queries, whose projection has no bias."""
-    count = tokens.shape[1]
-    return tokens * math.sqrt(math.log(count) / math.log(4 * count)), context, value
 
 
 def _patcher_class() -> type[comfy.model_patcher.ModelPatcher]:

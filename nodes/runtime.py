@@ -118,10 +118,9 @@ class ManagedNetwork:
         self.hyper = depthfm_of(patcher).facts.hyper
 
     @property
-    def computed_in_float32(self) -> bool:
-        """Whether the last call did, so that a non-finite result would come out the same again."""
-        model = self.patcher.model
-        return (model.manual_cast_dtype or model.get_dtype()) == torch.float32
+    def dtype(self) -> torch.dtype:
+        """What the last call was computed in."""
+        return self.patcher.model.computed_dtype
 
     def __call__(self, x_t: Tensor, t: Tensor, image_latent: Tensor) -> Tensor:
         """See `DepthFMModel.velocity`; raises ComfyUI's interrupt when the user has cancelled."""
@@ -145,7 +144,7 @@ class ManagedPipeline(DepthFMPipeline):
 
     def _solve(self, image_latent: Tensor, noise: Tensor, *rest: object) -> Tensor:
         x_1 = super()._solve(image_latent, noise, *rest)
-        if x_1.isfinite().all() or self.network.computed_in_float32:
+        if x_1.isfinite().all() or self.network.dtype == torch.float32:  # which would come out the same again
             return x_1
         logger.warning("DepthFM's result is not finite in half precision; going on in float32.")
         self.network.patcher = in_float32(self.network.patcher)
@@ -197,13 +196,17 @@ def _with_less_memory(
 
 
 def _pairs_that_fit(pipeline: ManagedPipeline, image: Tensor, settings: EstimationSettings) -> int:
-    """How many pairs of frame and member fit through the network at a time, by ComfyUI's estimate; at least one."""
+    """How many pairs of frame and member go through the network at a time; at least one.
+
+    As many as fit, but no more than fit into what the decoder takes for one of them: so memory does not grow with the
+    ensemble, and a GPU is busy by then.
+    """
     resolution = settings.processing_resolution
     resolution = pipeline.processing_resolution if resolution is None else resolution
     height, width = fit(torch.empty(image[:1].shape, device="meta"), resolution, pipeline.multiple)[0].shape[-2:]
     patcher = pipeline.network.patcher
     one = patcher.model.memory_required([1, 4, height // 8, width // 8])
-    budget = _memory_for_a_run(patcher) * SHARE_OF_FREE_MEMORY
+    budget = min(_memory_for_a_run(patcher) * SHARE_OF_FREE_MEMORY, pipeline.codec.decode_bytes(height, width))
     return max(1, min(_MOST_AT_ONCE, int(budget / one), len(image) * settings.ensemble_size))
 
 

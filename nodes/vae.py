@@ -8,13 +8,16 @@ import comfy.model_management as mm
 import comfy.sd
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..depthfm_core.model.codec import SD_SCALING_FACTOR, skip_idle_blocks
+from ..depthfm_core.model.precision import codec_layout
 
 EXAMPLE_VAE = "vae-ft-mse-840000-ema-pruned.safetensors"  # for messages: one that fits
-# A tiny autoencoder's peak is a few full-size layers of 64 channels; ComfyUI's estimate is a KL autoencoder's.
-_TINY_VALUES_PER_PIXEL = 320
+# Alive at an autoencoder's peak: full-size layers of so many channels, and two pictures. ComfyUI's own estimates,
+# 1767 and 2178 values a pixel, are for KL autoencoders, with room to spare.
+_TINY_CHANNELS = 64
+_PICTURES = 6
 
 
 class VaeCodec:
@@ -46,17 +49,35 @@ class VaeCodec:
 
     def encode(self, image: Tensor) -> Tensor:
         """[B, 3, H, W] in [-1, 1] to the scaled latent [B, 4, H/8, W/8], on the device of `image`."""
-        pixels = rearrange((image + 1) / 2, "b c h w -> b h w c")
+        pixels = ((image + 1) / 2).contiguous(memory_format=self._layout)
+        pixels = rearrange(pixels, "b c h w -> b h w c")
         return self._each(self.vae.encode, pixels).to(image.device) * self.scaling_factor
 
     def decode(self, latent: Tensor) -> Tensor:
         """Scaled latent to [B, 3, 8h, 8w] float32, about [-1, 1] and never clamped, on the device of `latent`."""
-        pixels = self._each(self.vae.decode, latent / self.scaling_factor)
-        return rearrange(pixels, "b h w c -> b c h w").to(latent.device)
+        return self._decode(latent, self.vae)
 
     def decode_log_depth(self, latent: Tensor) -> Tensor:
-        """The mean over the three channels of `decode`, [B, 1, 8h, 8w]."""
-        return self.decode(latent).mean(1, keepdim=True)
+        """The mean over the three channels of `decode`, [B, 1, 8h, 8w]; taken where the VAE is, before it travels."""
+        gray = copy.copy(self.vae)
+        gray.process_output = lambda pixels: pixels.mean(1, keepdim=True)
+        return self._decode(latent, gray)
+
+    def decode_bytes(self, height: int, width: int) -> int:
+        """The peak of decoding one picture of so many pixels, beside the weights."""
+        values = _values_a_pixel(self.vae.first_stage_model)
+        if values is None:  # of a kind that was never counted
+            return self.vae.memory_used_decode((1, 4, height // 8, width // 8), torch.float32)
+        return values[1] * height * width * torch.float32.itemsize
+
+    def _decode(self, latent: Tensor, vae: comfy.sd.VAE) -> Tensor:
+        scaled = (latent / self.scaling_factor).contiguous(memory_format=self._layout)
+        return rearrange(self._each(vae.decode, scaled), "b h w c -> b c h w").to(latent.device)
+
+    @property
+    def _layout(self) -> torch.memory_format:
+        """Of what goes in; every layer goes on in it."""
+        return codec_layout(self.vae.device, torch.float32)
 
     def _each(self, run: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
         results = []
@@ -97,9 +118,7 @@ def _tiny_vae(tensors: Mapping[str, Tensor]) -> comfy.sd.VAE:
         renamed[f"taesd_{part}.{int(index) + (part == 'decoder')}.{rest}"] = tensor
     vae = comfy.sd.VAE(sd=renamed, dtype=torch.float32)
     skip_idle_blocks(vae.first_stage_model.taesd_encoder, vae.first_stage_model.taesd_decoder)
-    vae.memory_used_encode = lambda shape, dtype: _TINY_VALUES_PER_PIXEL * shape[2] * shape[3] * mm.dtype_size(dtype)
-    vae.memory_used_decode = lambda shape, dtype: 64 * vae.memory_used_encode(shape, dtype)
-    return vae
+    return _with_memory_counted(vae)
 
 
 def _kl_vae(tensors: Mapping[str, Tensor], config: Mapping) -> comfy.sd.VAE:
@@ -118,4 +137,27 @@ def _kl_vae(tensors: Mapping[str, Tensor], config: Mapping) -> comfy.sd.VAE:
         "dropout": 0.0,
     }
     params = {"ddconfig": ddconfig, "embed_dim": config["latent_channels"]}
-    return comfy.sd.VAE(sd=dict(tensors), config={"params": params}, dtype=torch.float32)
+    return _with_memory_counted(comfy.sd.VAE(sd=dict(tensors), config={"params": params}, dtype=torch.float32))
+
+
+def _with_memory_counted(vae: comfy.sd.VAE) -> comfy.sd.VAE:
+    """The VAE, asking ComfyUI for the memory that it uses; a VAE that somebody else made asks for what it likes."""
+    encoder, decoder = _values_a_pixel(vae.first_stage_model)
+    vae.memory_used_encode = lambda shape, dtype: encoder * shape[2] * shape[3] * mm.dtype_size(dtype)
+    vae.memory_used_decode = lambda shape, dtype: decoder * 64 * shape[2] * shape[3] * mm.dtype_size(dtype)
+    return vae
+
+
+def _values_a_pixel(network: nn.Module) -> tuple[int, int] | None:
+    """The peaks of encoder and decoder, counted by `tests/live_bytes.py`; None for other networks."""
+    if hasattr(network, "taesd_decoder"):
+        # In, between and out of a residual block; two of them where the full-size block is idle.
+        blocks = network.taesd_encoder[1], network.taesd_decoder[-2]
+        layers = [_TINY_CHANNELS * (2 + hasattr(block, "conv")) for block in blocks]
+    elif hasattr(network, "decoder") and hasattr(network.decoder, "up"):
+        # In and normalized, and out of the first convolution, of the first full-size block.
+        blocks = network.encoder.down[0].block[0], network.decoder.up[0].block[0]
+        layers = [2 * block.in_channels + block.out_channels for block in blocks]
+    else:
+        return None
+    return layers[0] + _PICTURES, layers[1] + _PICTURES

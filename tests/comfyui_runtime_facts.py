@@ -62,29 +62,38 @@ def _memory_facts(model) -> dict:
         "hopeless": type(hopeless).__name__,
         "difference_by_members_at_once": (one.log_depth - all_five.log_depth).abs().max().item(),
         "pairs_that_fit": _pairs_that_fit(pipeline),
+        "pairs_beside_a_decode": int(pipeline.codec.decode_bytes(64, 80) / _one_pair(pipeline)),
     }
 
 
 def _pairs_that_fit(pipeline) -> dict:
-    """By free memory in units of what ComfyUI's own estimate says of one pair; 64x72 px are padded to 64x80."""
+    """By free memory in units of what one pair needs."""
     from a_pack.nodes import runtime
 
-    one = pipeline.network.patcher.model.memory_required([1, 4, 8, 10]) / runtime.SHARE_OF_FREE_MEMORY
+    one = _one_pair(pipeline) / runtime.SHARE_OF_FREE_MEMORY
     free = {"nothing": 0, "three": 3.5 * one, "plenty": 1e15}
     real, fitting = runtime.mm.get_free_memory, {}
+    decode_bytes = runtime.VaeCodec.decode_bytes
     for name, amount in free.items():
         runtime.mm.get_free_memory = lambda _device, amount=amount: amount
         fitting[name] = runtime._pairs_that_fit(pipeline, image(2), settings(ensemble_size=5))
     fitting["many frames"] = runtime._pairs_that_fit(pipeline, image(9), settings(ensemble_size=5))
-    runtime.mm.get_free_memory = real
+    runtime.VaeCodec.decode_bytes = lambda *_args: 10**15
+    fitting["large decoder"] = runtime._pairs_that_fit(pipeline, image(9), settings(ensemble_size=5))
+    runtime.mm.get_free_memory, runtime.VaeCodec.decode_bytes = real, decode_bytes
     return fitting
+
+
+def _one_pair(pipeline) -> int:
+    """Bytes in the network; 64x72 px are padded to 64x80."""
+    return pipeline.network.patcher.model.memory_required([1, 4, 8, 10])
 
 
 def _group_facts(model) -> dict:
     """How five frames are grouped, and that the grouping makes no difference, with either kind of noise."""
     from a_pack.nodes import runtime
 
-    sizes, velocity = [], runtime.ManagedNetwork.__call__
+    sizes, groups, velocity = [], [], runtime.ManagedNetwork.__call__
 
     def recording(self, x_t, t, image_latent):
         sizes.append(len(x_t))
@@ -96,9 +105,11 @@ def _group_facts(model) -> dict:
         for frames_at_once in (0, 1, 2):
             changed = {"num_steps": 1, "noise_per_image": own}
             grouped[own, frames_at_once] = _estimate(model, 5, None, frames_at_once, **changed).log_depth
+            groups.append(list(sizes))
+            sizes.clear()
     runtime.ManagedNetwork.__call__ = velocity
     return {
-        "group_sizes": [sizes[:1], sizes[1:6], sizes[6:9]],
+        "group_sizes": groups[:3],
         "difference_by_group": max(relative(grouped[own, n], grouped[own, 0]) for own in (False, True) for n in (1, 2)),
         "difference_by_noise": relative(grouped[True, 0], grouped[False, 0]),
     }
