@@ -1,6 +1,7 @@
 """Trains the velocity network on latents by flow matching, and watches it on held-out frames."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,12 +16,15 @@ from ..model.codec import LatentCodec
 from ..model.hyperparameters import UNetHyperParameters
 from ..model.parameterization import DEFAULT_PARAMETERIZATION
 from ..model.unet import DepthFMUNet
+from .capture import captured
+from .engine import training_device
 from .latents import LatentSet
 from .loop import LoopSettings, train
 from .lora import LoraSettings, add_lora, merge_lora
 from .losses import masked_velocity_loss
 from .normals import decoded_normal_loss
 from .objective import Objective, StepRandom
+from .streamed import StreamedLatents
 from .validation import HeldOut, check_estimates
 from .watch import Checked
 
@@ -50,6 +54,8 @@ class FlowSettings:
         lora: trains low-rank additions in place of all weights; see `LoraSettings`.
         normals_weight: of the auxiliary loss of the decoded depth map's surface normals, see `normals`; 0 = none of it,
             and then nothing is decoded.
+        cuda_graph: whether a GPU runs the network as CUDA graphs: the same result, faster where the network is small;
+            one process, without micro-batches and gradient checkpointing. Other devices go on without.
 
     Raises:
         ValueError: for an unknown time sampling, or a negative weight.
@@ -62,11 +68,16 @@ class FlowSettings:
     time_sampling: str = "uniform"
     lora: LoraSettings | None = None
     normals_weight: float = 0.0
+    cuda_graph: bool = False
 
     def __post_init__(self) -> None:
         if self.time_sampling not in TIME_SAMPLERS:
             choices = ", ".join(TIME_SAMPLERS)
             raise ValueError(f"Unknown time_sampling {self.time_sampling!r}; choose one of {choices}.")
+        if self.cuda_graph and (self.loop.micro_batch_size or self.loop.gradient_checkpointing or self.lora):
+            raise ValueError(
+                "cuda_graph goes with neither micro_batch_size, gradient_checkpointing nor lora; drop one."
+            )
         if not self.normals_weight >= 0:
             raise ValueError(f"normals_weight is {self.normals_weight}; choose 0 (off) or more.")
 
@@ -104,10 +115,14 @@ class FlowBatch(NamedTuple):
     t: Tensor
 
 
-def draw_batch(latents: LatentSet, settings: FlowSettings, random: StepRandom) -> FlowBatch:
+def draw_batch(latents: LatentSet | StreamedLatents, settings: FlowSettings, random: StepRandom) -> FlowBatch:
     """The batch of a step, for all processes together, with standard normal noise and times as the settings say."""
     pairs = latents.draw(settings.loop.batch_size, random.rng)
-    noise = torch.randn(pairs.image_latent.shape, generator=random.generator)
+    device = pairs.image_latent.device
+    generator = random.generator
+    if device.type != "cpu":  # where a large batch of noise takes no time
+        generator = torch.Generator(device).manual_seed(generator.initial_seed())
+    noise = torch.randn(pairs.image_latent.shape, generator=generator, device=device)
     return FlowBatch(*pairs, noise, TIME_SAMPLERS[settings.time_sampling](len(noise), random.generator))
 
 
@@ -137,7 +152,7 @@ def flow_losses(network: nn.Module, batch: FlowBatch, settings: FlowSettings, co
     return losses
 
 
-def flow_objective(latents: LatentSet, settings: FlowSettings, codec: LatentCodec) -> Objective:
+def flow_objective(latents: LatentSet | StreamedLatents, settings: FlowSettings, codec: LatentCodec) -> Objective:
     """`flow_losses` over batches of `latents`, means over the valid cells of all processes."""
     names = ("velocity", "normals") if settings.normals_weight else ("velocity",)
     return Objective(
@@ -149,7 +164,7 @@ def flow_objective(latents: LatentSet, settings: FlowSettings, codec: LatentCode
 
 def train_velocity(
     network: DepthFMUNet,
-    latents: LatentSet,
+    latents: LatentSet | StreamedLatents,
     settings: FlowSettings,
     held_out: HeldOut,
     codec: LatentCodec,
@@ -171,11 +186,26 @@ def train_velocity(
 
     objective = flow_objective(latents, settings, codec)
     # Around the backward pass too: gradient checkpointing repeats the forward pass there, by the same formula or fails.
-    with sdpa_kernel(attention_backends(network.hyper, latents.tokens)):
+    with sdpa_kernel(attention_backends(network.hyper, latents.tokens)), _captured(network, latents, settings):
         train(network, objective, settings.loop, folder, check, this_share(), events)
     if settings.lora:
         merge_lora(network.unet)
     network.eval()
+
+
+@contextmanager
+def _captured(network: DepthFMUNet, latents: LatentSet | StreamedLatents, settings: FlowSettings) -> Iterator[None]:
+    """Runs the network as CUDA graphs where that is wished and can be; afterwards it is where it was."""
+    device = training_device()
+    if not settings.cuda_graph or device.type != "cuda":
+        yield
+        return
+    home = network.null_text.device
+    size = settings.loop.batch_size
+    latent = (size, 4, *latents.size)
+    with captured(network.to(device), [latent, (size,), latent], settings.loop.mixed_precision):
+        yield
+    network.to(home)
 
 
 def attention_backends(hyper: UNetHyperParameters, tokens: int) -> list[SDPBackend]:
