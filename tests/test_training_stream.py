@@ -275,7 +275,9 @@ def test_cuda_graphs_do_not_go_with_parts_of_a_batch(tmp_path):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_cuda_graphs_compute_the_same_gradients():
-    hyper = UNetHyperParameters(32, (1, 2), 1, (2,), num_heads=2, context_dim=8)
+    hyper = UNetHyperParameters(
+        model_channels=32, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(2,), num_heads=2, context_dim=8
+    )
     network = build_network(hyper, 3, 0).cuda()
     arguments = torch.rand(2, 4, 8, 8).cuda(), torch.rand(2).cuda(), torch.rand(2, 4, 8, 8).cuda()
 
