@@ -8,17 +8,14 @@ import depthfm_core.training.stages as stages
 from depthfm_core.data.synthetic import render_scene
 from depthfm_core.evaluation.share import Share
 from depthfm_core.loading import load_pipeline
-from depthfm_core.model.hyperparameters import UNetHyperParameters
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings
 from depthfm_core.training.batched_views import change_photometry_of_batch, draw_views, normalize_targets
-from depthfm_core.training.capture import captured
 from depthfm_core.training.latents import encode
 from depthfm_core.training.normalize import NormalizationSettings, normalize_target
 from depthfm_core.training.recipe import read_recipe
 from depthfm_core.training.stages import run_recipe, stage_names
 from depthfm_core.training.stream import FrameStream, StreamSettings
 from depthfm_core.training.streamed import StreamedLatents, StreamedViews
-from depthfm_core.training.velocity import build_network
 
 CPU = torch.device("cpu")
 NOTHING = PhotometricSettings(
@@ -265,29 +262,3 @@ def test_a_stream_trains_in_one_process(tmp_path, monkeypatch):
     monkeypatch.setattr(stages, "this_share", lambda: Share(0, 2))
     with pytest.raises(ValueError, match="one process"):
         run_recipe(read_recipe(write_recipe(tmp_path)), tmp_path / "out")
-
-
-def test_cuda_graphs_do_not_go_with_parts_of_a_batch(tmp_path):
-    text = RECIPE.replace("[flow.only.loop]", "cuda_graph = true\n[flow.only.loop]\nmicro_batch_size = 2")
-    with pytest.raises(ValueError, match="cuda_graph"):
-        read_recipe(write_recipe(tmp_path, text))
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_cuda_graphs_compute_the_same_gradients():
-    hyper = UNetHyperParameters(
-        model_channels=32, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(2,), num_heads=2, context_dim=8
-    )
-    network = build_network(hyper, 3, 0).cuda()
-    arguments = torch.rand(2, 4, 8, 8).cuda(), torch.rand(2).cuda(), torch.rand(2, 4, 8, 8).cuda()
-
-    def gradients():
-        network.zero_grad()
-        with torch.autocast("cuda", torch.bfloat16):
-            network.train()(*arguments).square().mean().backward()
-        return [parameter.grad.clone() for parameter in network.parameters()]
-
-    eager = gradients()
-    with captured(network, [tuple(argument.shape) for argument in arguments], "bf16"):
-        torch.testing.assert_close(gradients(), eager, rtol=2e-2, atol=1e-5)
-    assert network.forward.__func__ is type(network).forward

@@ -24,7 +24,6 @@ from .objective import Objective, Part, own_parts
 
 # What the networks compute in (their weights stay in float32), in accelerate's words.
 PRECISIONS = ("no", "bf16", "fp16")
-AUTOCAST_DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 

@@ -1,7 +1,6 @@
 """Trains the velocity network on latents by flow matching, and watches it on held-out frames."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +15,6 @@ from ..model.codec import LatentCodec
 from ..model.hyperparameters import UNetHyperParameters
 from ..model.parameterization import DEFAULT_PARAMETERIZATION
 from ..model.unet import DepthFMUNet
-from .capture import captured
-from .engine import training_device
 from .latents import LatentSet
 from .loop import LoopSettings, train
 from .lora import LoraSettings, add_lora, merge_lora
@@ -54,8 +51,6 @@ class FlowSettings:
         lora: trains low-rank additions in place of all weights; see `LoraSettings`.
         normals_weight: of the auxiliary loss of the decoded depth map's surface normals, see `normals`; 0 = none of it,
             and then nothing is decoded.
-        cuda_graph: whether a GPU runs the network as CUDA graphs: the same result, faster where the network is small;
-            one process, without micro-batches and gradient checkpointing. Other devices go on without.
 
     Raises:
         ValueError: for an unknown time sampling, or a negative weight.
@@ -68,16 +63,11 @@ class FlowSettings:
     time_sampling: str = "uniform"
     lora: LoraSettings | None = None
     normals_weight: float = 0.0
-    cuda_graph: bool = False
 
     def __post_init__(self) -> None:
         if self.time_sampling not in TIME_SAMPLERS:
             choices = ", ".join(TIME_SAMPLERS)
             raise ValueError(f"Unknown time_sampling {self.time_sampling!r}; choose one of {choices}.")
-        if self.cuda_graph and (self.loop.micro_batch_size or self.loop.gradient_checkpointing or self.lora):
-            raise ValueError(
-                "cuda_graph goes with neither micro_batch_size, gradient_checkpointing nor lora; drop one."
-            )
         if not self.normals_weight >= 0:
             raise ValueError(f"normals_weight is {self.normals_weight}; choose 0 (off) or more.")
 
@@ -186,26 +176,11 @@ def train_velocity(
 
     objective = flow_objective(latents, settings, codec)
     # Around the backward pass too: gradient checkpointing repeats the forward pass there, by the same formula or fails.
-    with sdpa_kernel(attention_backends(network.hyper, latents.tokens)), _captured(network, latents, settings):
+    with sdpa_kernel(attention_backends(network.hyper, latents.tokens)):
         train(network, objective, settings.loop, folder, check, this_share(), events)
     if settings.lora:
         merge_lora(network.unet)
     network.eval()
-
-
-@contextmanager
-def _captured(network: DepthFMUNet, latents: LatentSet | StreamedLatents, settings: FlowSettings) -> Iterator[None]:
-    """Runs the network as CUDA graphs where that is wished and can be; afterwards it is where it was."""
-    device = training_device()
-    if not settings.cuda_graph or device.type != "cuda":
-        yield
-        return
-    home = network.null_text.device
-    size = settings.loop.batch_size
-    latent = (size, 4, *latents.size)
-    with captured(network.to(device), [latent, (size,), latent], settings.loop.mixed_precision):
-        yield
-    network.to(home)
 
 
 def attention_backends(hyper: UNetHyperParameters, tokens: int) -> list[SDPBackend]:
