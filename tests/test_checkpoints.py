@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from depthfm_core.model.checkpoints import convert, load_checkpoint, save_checkpoint
 from depthfm_core.model.codec import load_codec
-from depthfm_core.model.reading import CheckpointError
+from depthfm_core.model.reading import CheckpointError, read_tensor_file
 
 FIRST = "input_blocks.0.0.weight"
 TEXT = "empty_text_embedding"
@@ -286,3 +286,13 @@ def test_metadata_of_a_wrong_kind_is_refused(golden_dir, tmp_path):
         save_file(content, tmp_path / "b.safetensors", metadata=metadata)
         with pytest.raises(CheckpointError, match="describes itself"):
             load_checkpoint(tmp_path / "b.safetensors")
+
+
+def test_a_safetensors_file_whose_first_byte_is_that_of_a_pickle_is_read(tmp_path):
+    path = tmp_path / "model.safetensors"
+    for padding in range(256):  # the first byte is the low one of the length of the JSON
+        save_file({"weight": torch.ones(2)}, path, metadata={"padding": "x" * padding})
+        if path.read_bytes()[:1] == b"\x80":
+            break
+    assert path.read_bytes()[:1] == b"\x80"
+    assert torch.equal(read_tensor_file(path)[0]["weight"], torch.ones(2))

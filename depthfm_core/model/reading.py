@@ -50,10 +50,10 @@ def read_tensor_file(path: Path) -> tuple[dict, dict[str, str]]:
     header = _header(path)
     if header[:4] == b"PK\x03\x04":
         return _read_torch(path, mmap=True), {}
+    if _starts_as_safetensors(header, path):
+        return _read_safetensors(path)
     if header[:1] == b"\x80":
         return _read_torch(path, mmap=False), {}
-    if header[8:9] == b"{":
-        return _read_safetensors(path)
     raise CheckpointError(
         path, "is neither a safetensors nor a torch file.", "Download it again, or choose another file."
     )
@@ -105,6 +105,12 @@ def _header(path: Path) -> bytes:
     if not header:
         raise CheckpointError(path, "is empty.", "Download it again.")
     return header
+
+
+def _starts_as_safetensors(header: bytes, path: Path) -> bool:
+    """Whether eight bytes that can be the length of JSON come before it; their first may be that of a pickle, 0x80."""
+    length = int.from_bytes(header[:8], "little")
+    return header[8:9] == b"{" and (header[:1] != b"\x80" or length <= path.stat().st_size)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

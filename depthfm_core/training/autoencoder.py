@@ -26,6 +26,8 @@ from .losses import coarse_loss, edge_loss, whitening_loss
 from .normalize import NormalizationSettings, normalize_target
 from .objective import Objective, StepRandom
 from .sources import Frame
+from .stream import FrameStream
+from .streamed import StreamedViews
 from .thumbnail import start_as_thumbnail
 from .watch import Checked, titled
 
@@ -106,12 +108,19 @@ def autoencoder_config(autoencoder: AutoencoderTiny, scaling_factor: float) -> d
 
 @dataclass(frozen=True)
 class AutoencoderData:
-    """Where the pictures come from, and how they are changed."""
+    """Where the pictures come from, and how they are changed.
+
+    Attributes:
+        frames, held_out: to train on, and to check with.
+        photometry, normalization: how pictures are changed, and what depth becomes.
+        stream: trained on in the place of `frames`, if there is one.
+    """
 
     frames: Sequence[Frame]
     held_out: Sequence[Frame]
     photometry: PhotometricSettings
     normalization: NormalizationSettings
+    stream: FrameStream | None = None
 
 
 class Pictures(NamedTuple):
@@ -135,8 +144,7 @@ def train_autoencoder(
     autoencoder = build_autoencoder(settings, loop.seed)
 
     def draw(random: StepRandom) -> Pictures:
-        picked = random.rng.integers(len(data.frames), size=loop.batch_size)
-        pictures = _draw_pictures([data.frames[i] for i in picked], data, settings, random.rng)
+        pictures = _draw_batch(loop.batch_size, data, settings, random.rng)
         shape = (len(pictures), 4, *(side // LatentCodec.downscale for side in pictures.shape[-2:]))
         return Pictures(pictures, torch.randn(shape, generator=random.generator))
 
@@ -150,11 +158,26 @@ def train_autoencoder(
     return autoencoder.eval().requires_grad_(False)
 
 
+def _draw_batch(count: int, data: AutoencoderData, settings: AutoencoderSettings, rng: np.random.Generator) -> Tensor:
+    """`_draw_pictures` of random frames; on the stream's device, if there is one."""
+    if data.stream is None:
+        picked = rng.integers(len(data.frames), size=count)
+        return _draw_pictures([data.frames[i] for i in picked], data, settings, rng)
+    views = StreamedViews(data.stream, data.photometry, data.normalization)
+    pictures, log_depths = views.draw(count, _view(settings), rng)
+    depths = _change_ranges(log_depths, rng).expand(-1, 3, -1, -1)
+    return torch.cat([pictures, depths]).contiguous(memory_format=torch.channels_last)
+
+
+def _view(settings: AutoencoderSettings) -> ViewSettings:
+    return ViewSettings(settings.crop_px, settings.crop_px, min_scale=settings.min_scale)
+
+
 def _draw_pictures(
     frames: Sequence[Frame], data: AutoencoderData, settings: AutoencoderSettings, rng: np.random.Generator
 ) -> Tensor:
     """[2B, 3, S, S] in [-1, 1]: B pictures with changed photometry, then the B depth maps as grey pictures."""
-    view = ViewSettings(settings.crop_px, settings.crop_px, min_scale=settings.min_scale)
+    view = _view(settings)
     images, depths = [], []
     for frame in frames:
         sample = draw_view(frame.read(), view, rng)
@@ -166,9 +189,18 @@ def _draw_pictures(
 
 def _change_range(log_depth: Tensor, rng: np.random.Generator) -> Tensor:
     """Half of the time, another contrast, offset and sign within [-1, 1], so that any range is coded well."""
-    gain = rng.uniform(0.3, 1) * rng.choice([-1, 1])
-    offset = rng.uniform(-1, 1) * (1 - abs(gain))
-    return log_depth * gain + offset if rng.random() < 0.5 else log_depth
+    return _change_ranges(log_depth[None], rng)[0]
+
+
+def _change_ranges(log_depths: Tensor, rng: np.random.Generator) -> Tensor:
+    """`_change_range` of a batch [B, 1, H, W], each with draws of its own."""
+    count = len(log_depths)
+    gain = rng.uniform(0.3, 1, count) * rng.choice([-1, 1], count)
+    offset = rng.uniform(-1, 1, count) * (1 - abs(gain))
+    changed = rng.random(count) < 0.5
+    gain, offset = np.where(changed, gain, 1.0), np.where(changed, offset, 0.0)
+    gain, offset = (torch.from_numpy(v.astype(np.float32)).to(log_depths.device) for v in (gain, offset))
+    return log_depths * gain[:, None, None, None] + offset[:, None, None, None]
 
 
 def _losses(autoencoder: AutoencoderTiny, batch: Pictures, settings: AutoencoderSettings) -> dict[str, Tensor]:

@@ -133,7 +133,12 @@ class LatentSet:
     @property
     def tokens(self) -> int:
         """The number of cells of a latent, of the largest where sizes differ."""
-        return max(math.prod(group.size) for group in self._groups)
+        return math.prod(self.size)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a latent, of the largest where sizes differ."""
+        return max((group.size for group in self._groups), key=math.prod)
 
     def draw(self, size: int, rng: np.random.Generator) -> LatentBatch:
         """`size` random pairs in float32, with shares all of one data set."""

@@ -163,7 +163,7 @@ class _Run:
         # Not accelerate's schedule, which goes on by as many steps as there are processes.
         self.schedule = SCHEDULES[settings.schedule](optimizer, settings)
         self.optimizer = self.engine.prepare(optimizer)
-        self.ema = EMAModel(self.parameters, decay=settings.ema_decay)
+        self.ema = EMAModel(self.parameters, decay=settings.ema_decay, foreach=True)
         self.step = self.saved_step = 0
 
     def advance(self, objective: Objective) -> dict[str, Tensor | float]:

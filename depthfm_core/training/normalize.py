@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_MIN_RANGE = 0.02  # a wall seen head-on: 2 % of depth fill the range rather than noise
+MIN_RANGE = 0.02  # a wall seen head-on: 2 % of depth fill the range rather than noise
 
 # What is scaled: log depth, or depth in units of its geometric mean, so that no unit of length matters.
 SPACES: dict[str, Callable[[Tensor], Tensor]] = {"log": lambda x: x, "linear": lambda x: (x - x.mean()).exp()}
@@ -60,5 +60,5 @@ def normalize_target(depth_m: Tensor, valid: Tensor, settings: NormalizationSett
     levels = torch.tensor([settings.near_percentile / 100, settings.far_percentile / 100])
     near, far = torch.quantile(values, levels).tolist()
     scaled = torch.ones_like(depth_m)
-    scaled[valid] = ((values - near) / max(far - near, _MIN_RANGE) * 2 - 1).clamp(-1, 1)
+    scaled[valid] = ((values - near) / max(far - near, MIN_RANGE) * 2 - 1).clamp(-1, 1)
     return scaled

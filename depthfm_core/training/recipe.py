@@ -19,6 +19,7 @@ from .latents import LatentSettings
 from .loop import LoopSettings
 from .normalize import NormalizationSettings
 from .sources import DataSetSettings
+from .stream import StreamSettings
 from .velocity import FlowSettings
 
 if sys.version_info >= (3, 11):
@@ -39,6 +40,8 @@ class FrameSettings:
         height_px, width_px: their size.
         workers: processes that render.
         held_out: how many frames of each folder and data set are for checks and never trained on.
+        stream: renders the frames after the held-out ones while the training runs and keeps them in memory, where a
+            [frames.stream] table is there; then `folders` is where the held-out ones lie.
 
     Raises:
         ValueError: nothing to train on, no folder to render into, two data sets of one name, or shares for some only.
@@ -52,10 +55,16 @@ class FrameSettings:
     width_px: int = 256
     workers: int = 1
     held_out: int = 100
+    stream: StreamSettings | None = None
 
     def __post_init__(self) -> None:
         labels = [source.label for source in self.sources]
         shared = [source.label for source in self.sources if source.share]
+        if self.stream and (len(labels) != 1 or self.datasets or self.count <= self.held_out):
+            raise ValueError(
+                "[frames.stream] trains on rendered frames only: one folder, no data sets, and a count above held_out; "
+                f"got {', '.join(labels)}, count {self.count}, held_out {self.held_out}."
+            )
         if not labels or (self.count and not self.folders):
             raise ValueError("[frames] names no folder to render into and to train on, or no data set; name one.")
         if len(set(labels)) < len(labels):

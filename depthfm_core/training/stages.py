@@ -17,6 +17,7 @@ They see one output folder.
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -40,9 +41,11 @@ from .prior import read_prior
 from .recipe import FrameSettings, NetworkSettings, Recipe
 from .record import keep_record, provenance
 from .scaling import measure_scaling_factor
-from .sources import Frame, find_complete_frames, source_frames, spread
+from .sources import Frame, find_complete_frames, folder_frames, source_frames, spread
+from .stream import FrameStream
+from .streamed import StreamedLatents, StreamedViews
 from .validation import encode_held_out
-from .velocity import build_network, train_velocity
+from .velocity import FlowSettings, build_network, train_velocity
 
 _LOGGER = logging.getLogger(__name__)
 _CHECKED_PICTURES = 32  # held-out frames in an autoencoder check
@@ -51,7 +54,7 @@ _CALIBRATED_FRAMES = 40  # held-out frames that the ensemble's spread is compare
 
 def stage_names(recipe: Recipe) -> list[str]:
     """The stages in their order, as `--stage` takes them."""
-    latents = [f"latents.{name}" for name in recipe.latents]
+    latents = [] if recipe.frames.stream else [f"latents.{name}" for name in recipe.latents]
     flow = [f"flow.{name}" for name in recipe.flow]
     autoencoder = [] if recipe.autoencoder.path else ["autoencoder"]
     return ["frames", *autoencoder, *latents, *flow, "export"]
@@ -74,16 +77,27 @@ def run_recipe(recipe: Recipe, output: Path, stage: str | None = None) -> None:
         raise ValueError(f"Unknown stage {stage!r}; choose one of {', '.join(names)}.")
     output.mkdir(parents=True, exist_ok=True)
     share = this_share()
-    for name in names if stage is None else [stage]:
-        _LOGGER.info("stage %s", name)
-        kind, _, which = name.partition(".")
-        keep_record(recipe, output, name)
-        if share.is_first or kind in SHARED:
-            STAGES[kind](recipe, output, which)
-        share.wait()
+    with _stream(recipe.frames, share) as stream:
+        for name in names if stage is None else [stage]:
+            _LOGGER.info("stage %s", name)
+            kind, _, which = name.partition(".")
+            keep_record(recipe, output, name)
+            if share.is_first or kind in SHARED:
+                STAGES[kind](recipe, output, which, stream)
+            share.wait()
 
 
-def _prepare_frames(recipe: Recipe, output: Path, _which: str) -> None:
+def _stream(frames: FrameSettings, share: Share) -> AbstractContextManager[FrameStream | None]:
+    """The frames that are rendered during the training, where the recipe wants that; the first who asks starts it."""
+    if frames.stream is None:
+        return nullcontext()
+    if share.count > 1:
+        raise ValueError(f"[frames.stream] trains in one process, and {share.count} were started; start one.")
+    seeds = range(frames.first_seed + frames.held_out, frames.first_seed + frames.count)
+    return FrameStream(seeds, (frames.height_px, frames.width_px), frames.workers, training_device())
+
+
+def _prepare_frames(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | None = None) -> None:
     if recipe.frames.count:
         _render(recipe.frames, output)
     for source in recipe.frames.sources:
@@ -106,19 +120,23 @@ def prepare_frames(recipe: Recipe, output: Path, share: Share) -> None:
 def _render(settings: FrameSettings, output: Path) -> None:
     from ..data.synthetic import write_frames  # needs the optional libraries of the "train" extra
 
-    seeds = range(settings.first_seed, settings.first_seed + settings.count)
+    count = settings.held_out if settings.stream else settings.count
+    seeds = range(settings.first_seed, settings.first_seed + count)
     size = (settings.height_px, settings.width_px)
     frames = write_frames(output / settings.folders[0], seeds, size, workers=settings.workers)
-    for _ in tqdm(frames, total=settings.count, desc="frames", unit="frame"):
+    for _ in tqdm(frames, total=count, desc="frames", unit="frame"):
         pass
 
 
 def split_frames(recipe: Recipe, output: Path) -> tuple[list[Frame], list[Frame]]:
-    """The frames to train on and the held-out ones, of all folders and data sets.
+    """The frames to train on, none of which is on the disk where a stream renders them, and the held-out ones.
 
     Raises:
         ValueError: a missing data set, or one with nothing left to train on.
     """
+    if recipe.frames.stream:
+        folder = recipe.frames.folders[0]
+        return [], folder_frames(output / folder, Path(folder).name)
     train, held_out = [], []
     for source in recipe.frames.sources:
         own, own_held_out = source_frames(source, output, recipe.frames.held_out)
@@ -127,10 +145,13 @@ def split_frames(recipe: Recipe, output: Path) -> tuple[list[Frame], list[Frame]
     return train, held_out
 
 
-def _train_autoencoder(recipe: Recipe, output: Path, _which: str) -> None:
+def _train_autoencoder(recipe: Recipe, output: Path, _which: str, stream: FrameStream | None) -> None:
     folder = output / "autoencoder"
     train, held_out = split_frames(recipe, output)
-    data = AutoencoderData(train, spread(held_out, _CHECKED_PICTURES), recipe.photometry, recipe.normalization)
+    if stream is not None:
+        stream.wait_for(recipe.frames.stream.first_frames)
+    checked = spread(held_out, _CHECKED_PICTURES)
+    data = AutoencoderData(train or held_out, checked, recipe.photometry, recipe.normalization, stream)
     autoencoder = train_autoencoder(
         recipe.autoencoder.model, data, recipe.autoencoder.loop, folder, output / "events" / "autoencoder"
     )
@@ -151,7 +172,7 @@ def prepare_latents(
     return write_latents(train, *made_with, latents_folder(output, which), share=share, device=device)
 
 
-def _write_latents(recipe: Recipe, output: Path, which: str) -> None:
+def _write_latents(recipe: Recipe, output: Path, which: str, _stream: FrameStream | None) -> None:
     prepare_latents(recipe, output, which, this_share(), training_device())
 
 
@@ -160,7 +181,7 @@ def latents_folder(output: Path, which: str) -> Path:
     return output / "latents" / which
 
 
-def _train_flow(recipe: Recipe, output: Path, which: str) -> None:
+def _train_flow(recipe: Recipe, output: Path, which: str, stream: FrameStream | None) -> None:
     settings = recipe.flow[which]
     folder = output / "flow" / which
     share = this_share()
@@ -169,15 +190,25 @@ def _train_flow(recipe: Recipe, output: Path, which: str) -> None:
     share.wait()
     network = _network(recipe, output, settings.start)
     codec = _codec(recipe, output)
-    folders = [latents_folder(output, name) for name in settings.latents]
-    made_with = recipe.photometry, recipe.normalization, codec
-    origins = [describe(recipe.latents[name], *made_with) for name in settings.latents]
-    latents = LatentSet(folders, _shares(recipe, settings.latents), origins)
     view = recipe.latents[settings.latents[-1]].view
+    if stream is None:
+        latents = _latent_set(recipe, output, settings, codec)
+    else:
+        stream.wait_for(recipe.frames.stream.first_frames)
+        views = StreamedViews(stream, recipe.photometry, recipe.normalization)
+        latents = StreamedLatents(views, view, recipe.frames.stream, load_codec(_codec_path(recipe, output)))
     held_out = encode_held_out(split_frames(recipe, output)[1], view, codec)
     train_velocity(network, latents, settings, held_out, codec, folder, output / "events" / f"flow.{which}")
     if share.is_first:
         save_tensors(network.unet.state_dict(), folder / "network.safetensors")
+
+
+def _latent_set(recipe: Recipe, output: Path, settings: FlowSettings, codec: LatentCodec) -> LatentSet:
+    """The latents that a flow stage names, which must have been made with the recipe's settings."""
+    folders = [latents_folder(output, name) for name in settings.latents]
+    made_with = recipe.photometry, recipe.normalization, codec
+    origins = [describe(recipe.latents[name], *made_with) for name in settings.latents]
+    return LatentSet(folders, _shares(recipe, settings.latents), origins)
 
 
 def _shares(recipe: Recipe, latents: Sequence[str]) -> dict[str, float]:
@@ -228,7 +259,7 @@ def _codec_path(recipe: Recipe, output: Path) -> Path:
     return output / "autoencoder"
 
 
-def _export(recipe: Recipe, output: Path, _which: str) -> None:
+def _export(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | None) -> None:
     last, settings = list(recipe.flow.items())[-1]
     view = recipe.latents[settings.latents[-1]].view
     network, codec = _network(recipe, output, last).eval(), _codec(recipe, output)
@@ -239,7 +270,7 @@ def _export(recipe: Recipe, output: Path, _which: str) -> None:
     export(network, codec, settings.noising_step, resolution, spread_scale, output / "model.safetensors", made_by)
 
 
-STAGES: dict[str, Callable[[Recipe, Path, str], object]] = {
+STAGES: dict[str, Callable[[Recipe, Path, str, FrameStream | None], object]] = {
     "frames": _prepare_frames,
     "autoencoder": _train_autoencoder,
     "latents": _write_latents,

@@ -21,6 +21,7 @@ from .lora import LoraSettings, add_lora, merge_lora
 from .losses import masked_velocity_loss
 from .normals import decoded_normal_loss
 from .objective import Objective, StepRandom
+from .streamed import StreamedLatents
 from .validation import HeldOut, check_estimates
 from .watch import Checked
 
@@ -104,10 +105,14 @@ class FlowBatch(NamedTuple):
     t: Tensor
 
 
-def draw_batch(latents: LatentSet, settings: FlowSettings, random: StepRandom) -> FlowBatch:
+def draw_batch(latents: LatentSet | StreamedLatents, settings: FlowSettings, random: StepRandom) -> FlowBatch:
     """The batch of a step, for all processes together, with standard normal noise and times as the settings say."""
     pairs = latents.draw(settings.loop.batch_size, random.rng)
-    noise = torch.randn(pairs.image_latent.shape, generator=random.generator)
+    device = pairs.image_latent.device
+    generator = random.generator
+    if device.type != "cpu":  # where a large batch of noise takes no time
+        generator = torch.Generator(device).manual_seed(generator.initial_seed())
+    noise = torch.randn(pairs.image_latent.shape, generator=generator, device=device)
     return FlowBatch(*pairs, noise, TIME_SAMPLERS[settings.time_sampling](len(noise), random.generator))
 
 
@@ -137,7 +142,7 @@ def flow_losses(network: nn.Module, batch: FlowBatch, settings: FlowSettings, co
     return losses
 
 
-def flow_objective(latents: LatentSet, settings: FlowSettings, codec: LatentCodec) -> Objective:
+def flow_objective(latents: LatentSet | StreamedLatents, settings: FlowSettings, codec: LatentCodec) -> Objective:
     """`flow_losses` over batches of `latents`, means over the valid cells of all processes."""
     names = ("velocity", "normals") if settings.normals_weight else ("velocity",)
     return Objective(
@@ -149,7 +154,7 @@ def flow_objective(latents: LatentSet, settings: FlowSettings, codec: LatentCode
 
 def train_velocity(
     network: DepthFMUNet,
-    latents: LatentSet,
+    latents: LatentSet | StreamedLatents,
     settings: FlowSettings,
     held_out: HeldOut,
     codec: LatentCodec,

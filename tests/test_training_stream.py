@@ -1,0 +1,264 @@
+"""Frames rendered during a training: the stream, its views in batches, and a whole recipe with it."""
+
+import numpy as np
+import pytest
+import torch
+
+import depthfm_core.training.stages as stages
+from depthfm_core.data.synthetic import render_scene
+from depthfm_core.evaluation.share import Share
+from depthfm_core.loading import load_pipeline
+from depthfm_core.training.augment import PhotometricSettings, ViewSettings
+from depthfm_core.training.batched_views import change_photometry_of_batch, draw_views, normalize_targets
+from depthfm_core.training.latents import encode
+from depthfm_core.training.normalize import NormalizationSettings, normalize_target
+from depthfm_core.training.recipe import read_recipe
+from depthfm_core.training.stages import run_recipe, stage_names
+from depthfm_core.training.stream import FrameStream, StreamSettings
+from depthfm_core.training.streamed import StreamedLatents, StreamedViews
+
+CPU = torch.device("cpu")
+NOTHING = PhotometricSettings(
+    exposure_stops=0, gamma=1, contrast=0, white_balance=0, saturation=0, hue_deg=0, grey_probability=0, vignette=0,
+    blur_px=0, noise=0, jpeg_quality=100, border_probability=0,
+)  # fmt: skip
+RECIPE = """
+[frames]
+count = 20
+height_px = 40
+width_px = 56
+held_out = 3
+[frames.stream]
+first_frames = 4
+kept_views = 32
+[autoencoder.loop]
+num_steps = 2
+batch_size = 2
+learning_rate = 1e-3
+[autoencoder.model]
+crop_px = 32
+[latents.small]
+view = { height_px = 32, width_px = 48 }
+[network]
+null_text_tokens = 3
+[network.unet]
+model_channels = 32
+channel_mult = [1, 2]
+num_res_blocks = 1
+attention_resolutions = [2]
+num_heads = 2
+context_dim = 8
+[flow.only]
+latents = ["small"]
+[flow.only.loop]
+num_steps = 2
+batch_size = 4
+learning_rate = 1e-3
+"""
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return load_pipeline("nano").codec
+
+
+@pytest.fixture
+def frames():
+    """Pictures [5, 3, 24, 32] uint8 and depth [5, 1, 24, 32], a corner of it sky."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (5, 3, 24, 32), dtype=torch.uint8, generator=generator)
+    depths_m = torch.rand(5, 1, 24, 32, generator=generator) * 5 + 1
+    depths_m[:, :, :6, :8] = 0
+    return images, depths_m
+
+
+def write_recipe(tmp_path, text=RECIPE):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+class StillStream:
+    """Frames that are all there."""
+
+    def __init__(self, images, depths_m):
+        self.images, self.depths_m = images, depths_m
+
+    def __len__(self):
+        return len(self.images)
+
+    def check(self):
+        """Nothing can fail."""
+
+
+def still_views(frames, photometry=NOTHING):
+    return StreamedViews(StillStream(*frames), photometry, NormalizationSettings())
+
+
+def test_a_stream_has_the_frames_of_its_seeds_in_their_order():
+    with FrameStream(range(7, 10), (24, 32), 2, CPU) as stream:
+        assert len(stream) == 0
+        stream.wait_for(100)
+        assert len(stream) == 3
+        for index, seed in enumerate((7, 8, 9)):
+            frame = render_scene(seed, (24, 32))
+            torch.testing.assert_close(stream.images[index] / 255, frame.image)
+            torch.testing.assert_close(stream.depths_m[index].float(), frame.depth_m, rtol=1e-3, atol=0)
+
+
+def test_a_stream_that_is_left_renders_no_further():
+    with FrameStream(range(10_000), (24, 32), 1, CPU) as stream:
+        stream.wait_for(1)
+    count = len(stream)
+    assert count < 1_000
+    assert not stream._thread.is_alive()
+
+
+def test_a_frame_that_cannot_be_rendered_ends_the_training():
+    with FrameStream(range(2), (8, 8), 1, CPU) as stream, pytest.raises(RuntimeError, match="16x16"):
+        stream.wait_for(1)
+
+
+def test_the_whole_view_is_the_frame(frames, rng):
+    whole = ViewSettings(24, 32, min_scale=1, aspect_jitter=0, flip_probability=0)
+    images, depths_m = draw_views(*frames, whole, rng)
+    torch.testing.assert_close(images, frames[0] / 255)
+    assert torch.equal(depths_m, frames[1])
+
+
+def test_picture_and_depth_are_mirrored_together(frames, rng):
+    mirrored = ViewSettings(24, 32, min_scale=1, aspect_jitter=0, flip_probability=1)
+    images, depths_m = draw_views(*frames, mirrored, rng)
+    torch.testing.assert_close(images, frames[0].flip(-1) / 255)
+    assert torch.equal(depths_m, frames[1].flip(-1))
+
+
+def test_crops_lie_within_the_frame_and_mix_no_depths(frames, rng):
+    images, depths_m = draw_views(*frames, ViewSettings(16, 16, min_scale=0.5), rng)
+    assert images.shape == (5, 3, 16, 16) and depths_m.shape == (5, 1, 16, 16)
+    for view, frame in zip(depths_m, frames[1], strict=True):
+        assert torch.isin(view, frame).all()
+
+
+def test_pictures_and_depth_of_a_crop_stay_aligned(rng):
+    ramp = torch.linspace(0, 255, 64).round().byte().expand(4, 3, 48, 64).contiguous()
+    images, depths_m = draw_views(ramp, ramp[:, :1].float() + 1, ViewSettings(24, 32, min_scale=0.5), rng)
+    assert (images[:, :1] * 255 + 1 - depths_m).abs().max() < 255 / 64 * 1.01  # one pixel of the ramp
+
+
+def test_no_photometry_leaves_pictures_as_they_are(rng):
+    images = torch.rand(3, 3, 16, 24)
+    torch.testing.assert_close(change_photometry_of_batch(images, NOTHING, rng), images)
+
+
+@pytest.mark.parametrize(
+    "strength",
+    [
+        {"exposure_stops": 2},
+        {"gamma": 3},
+        {"contrast": 0.9},
+        {"white_balance": 0.3},
+        {"saturation": 1},
+        {"hue_deg": 90},
+        {"grey_probability": 1},
+        {"vignette": 1},
+        {"blur_px": 2},
+        {"noise": 0.2},
+        {"jpeg_quality": 1},
+        {"border_probability": 1, "border": 0.3},
+    ],
+    ids=lambda strength: next(iter(strength)),
+)
+def test_each_effect_changes_pictures_alone_and_within_their_range(rng, strength):
+    images = torch.rand(8, 3, 16, 24)
+    settings = PhotometricSettings(**{**vars(NOTHING), "probability": 1.0, **strength})
+    changed = change_photometry_of_batch(images, settings, rng)
+    assert changed.shape == images.shape and changed.min() >= 0 and changed.max() <= 1
+    assert ((changed - images).abs().amax((1, 2, 3)) > 1e-3).float().mean() > 0.7
+
+
+def test_grey_pictures_have_equal_channels(rng):
+    images = torch.rand(4, 3, 16, 16)
+    grey = change_photometry_of_batch(images, PhotometricSettings(**{**vars(NOTHING), "grey_probability": 1.0}), rng)
+    torch.testing.assert_close(grey, grey.mean(1, keepdim=True).expand(-1, 3, -1, -1))
+
+
+def test_worse_jpegs_differ_more(rng):
+    images = torch.rand(64, 3, 16, 16)
+
+    def error(quality):
+        settings = PhotometricSettings(**{**vars(NOTHING), "probability": 1.0, "jpeg_quality": quality})
+        return (change_photometry_of_batch(images, settings, rng) - images).abs().mean()
+
+    assert 0 < error(90) < error(50) < error(5)
+
+
+def test_targets_of_a_batch_are_those_of_each_frame(frames):
+    settings = NormalizationSettings(5.0, 90.0)
+    alone = [normalize_target(depth_m, depth_m > 0, settings) for depth_m in frames[1]]
+    torch.testing.assert_close(normalize_targets(frames[1], settings), torch.stack(alone))
+
+
+def test_a_frame_of_sky_alone_is_far():
+    assert torch.equal(normalize_targets(torch.zeros(1, 1, 8, 8), NormalizationSettings()), torch.ones(1, 1, 8, 8))
+
+
+def test_streamed_latents_are_those_of_the_views(frames, codec, rng):
+    view = ViewSettings(24, 32, min_scale=1, aspect_jitter=0, flip_probability=0)
+    views = still_views((frames[0][:1], frames[1][:1]))
+    latents = StreamedLatents(views, view, StreamSettings(kept_views=8), codec)
+    batch = latents.draw(3, rng)
+    expected = encode(codec, frames[0][:1] / 255 * 2 - 1)
+    assert latents.size == (3, 4) and latents.tokens == 12 and batch.valid.all()
+    torch.testing.assert_close(batch.image_latent, expected.expand(3, -1, -1, -1), rtol=1e-2, atol=1e-2)
+
+
+def test_a_batch_has_so_many_new_views_and_the_oldest_go(frames, codec, rng):
+    view = ViewSettings(24, 32, min_scale=0.5)
+    settings = StreamSettings(kept_views=16, fresh_share=0.5)
+    latents = StreamedLatents(still_views(frames), view, settings, codec)
+    latents.draw(4, rng)
+    assert latents._made == 16
+    before = latents._image.clone()
+    latents.draw(4, rng)
+    changed = (latents._image != before).flatten(1).any(1)
+    assert latents._made == 18 and changed.tolist() == [True, True] + [False] * 14
+
+
+@pytest.mark.parametrize("name", ["first_frames", "kept_views", "fresh_share"])
+def test_stream_settings_must_be_positive(name):
+    with pytest.raises(ValueError, match=name):
+        StreamSettings(**{name: 0})
+
+
+def test_a_recipe_with_a_stream_makes_a_model_and_keeps_only_the_held_out_frames(tmp_path):
+    recipe = read_recipe(write_recipe(tmp_path))
+    assert stage_names(recipe) == ["frames", "autoencoder", "flow.only", "export"]
+    run_recipe(recipe, tmp_path / "out")
+    assert len(list((tmp_path / "out" / "frames").glob("*.jpg"))) == 3
+    prediction = load_pipeline(tmp_path / "out" / "model.safetensors")(torch.rand(1, 3, 32, 48))
+    assert prediction.depth.shape == (1, 1, 32, 48) and prediction.depth.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("held_out = 3", "held_out = 20"),
+        ("held_out = 3", 'held_out = 3\nfolders = ["frames", "more"]'),
+        ("held_out = 3", 'held_out = 3\ndatasets = [{ kind = "frames", root = "x", name = "x" }]'),
+    ],
+)
+def test_a_stream_goes_with_rendered_frames_only(tmp_path, old, new):
+    with pytest.raises(ValueError, match="rendered frames only"):
+        read_recipe(write_recipe(tmp_path, RECIPE.replace(old, new)))
+
+
+def test_a_stream_trains_in_one_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "this_share", lambda: Share(0, 2))
+    with pytest.raises(ValueError, match="one process"):
+        run_recipe(read_recipe(write_recipe(tmp_path)), tmp_path / "out")
