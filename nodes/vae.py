@@ -77,7 +77,7 @@ class VaeCodec:
     @property
     def _layout(self) -> torch.memory_format:
         """Of what goes in; every layer goes on in it."""
-        return codec_layout(self.vae.device, torch.float32)
+        return codec_layout(self.vae.device)
 
     def _each(self, run: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
         results = []

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
+from depthfm_core.allocator import keep_freed_memory
 from depthfm_core.cli import arguments
-from depthfm_core.cli.allocator import keep_freed_memory
 
 # Alone in a process, which it changes for good: how much of 256 MiB stays after it was used and freed.
 KEPT = """
 import sys
 from pathlib import Path
-from depthfm_core.cli.allocator import keep_freed_memory
+from depthfm_core.allocator import keep_freed_memory
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 if sys.argv[1] == "keep":

@@ -16,6 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = {
     "flow": (),
     "replacing": (),
+    "allocator": (),
     "depth": ("replacing",),
     "model": ("flow", "replacing"),
     "data": ("depth",),
@@ -25,8 +26,8 @@ ROOMS = {
     "loading": ("pipeline", "backends"),
     "evaluation": ("loading", "data"),
     "training": ("model", "flow", "data", "evaluation", "__init__"),
-    "bench": ("loading",),
-    "cli": ("bench", "training", "evaluation", "loading"),
+    "bench": ("loading", "allocator"),
+    "cli": ("bench", "training", "evaluation", "loading", "allocator"),
     "__main__": ("cli", "__init__"),
     "__init__": ("loading",),
 }
@@ -39,6 +40,7 @@ PACKAGES = {
     "pipeline": {"torch", "einops"},
     "loading": {"torch"},
     "replacing": set(),
+    "allocator": set(),
     "resize": {"torch", "einops"},
 }
 

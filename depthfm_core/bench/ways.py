@@ -1,12 +1,17 @@
 """The ways of estimating that are compared: how each loads its pipeline, and how it is then asked."""
 
 import importlib.util
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
+from diffusers import AutoencoderTiny
 
+from ..allocator import keep_freed_memory
 from ..loading import load_pipeline
+from ..model.checkpoints import save_tensors
 from ..pipeline import DepthFMPipeline, EstimationSettings
 from .graphs import GraphedNetwork
 from .naive import NaivePipeline, load_naive
@@ -14,6 +19,27 @@ from .naive import NaivePipeline, load_naive
 REFERENCE = "naive"
 COMPUTED = ("encode", "solve", "decode")  # the stages that are the networks' work
 Pipeline = DepthFMPipeline | NaivePipeline
+
+
+def _load_as_commands_do(*args: object, **kwargs: object) -> DepthFMPipeline:
+    keep_freed_memory()
+    return load_pipeline(*args, **kwargs)
+
+
+def _load_graphed(*args: object, **kwargs: object) -> DepthFMPipeline:
+    pipeline = load_pipeline(*args, **kwargs)
+    return replace(pipeline, network=GraphedNetwork(pipeline.network))
+
+
+def _load_tiny_decoder(*args: object, **kwargs: object) -> DepthFMPipeline:
+    """With a decoder of TAESD's shape and random weights: its time is a trained one's, its answer means nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "decoder.safetensors"
+        save_tensors(AutoencoderTiny().state_dict(), path)
+        return _load_as_commands_do(*args, decoder=path, **kwargs)
+
+
+_HALF = {"backend": "torch", "dtype": "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +59,7 @@ class Way:
 
     summary: str
     precision: str
-    loader: Callable[..., Pipeline] = load_pipeline
+    loader: Callable[..., Pipeline] = _load_as_commands_do
     load: Mapping = field(default_factory=dict)
     settings: Mapping = field(default_factory=dict)
     counted: tuple[str, ...] = COMPUTED
@@ -53,22 +79,38 @@ class Way:
         return None
 
 
-def _load_graphed(*args: object, **kwargs: object) -> DepthFMPipeline:
-    pipeline = load_pipeline(*args, **kwargs)
-    return replace(pipeline, network=GraphedNetwork(pipeline.network))
-
-
 WAYS = {
     REFERENCE: Way("the authors' way: encode every copy, decode all at once, float32", "float32", load_naive),
-    "float32": Way("this project, float32", "float32", load={"dtype": "float32"}),
-    "bfloat16": Way("this project, bfloat16", "bfloat16", load={"dtype": "bfloat16"}),
-    "float16": Way("this project, float16", "float16", load={"dtype": "float16"}, devices=("cuda", "mps")),
+    "float32": Way("this project, float32", "float32", load={"backend": "torch", "dtype": "float32"}),
+    "bfloat16": Way("this project, bfloat16", "bfloat16", load=_HALF),
+    "float16": Way(
+        "this project, float16", "float16", load={"backend": "torch", "dtype": "float16"}, devices=("cuda", "mps")
+    ),
     "cuda-graphs": Way(
-        "bfloat16, the network replayed as a CUDA graph",
+        "bfloat16, the network replayed as a CUDA graph", "bfloat16", _load_graphed, load=_HALF, devices=("cuda",)
+    ),
+    "compile": Way("bfloat16, compiled", "bfloat16", load=_HALF | {"compile": True}, devices=("cuda",)),
+    "openvino-float32": Way(
+        "OpenVINO, float32",
+        "float32",
+        load={"backend": "openvino", "dtype": "float32"},
+        devices=("cpu",),
+        package="openvino",
+    ),
+    "openvino-bfloat16": Way(
+        "OpenVINO, bfloat16",
         "bfloat16",
-        _load_graphed,
-        load={"dtype": "bfloat16"},
-        devices=("cuda",),
+        load={"backend": "openvino", "dtype": "bfloat16"},
+        devices=("cpu",),
+        package="openvino",
+    ),
+    "latents": Way("bfloat16, members averaged as latents", "bfloat16", load=_HALF, settings={"average": "latents"}),
+    "tiny-decoder": Way(
+        "bfloat16, a tiny decoder of random weights",
+        "bfloat16",
+        _load_tiny_decoder,
+        load=_HALF,
+        counted=("encode", "solve"),
     ),
 }
 

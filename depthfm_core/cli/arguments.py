@@ -10,6 +10,7 @@ from dataclasses import fields
 
 import torch
 
+from ..allocator import keep_freed_memory
 from ..backends.choice import BACKENDS
 from ..evaluation.share import ALL, Share
 from ..flow import GRIDS, REDUCTIONS, SOLVERS, combine_members, cosine_alpha_bar, integrate, member_noise
@@ -19,7 +20,6 @@ from ..model.precision import DTYPES
 from ..model.unet import ATTENTIONS
 from ..pipeline import AVERAGES, DepthFMPipeline, EstimationSettings
 from ..resize import fit
-from .allocator import keep_freed_memory
 
 # Field of EstimationSettings -> its option and how argparse reads it.
 ESTIMATION_OPTIONS = {

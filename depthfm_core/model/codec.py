@@ -162,7 +162,7 @@ def converted(
     name: str, tensor: Tensor, device: torch.device, dtype: torch.dtype, sensitive: tuple[str, ...]
 ) -> Tensor:
     dtype = torch.float32 if name.startswith(sensitive) else dtype
-    layout = codec_layout(device, dtype) if tensor.ndim == 4 else torch.preserve_format
+    layout = codec_layout(device) if tensor.ndim == 4 else torch.preserve_format
     return tensor.to(device, dtype, memory_format=layout)
 
 

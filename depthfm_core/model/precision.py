@@ -51,11 +51,11 @@ def network_layout(device: torch.device, dtype: torch.dtype) -> torch.memory_for
     return torch.channels_last if halves else torch.contiguous_format
 
 
-def codec_layout(device: torch.device, dtype: torch.dtype) -> torch.memory_format:
-    """The layout of an autoencoder's convolutions: channels last but for float32 on GPUs.
+def codec_layout(device: torch.device) -> torch.memory_format:
+    """The layout of an autoencoder's convolutions: channels last on CPUs.
 
-    On a CPU (two cores with AMX, 512x512) channels last takes bfloat16 decoding from 3.6 to 1.5 s and the peak of
-    float32 decoding from 1.2 to 0.8 GB, since nothing is reordered.
+    On a CPU (two cores with AMX, 512x512) they take bfloat16 decoding from 3.6 to 1.5 s and the peak of float32
+    decoding from 1.2 to 0.8 GB, since nothing is reordered. An H100 decodes in bfloat16 in 28 ms with them and in 22 ms
+    without (PyTorch 2.11).
     """
-    plain = device.type != "cpu" and dtype == torch.float32
-    return torch.contiguous_format if plain else torch.channels_last
+    return torch.channels_last if device.type == "cpu" else torch.contiguous_format
