@@ -17,7 +17,7 @@ from torch import Tensor
 from ..depthfm_core.model.checkpoints import DepthFMCheckpoint, load_checkpoint
 from ..depthfm_core.model.codec import SD_SCALING_FACTOR
 from ..depthfm_core.model.hyperparameters import UNetHyperParameters
-from ..depthfm_core.model.precision import DTYPES
+from ..depthfm_core.model.precision import DTYPES, cpu_multiplies_bfloat16
 from ..depthfm_core.model.unet import ATTENTIONS
 from .attention import attention_in_use, set_attention
 from .memory import network_bytes
@@ -171,8 +171,15 @@ def _config(checkpoint: DepthFMCheckpoint, dtype: torch.dtype | None) -> _Config
     num_parameters = sum(tensor.numel() for tensor in checkpoint.state_dict.values())
     dtype = dtype or mm.unet_dtype(mm.get_torch_device(), num_parameters)
     config = _Config(_unet_config(checkpoint.hyper))
-    config.set_inference_dtype(dtype, mm.unet_manual_cast(dtype, mm.get_torch_device()))
+    config.set_inference_dtype(dtype, _cast_dtype(dtype, mm.get_torch_device()))
     return config
+
+
+def _cast_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype | None:
+    """What weights are cast to for every layer, or None; ComfyUI would also cast where a CPU multiplies bfloat16."""
+    if mm.is_device_cpu(device) and dtype == torch.bfloat16 and cpu_multiplies_bfloat16():
+        return None
+    return mm.unet_manual_cast(dtype, device)
 
 
 def _unet_config(hyper: UNetHyperParameters) -> dict:

@@ -209,16 +209,27 @@ def _loader_facts(folder: Path) -> dict:
     import comfy.model_management as mm
     import torch
     from a_pack.depthfm_core.model.bundled import NANO_PATH
+    from a_pack.nodes import native
     from a_pack.nodes.native import depthfm_of, load_model
 
     class Other:
         model = torch.nn.Identity()
 
+    def computed(multiplies: bool) -> str:
+        """What bfloat16 weights compute in on a CPU that multiplies bfloat16, and on one that does not."""
+        native.cpu_multiplies_bfloat16 = lambda: multiplies
+        model = toy_model(folder, "bfloat16").model
+        return str(model.manual_cast_dtype or model.get_dtype())
+
+    asked = native.cpu_multiplies_bfloat16
+    bfloat16 = [computed(True), computed(False)]
+    native.cpu_multiplies_bfloat16 = asked
     bare = toy_model(folder, codec=False)
     nano = load_model(NANO_PATH, "default", "plain")
     return {
         "dtypes": {name: str(toy_model(folder, name).model.get_dtype()) for name in ("default", "float16", "bfloat16")},
         "foreign": str(error_of(lambda: depthfm_of(Other()))),
+        "bfloat16_computes_in": bfloat16,
         "bare_vae": bare.model.facts.vae,
         "nano_vae": type(nano.model.facts.vae).__name__,
         "devices": [str(nano.load_device) == str(mm.get_torch_device()), str(nano.model.device)],

@@ -71,6 +71,10 @@ def test_weights_are_stored_in_the_chosen_dtype(facts):
     assert facts["dtypes"] == {"default": "torch.float32", "float16": "torch.float16", "bfloat16": "torch.bfloat16"}
 
 
+def test_bfloat16_weights_compute_in_bfloat16_on_a_cpu_that_multiplies_it(facts):
+    assert facts["bfloat16_computes_in"] == ["torch.bfloat16", "torch.float32"]
+
+
 def test_only_a_model_with_an_autoencoder_has_a_vae(facts):
     assert facts["bare_vae"] is None and facts["nano_vae"] == "VAE"
 

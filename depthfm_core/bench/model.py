@@ -20,6 +20,7 @@ from ..model.names import diffusers_to_ldm
 from ..model.unet import DepthFMUNet
 
 _TEXT_TOKENS = 77
+_ABOUT = 0.02  # how far the norms' scales and the biases are from 1 and 0
 
 
 @dataclass(frozen=True)
@@ -112,14 +113,17 @@ def without_weights(shape: RandomModel) -> tuple[DepthFMUNet, AutoencoderKL]:
 
 
 def _draw(shapes: Mapping[str, Tensor], device: str) -> dict[str, Tensor]:
-    """Matrices and kernels at random, the norms' scales 1, everything else 0."""
+    """Matrices and kernels at random, the norms' scales about 1, everything else about 0.
+
+    Not 1 and 0 themselves, which compilers fold away: no trained model is so simple, and OpenVINO 2026.4 crashes on it.
+    """
     generator, drawn = _generator(device), {}
     for name, like in shapes.items():
-        if like.ndim > 1:
-            bound = 1 / math.sqrt(like[0].numel())
-            drawn[name] = torch.empty(like.shape, device=device).uniform_(-bound, bound, generator=generator)
-        else:
-            drawn[name] = torch.full(like.shape, float(name.endswith("weight")), device=device)
+        is_matrix = like.ndim > 1
+        bound = 1 / math.sqrt(like[0].numel()) if is_matrix else _ABOUT
+        centre = float(name.endswith("weight") and not is_matrix)
+        values = torch.empty(like.shape, device=device)
+        drawn[name] = values.uniform_(centre - bound, centre + bound, generator=generator)
     return drawn
 
 
