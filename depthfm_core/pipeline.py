@@ -17,9 +17,11 @@ SHARE_OF_FREE_MEMORY = 0.6
 # A decoder takes as much memory as hundreds of values a pixel, so it works on no more pixels than one picture of usual
 # size has; more at a time are no faster, and with one at a time the memory does not grow with the ensemble.
 _DECODED_AT_ONCE_PIXELS = 512 * 512
-# Of the published network at 512 x 512, whose first level has 320 channels: values a cell of the latent and a channel.
-_NETWORK_VALUES = 40
-_HOST_BUDGET_BYTES = 2**29  # for the network, less than its decoder takes anyway
+# The network's peak in values a cell of the latent and a channel of its first level: 0.17 GB a member of the published
+# one at 512 x 512 in bfloat16, and twice that in float32.
+_NETWORK_VALUES = 64
+# On a host the network takes two members of that one, which is less than its decoder takes.
+_HOST_BUDGET_VALUES = 2 * _NETWORK_VALUES * 64 * 64 * 320
 
 
 @dataclass(frozen=True)
@@ -177,8 +179,10 @@ class DepthFMPipeline:
 
     def _members_that_fit(self, cells: int) -> int:
         """How many latents of so many cells the network gets at a time; at least 1."""
-        one = _NETWORK_VALUES * cells * self.network.hyper.channels[0] * self.network.dtype.itemsize
-        return max(1, int(_budget_bytes(self.device) / one))
+        budget = _HOST_BUDGET_VALUES
+        if self.device.type == "cuda":
+            budget = torch.cuda.mem_get_info(self.device)[0] * SHARE_OF_FREE_MEMORY / self.network.dtype.itemsize
+        return max(1, int(budget / (_NETWORK_VALUES * cells * self.network.hyper.channels[0])))
 
     @property
     def multiple(self) -> int:
@@ -198,13 +202,6 @@ def _noise(settings: EstimationSettings, image_latent: Tensor) -> Tensor:
         return member_noise(settings.seed, settings.ensemble_size, shape)
     seeds = [settings.from_image(index).seed for index in range(len(image_latent))]
     return torch.stack([member_noise(seed, settings.ensemble_size, shape) for seed in seeds])
-
-
-def _budget_bytes(device: torch.device) -> float:
-    """A share of a GPU's free memory, or a fixed budget of a host's."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] * SHARE_OF_FREE_MEMORY
-    return _HOST_BUDGET_BYTES
 
 
 def _check_image(image: Tensor) -> None:
