@@ -10,6 +10,7 @@ from torch import Tensor
 from .depth.prediction import DepthPrediction
 from .flow import SolverProgress, combine_members, integrate, member_noise, noise_source
 from .model.codec import LatentCodec
+from .model.pages import return_freed_memory
 from .model.unet import DepthFMUNet
 from .resize import fit
 
@@ -140,8 +141,9 @@ class DepthFMPipeline:
     ) -> Iterator[Tensor]:
         """Log depth of each image and member, image by image.
 
-        The network sees as many at a time as memory allows. They are decoded only as they are asked for, pictures of
-        512 x 512 pixels and more one by one, so that memory does not grow with the ensemble.
+        The network sees as many at a time as memory allows, and goes first with all of them. They are decoded only as
+        they are asked for, pictures of 512 x 512 pixels and more one by one, so that memory does not grow with the
+        ensemble.
 
         Args:
             image_latent: [B, 4, h, w] scaled latents.
@@ -154,14 +156,16 @@ class DepthFMPipeline:
         """
         cells = image_latent.shape[-2] * image_latent.shape[-1]
         at_once = settings.members_at_once or self._members_that_fit(cells)
-        decoded_at_once = max(1, _DECODED_AT_ONCE_PIXELS // (cells * self.codec.downscale**2))
+        pixels = self.codec.downscale**2 * cells
         noise = noise.expand(len(image_latent), *noise.shape[-4:])  # [B, E, 4, h, w]
         latents = repeat(image_latent, "b c h w -> (b e) c h w", e=noise.shape[1])
         noises = rearrange(noise, "b e c h w -> (b e) c h w")
-        for latent, noise_chunk in zip(latents.split(at_once), noises.split(at_once), strict=True):
-            x_1 = self._solve(latent.to(self.device), noise_chunk.to(self.device), settings, on_step)
-            for part in x_1.split(decoded_at_once):
-                yield self.codec.decode_log_depth(part)
+        pairs = zip(latents.split(at_once), noises.split(at_once), strict=True)
+        _end_of_stage(pixels)  # of encoding
+        x_1 = torch.cat([self._solve(*(of.to(self.device) for of in pair), settings, on_step) for pair in pairs])
+        _end_of_stage(pixels)
+        for part in x_1.split(max(1, _DECODED_AT_ONCE_PIXELS // pixels)):
+            yield self.codec.decode_log_depth(part)
 
     def _solve(
         self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
@@ -202,6 +206,12 @@ def _noise(settings: EstimationSettings, image_latent: Tensor) -> Tensor:
         return member_noise(settings.seed, settings.ensemble_size, shape)
     seeds = [settings.from_image(index).seed for index in range(len(image_latent))]
     return torch.stack([member_noise(seed, settings.ensemble_size, shape) for seed in seeds])
+
+
+def _end_of_stage(num_pixels: int) -> None:
+    """Lets the next network have the memory of the last one, unless it was too little to be worth the time."""
+    if num_pixels >= _DECODED_AT_ONCE_PIXELS:
+        return_freed_memory()
 
 
 def _check_image(image: Tensor) -> None:
