@@ -18,7 +18,6 @@ from ..model.precision import DTYPES
 from ..model.unet import ATTENTIONS
 from ..pipeline import DepthFMPipeline, EstimationSettings
 from ..resize import fit
-from .allocator import keep_freed_memory
 
 # Field of EstimationSettings -> its option and how argparse reads it.
 ESTIMATION_OPTIONS = {
@@ -151,7 +150,6 @@ def _shard(text: str) -> Share:
 
 def pipeline_from(args: argparse.Namespace) -> DepthFMPipeline:
     """The pipeline that the options of `add_model_arguments` ask for; errors as in `load_pipeline`."""
-    keep_freed_memory()
     return load_pipeline(args.model, args.vae, chosen_device(args.device), args.dtype, args.attention)
 
 
