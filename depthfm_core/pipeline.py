@@ -10,6 +10,7 @@ from torch import Tensor
 from .depth.prediction import DepthPrediction
 from .flow import SolverProgress, combine_latents, combine_members, integrate, member_noise, noise_source
 from .model.codec import LatentCodec
+from .model.pages import return_freed_memory
 from .model.unet import DepthFMUNet
 from .resize import fit
 
@@ -17,9 +18,11 @@ SHARE_OF_FREE_MEMORY = 0.6
 # A decoder takes as much memory as hundreds of values a pixel, so it works on no more pixels than one picture of usual
 # size has; more at a time are no faster, and with one at a time the memory does not grow with the ensemble.
 _DECODED_AT_ONCE_PIXELS = 512 * 512
-# Of the published network at 512 x 512, whose first level has 320 channels: values a cell of the latent and a channel.
-_NETWORK_VALUES = 40
-_HOST_BUDGET_BYTES = 2**29  # for the network, less than its decoder takes anyway
+# The network's peak in values a cell of the latent and a channel of its first level: 0.17 GB a member of the published
+# one at 512 x 512 in bfloat16, and twice that in float32.
+_NETWORK_VALUES = 64
+# On a host the network takes two members of that one, which is less than its decoder takes.
+_HOST_BUDGET_VALUES = 2 * _NETWORK_VALUES * 64 * 64 * 320
 # Where an ensemble's members become one: as depth, each decoded, or as latents, which one decode serves.
 AVERAGES = ("depth", "latents")
 
@@ -153,8 +156,9 @@ class DepthFMPipeline:
     ) -> Iterator[Tensor]:
         """Log depth of each image and member, image by image.
 
-        The network sees as many at a time as memory allows. They are decoded only as they are asked for, pictures of
-        512 x 512 pixels and more one by one, so that memory does not grow with the ensemble.
+        The network sees as many at a time as memory allows, and goes first with all of them. They are decoded only as
+        they are asked for, pictures of 512 x 512 pixels and more one by one, so that memory does not grow with the
+        ensemble.
 
         Args:
             image_latent: [B, 4, h, w] scaled latents.
@@ -165,17 +169,16 @@ class DepthFMPipeline:
         Yields:
             [N, 1, 8h, 8w] on the networks' device, all N adding up to B * E.
         """
-        decoded_at_once = max(1, _DECODED_AT_ONCE_PIXELS // (image_latent[0, 0].numel() * self.codec.downscale**2))
-        for x_1 in self._depth_latents(image_latent, noise, settings, on_step):
-            for part in x_1.split(self._chunk_size(len(x_1), decoded_at_once)):
-                yield self.codec.decode_log_depth(part)
+        x_1 = self._depth_latents(image_latent, noise, settings, on_step)
+        decoded_at_once = max(1, _DECODED_AT_ONCE_PIXELS // self._pixels(image_latent))
+        for part in x_1.split(self._chunk_size(len(x_1), decoded_at_once)):
+            yield self.codec.decode_log_depth(part)
 
     def _combined_latents(
         self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
     ) -> tuple[Tensor, Tensor]:
         """Centre and spread, [B, 1, 8h, 8w] each on the CPU, by one decode an image."""
-        chunks = self._depth_latents(image_latent, noise, settings, on_step)
-        x_1 = torch.cat([chunk.cpu() for chunk in chunks])
+        x_1 = self._depth_latents(image_latent, noise, settings, on_step).cpu()
         return combine_latents(
             rearrange(x_1, "(b e) c h w -> b e c h w", b=len(image_latent)),
             lambda latent: self.codec.decode_log_depth(latent.to(self.device)).cpu(),
@@ -185,15 +188,22 @@ class DepthFMPipeline:
 
     def _depth_latents(
         self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
-    ) -> Iterator[Tensor]:
-        """Depth latents of the pairs of image and member, as many at a time as memory allows."""
+    ) -> Tensor:
+        """[(B E), 4, h, w] depth latents of each image and member, as many at a time as memory allows."""
         most = settings.members_at_once or self._members_that_fit(image_latent[0, 0].numel())
         noise = noise.expand(len(image_latent), *noise.shape[-4:])  # [B, E, 4, h, w]
         latents = repeat(image_latent, "b c h w -> (b e) c h w", e=noise.shape[1])
         noises = rearrange(noise, "b e c h w -> (b e) c h w")
         at_once = self._chunk_size(len(latents), most)
-        for latent, noise_chunk in zip(latents.split(at_once), noises.split(at_once), strict=True):
-            yield self._solve(latent.to(self.device), noise_chunk.to(self.device), settings, on_step)
+        pairs = zip(latents.split(at_once), noises.split(at_once), strict=True)
+        _end_of_stage(self._pixels(image_latent))  # of encoding
+        x_1 = torch.cat([self._solve(*(of.to(self.device) for of in pair), settings, on_step) for pair in pairs])
+        _end_of_stage(self._pixels(image_latent))
+        return x_1
+
+    def _pixels(self, latent: Tensor) -> int:
+        """Of the picture of a latent."""
+        return self.codec.downscale**2 * latent.shape[-2] * latent.shape[-1]
 
     def _solve(
         self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
@@ -211,8 +221,10 @@ class DepthFMPipeline:
 
     def _members_that_fit(self, cells: int) -> int:
         """How many latents of so many cells the network gets at a time; at least 1."""
-        one = _NETWORK_VALUES * cells * self.network.hyper.channels[0] * self.network.dtype.itemsize
-        return max(1, int(_budget_bytes(self.device) / one))
+        budget = _HOST_BUDGET_VALUES
+        if self.device.type == "cuda":
+            budget = torch.cuda.mem_get_info(self.device)[0] * SHARE_OF_FREE_MEMORY / self.network.dtype.itemsize
+        return max(1, int(budget / (_NETWORK_VALUES * cells * self.network.hyper.channels[0])))
 
     def _chunk_size(self, total: int, most: int) -> int:
         """How many of so many to take at a time: the most that is allowed, or that divides them, for equal chunks."""
@@ -243,11 +255,10 @@ def largest_divisor(number: int, most: int) -> int:
     return next(size for size in range(min(number, most), 0, -1) if number % size == 0)
 
 
-def _budget_bytes(device: torch.device) -> float:
-    """A share of a GPU's free memory, or a fixed budget of a host's."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] * SHARE_OF_FREE_MEMORY
-    return _HOST_BUDGET_BYTES
+def _end_of_stage(num_pixels: int) -> None:
+    """Lets the next network have the memory of the last one, unless it was too little to be worth the time."""
+    if num_pixels >= _DECODED_AT_ONCE_PIXELS:
+        return_freed_memory()
 
 
 def _check_image(image: Tensor) -> None:

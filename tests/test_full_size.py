@@ -53,13 +53,13 @@ def published_file(tmp_path_factory, published_hparams):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self")
-@pytest.mark.parametrize(("dtype", "most"), [("float32", 1.3), ("bfloat16", 1.6)])
-def test_a_full_size_checkpoint_loads_in_little_more_memory_than_its_file(published_file, dtype, most):
-    """float32 stays mapped from the file; bfloat16 is half a file more, beside pages that the kernel may drop."""
+@pytest.mark.parametrize(("dtype", "share"), [("float32", 1.0), ("bfloat16", 0.5)])
+def test_a_full_size_checkpoint_loads_in_little_more_memory_than_its_model_takes(published_file, dtype, share):
+    """float32 stays mapped from the file; bfloat16 lets go of the file as it goes."""
     command = [sys.executable, "-c", MEASURE, str(published_file), dtype]
     measured = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    size = published_file.stat().st_size
+    size = share * published_file.stat().st_size
     times = f"loaded in {measured['load']:.1f} s, used after {measured['use']:.1f} s"
     print(f"\n{dtype}: {times}, {measured['extra_bytes'] / size:.2f} of {size / 1e9:.2f} GB")  # noqa: T201
     assert measured["finite"]
-    assert 0.4 * size < measured["extra_bytes"] <= most * size
+    assert 0.9 * size < measured["extra_bytes"] <= 1.3 * size

@@ -16,7 +16,6 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = {
     "flow": (),
     "replacing": (),
-    "allocator": (),
     "depth": ("replacing",),
     "model": ("flow", "replacing"),
     "data": ("depth",),
@@ -26,8 +25,8 @@ ROOMS = {
     "loading": ("pipeline", "backends"),
     "evaluation": ("loading", "data"),
     "training": ("model", "flow", "data", "evaluation", "__init__"),
-    "bench": ("loading", "allocator"),
-    "cli": ("bench", "training", "evaluation", "loading", "allocator"),
+    "bench": ("loading",),
+    "cli": ("bench", "training", "evaluation", "loading"),
     "__main__": ("cli", "__init__"),
     "__init__": ("loading",),
 }
@@ -40,7 +39,6 @@ PACKAGES = {
     "pipeline": {"torch", "einops"},
     "loading": {"torch"},
     "replacing": set(),
-    "allocator": set(),
     "resize": {"torch", "einops"},
 }
 

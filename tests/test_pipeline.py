@@ -268,7 +268,17 @@ def test_members_are_decoded_a_pictures_worth_at_a_time_however_many_the_network
 
 
 def test_the_network_sees_as_many_members_as_memory_allows(recording):
+    most = []
     for side in (4, 64, 256):
-        next(recording.log_depths(torch.zeros(1, 4, side, side), torch.zeros(400, 4, side, side), QUICK))
-    small, usual, large = (len(latent) for _, latent in recording.network.seen)
-    assert small == 400 > usual > large >= 1
+        recording.network.seen.clear()
+        next(recording.log_depths(torch.zeros(1, 4, side, side), torch.zeros(40, 4, side, side), QUICK))
+        most.append(len(recording.network.seen[0][1]))
+    assert most[0] == 40 > most[1] > most[2] >= 1
+
+
+@pytest.mark.parametrize(("side", "times"), [(512, 2), (256, 0)])
+def test_freed_memory_is_returned_between_the_stages_of_large_pictures(recording, monkeypatch, side, times):
+    returned = []
+    monkeypatch.setattr("depthfm_core.pipeline.return_freed_memory", lambda: returned.append(len(recording.codec.seen)))
+    recording(torch.rand(1, 3, side, side), replace(QUICK, processing_resolution=0, ensemble_size=3))
+    assert returned == [1] * times  # after encoding, however many members

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderTiny
 
-from ..allocator import keep_freed_memory
 from ..loading import load_pipeline
 from ..model.checkpoints import save_tensors
 from ..pipeline import DepthFMPipeline, EstimationSettings
@@ -19,11 +18,6 @@ from .naive import NaivePipeline, load_naive
 REFERENCE = "naive"
 COMPUTED = ("encode", "solve", "decode")  # the stages that are the networks' work
 Pipeline = DepthFMPipeline | NaivePipeline
-
-
-def _load_as_commands_do(*args: object, **kwargs: object) -> DepthFMPipeline:
-    keep_freed_memory()
-    return load_pipeline(*args, **kwargs)
 
 
 def _load_graphed(*args: object, **kwargs: object) -> DepthFMPipeline:
@@ -36,7 +30,7 @@ def _load_tiny_decoder(*args: object, **kwargs: object) -> DepthFMPipeline:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "decoder.safetensors"
         save_tensors(AutoencoderTiny().state_dict(), path)
-        return _load_as_commands_do(*args, decoder=path, **kwargs)
+        return load_pipeline(*args, decoder=path, **kwargs)
 
 
 _HALF = {"backend": "torch", "dtype": "bfloat16"}
@@ -59,7 +53,7 @@ class Way:
 
     summary: str
     precision: str
-    loader: Callable[..., Pipeline] = _load_as_commands_do
+    loader: Callable[..., Pipeline] = load_pipeline
     load: Mapping = field(default_factory=dict)
     settings: Mapping = field(default_factory=dict)
     counted: tuple[str, ...] = COMPUTED

@@ -10,7 +10,6 @@ from dataclasses import fields
 
 import torch
 
-from ..allocator import keep_freed_memory
 from ..backends.choice import BACKENDS
 from ..evaluation.share import ALL, Share
 from ..flow import GRIDS, REDUCTIONS, SOLVERS, combine_members, cosine_alpha_bar, integrate, member_noise
@@ -172,7 +171,6 @@ def _shard(text: str) -> Share:
 
 def pipeline_from(args: argparse.Namespace) -> DepthFMPipeline:
     """The pipeline that the options of `add_model_arguments` ask for; errors as in `load_pipeline`."""
-    keep_freed_memory()
     return load_pipeline(
         args.model,
         args.vae,

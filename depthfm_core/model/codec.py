@@ -95,7 +95,7 @@ class LatentCodec(nn.Module):
         features = decoder.conv_in(latent if post_quant_conv is None else post_quant_conv(latent))
         for block in (decoder.mid_block, *decoder.up_blocks):
             features = block(features)
-        features = decoder.conv_act(decoder.conv_norm_out(features.to(weight.dtype)))
+        features = F.silu(decoder.conv_norm_out(features.to(weight.dtype)), inplace=True)
         return F.conv2d(features, weight, bias, padding=1).float()
 
 

@@ -1,4 +1,4 @@
-"""Weights that stay mapped from disk, and conversions of them that do not keep the file in memory.
+"""Memory that goes back to the system: what was read of a mapped file, and what was freed.
 
 A mapped tensor takes memory only for the pages that were touched, and a conversion touches all of them: without
 letting go of what was read, a float32 file turned into bfloat16 would take three times the model.
@@ -32,6 +32,17 @@ def convert_tensors(
         if converted[name].data_ptr() != tensor.data_ptr():
             pages.release(tensor)
     return converted
+
+
+def return_freed_memory() -> None:
+    """Hands back what was freed and lies in pieces between what is in use; without glibc nothing happens.
+
+    The next network's tensors are of other sizes and would not fit into the pieces.
+    """
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim:
+            trim(0)
 
 
 class MappedPages:
