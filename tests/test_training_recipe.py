@@ -71,8 +71,9 @@ def write_toy_frames(output):
             write_frame(output / name / f"{index}", sample)
 
 
-def test_the_recipe_of_nano_is_valid_and_names_its_stages():
-    recipe = read_recipe(Path(recipe_module.__file__).with_name("nano.toml"))
+@pytest.mark.parametrize("name", ["nano.toml", "nano_cpu.toml"])
+def test_the_recipes_of_nano_are_valid_and_name_their_stages(name):
+    recipe = read_recipe(Path(recipe_module.__file__).with_name(name))
     names = stage_names(recipe)
     assert names[:2] == ["frames", "autoencoder"] and names[-1] == "export"
 
