@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -90,7 +91,8 @@ class Oracle(torch.nn.Module):
 
     def __init__(self, x_1):
         super().__init__()
-        self.x_1, self.null_text = x_1, x_1
+        self.x_1, self.device, self.dtype = x_1, x_1.device, x_1.dtype
+        self.hyper = SimpleNamespace(channels=(1,))
 
     def forward(self, x_t, t, image_latent):
         return (self.x_1 - x_t) / (1 - t)[:, None, None, None]

@@ -191,7 +191,7 @@ def test_the_device_is_the_best_there_is_unless_it_is_named(monkeypatch, cuda, m
     asked = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    monkeypatch.setattr(arguments, "load_pipeline", lambda *given: asked.append(given[2]))
+    monkeypatch.setattr(arguments, "load_pipeline", lambda *given, **_named: asked.append(given[2]))
     for options in ([], ["--device", "cuda:1"]):
         arguments.pipeline_from(parser.parse_args(options))
     assert asked == [device, "cuda:1"]
