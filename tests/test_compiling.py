@@ -31,7 +31,7 @@ class Recorder(torch.nn.Module):
     """A network and a codec of no arithmetic, which remember the shapes that they meet."""
 
     downscale, hyper, null_text = 8, SimpleNamespace(channel_mult=(1, 2, 4, 4), channels=(32,)), torch.zeros(1)
-    dtype = torch.float32
+    dtype, device = torch.float32, torch.device("cpu")
 
     def __init__(self):
         super().__init__()
