@@ -9,7 +9,7 @@ import pytest
 
 PACK = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/nano.md", "docs/speed.md", "docs/training.md")
-DOCUMENTS += ("docs/approximations.md", "docs/openvino.md")
+DOCUMENTS += ("docs/approximations.md", "docs/openvino.md", "docs/comfyui_speed.md")
 
 
 def read(name: str) -> str:
