@@ -13,7 +13,7 @@ from depthfm_core.training.batched_views import change_photometry_of_batch, draw
 from depthfm_core.training.latents import encode
 from depthfm_core.training.normalize import NormalizationSettings, normalize_target
 from depthfm_core.training.recipe import read_recipe
-from depthfm_core.training.stages import run_recipe, stage_names
+from depthfm_core.training.stages import prepare_latents, run_recipe, stage_names
 from depthfm_core.training.stream import FrameStream, StreamSettings
 from depthfm_core.training.streamed import StreamedLatents, StreamedViews
 
@@ -256,6 +256,11 @@ def test_a_recipe_with_a_stream_makes_a_model_and_keeps_only_the_held_out_frames
 def test_a_stream_goes_with_rendered_frames_only(tmp_path, old, new):
     with pytest.raises(ValueError, match="rendered frames only"):
         read_recipe(write_recipe(tmp_path, RECIPE.replace(old, new)))
+
+
+def test_latents_of_a_stream_cannot_be_made_before(tmp_path):
+    with pytest.raises(ValueError, match="while it trains"):
+        prepare_latents(read_recipe(write_recipe(tmp_path)), tmp_path, "small")
 
 
 def test_a_stream_trains_in_one_process(tmp_path, monkeypatch):

@@ -167,6 +167,8 @@ def prepare_latents(
     Raises:
         ValueError: no autoencoder, no frames, or as `write_latents`, which has the other errors.
     """
+    if recipe.frames.stream:
+        raise ValueError("[frames.stream] makes latents while it trains; there are none to make before. Run `train`.")
     made_with = recipe.latents[which], recipe.photometry, recipe.normalization, _codec_path(recipe, output)
     train, _ = split_frames(recipe, output)
     return write_latents(train, *made_with, latents_folder(output, which), share=share, device=device)

@@ -22,7 +22,7 @@ _AHEAD = 64  # rendered frames that may wait for the thread, a worker
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """How frames are kept, and how often the autoencoder sees them.
+    """When training may start, and what is kept of the views that it draws.
 
     Attributes:
         first_frames: how many must be there before training starts.
