@@ -5,14 +5,15 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from typing import NoReturn
 
 from . import __version__
 from .cli import COMMANDS, IDLE_PACKAGES
 from .cli.errors import BAD_INPUT, USER_ERRORS, sentence
+from .quick_imports import quick_imports
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + SIGINT and 128 + SIGPIPE, as shells report them
 
@@ -34,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if own_process else argv)
     _prepare_streams()
     try:
-        with _left_out(IDLE_PACKAGES.get(argv[0], ()) if own_process and argv else ()):
+        command = next(iter(argv), "")
+        with quick_imports(IDLE_PACKAGES.get(command, ())) if own_process else nullcontext():
             parser = _parser(argv)
         args = parser.parse_args(argv)
         return args.run(args)
@@ -64,18 +66,6 @@ def _parser(argv: list[str]) -> _Parser:
             module.add_arguments(command)
             command.add_argument("--traceback", action="store_true", help="show where an error comes from")
     return parser
-
-
-@contextmanager
-def _left_out(packages: Iterable[str]) -> Iterator[None]:
-    """As if these packages were not installed, where nobody imported them yet; afterwards they can be imported."""
-    hidden = [name for name in packages if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # None is Python's own mark of a module that must not be imported
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
 
 
 def _prepare_streams() -> None:

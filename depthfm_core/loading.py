@@ -9,6 +9,7 @@ from .model.bundled import find_model
 from .model.checkpoints import DepthFMCheckpoint, load_checkpoint
 from .model.codec import LatentCodec, load_codec
 from .model.compiling import compile_networks
+from .model.lean_codec import make_lean
 from .model.precision import choose_dtype
 from .model.tiny_decoder import SplitCodec, load_tiny_decoder
 from .pipeline import DepthFMPipeline
@@ -84,7 +85,7 @@ def _codec(
             f"{checkpoint.path} brings no autoencoder; name one (--vae FILE|FOLDER): any of Stable Diffusion 1.x/2.x, "
             "for example stabilityai/sd-vae-ft-mse."
         )
-    return codec
+    return make_lean(codec)
 
 
 def usable_device(name: str | torch.device) -> torch.device:

@@ -173,6 +173,7 @@ class DepthFMPipeline:
         decoded_at_once = max(1, _DECODED_AT_ONCE_PIXELS // self._pixels(image_latent))
         for part in x_1.split(self._chunk_size(len(x_1), decoded_at_once)):
             yield self.codec.decode_log_depth(part)
+            _end_of_stage(self._pixels(image_latent))
 
     def _combined_latents(
         self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import math
+import pickle
 from dataclasses import replace
 from multiprocessing import Pipe
 from types import SimpleNamespace
@@ -16,11 +17,12 @@ from PIL import Image
 from depthfm_core.__main__ import main
 from depthfm_core.bench.ceiling import measure_ceilings
 from depthfm_core.bench.flops import count_flops
+from depthfm_core.bench.fresh import answer
 from depthfm_core.bench.graphs import GraphedNetwork
 from depthfm_core.bench.measure import Case, LoadedWay, Measurement, Subject
 from depthfm_core.bench.model import RANDOM_MODELS, ModelFiles, model_files, without_weights
 from depthfm_core.bench.naive import NaiveCodec, NaiveNetwork, NaivePipeline, load_naive
-from depthfm_core.bench.processes import FreshProcesses, MeasurementError, OneProcess, _answer, cold_start
+from depthfm_core.bench.processes import FreshProcesses, MeasurementError, OneProcess, cold_start
 from depthfm_core.bench.run import BenchSettings, Results, difference, run_bench
 from depthfm_core.bench.stages import STAGES, run_timed
 from depthfm_core.bench.summary import ensemble_peaks, ratios, spread, summarize
@@ -139,8 +141,8 @@ def test_a_fresh_process_gets_its_threads_and_tells_what_went_wrong():
     threads = torch.get_num_threads()
     ours, theirs = Pipe()
     try:
-        _answer(theirs, torch.get_num_threads, (), threads + 1)
-        _answer(theirs, load_naive, ("nowhere", None), 0)
+        answer(theirs, pickle.dumps((torch.get_num_threads, ())), threads + 1)
+        answer(theirs, pickle.dumps((load_naive, ("nowhere", None))), 0)
     finally:
         torch.set_num_threads(threads)
     assert ours.recv() == (True, threads + 1)

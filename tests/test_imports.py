@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import depthfm_core
+from depthfm_core.quick_imports import OF_DIFFUSERS_ALONE
 
 PACKAGE = Path(depthfm_core.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -16,6 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = {
     "flow": (),
     "replacing": (),
+    "quick_imports": (),
     "depth": ("replacing",),
     "model": ("flow", "replacing"),
     "data": ("depth",),
@@ -25,8 +27,8 @@ ROOMS = {
     "loading": ("pipeline", "backends"),
     "evaluation": ("loading", "data"),
     "training": ("model", "flow", "data", "evaluation", "__init__"),
-    "bench": ("loading",),
-    "cli": ("bench", "training", "evaluation", "loading"),
+    "bench": ("loading", "quick_imports"),
+    "cli": ("bench", "training", "evaluation", "loading", "quick_imports"),
     "__main__": ("cli", "__init__"),
     "__init__": ("loading",),
 }
@@ -39,6 +41,7 @@ PACKAGES = {
     "pipeline": {"torch", "einops"},
     "loading": {"torch"},
     "replacing": set(),
+    "quick_imports": set(),
     "resize": {"torch", "einops"},
 }
 
@@ -139,12 +142,14 @@ def test_the_list_of_commands_needs_no_heavy_package(tmp_path):
 
 
 def test_predict_imports_nothing_of_diffusers_that_it_does_not_need_and_leaves_it_importable(tmp_path):
-    for name in ("peft", "scipy", "transformers"):
+    for name in OF_DIFFUSERS_ALONE:
         (tmp_path / f"{name}.py").write_text(f"print('{name} was imported')\n")
     code = (
         "import sys; from depthfm_core.__main__ import main\n"
         "sys.argv = ['depthfm', 'predict', 'missing.jpg']\n"
         "assert main() == 2 and 'diffusers' in sys.modules\n"
+        "import gc\n"
+        "assert gc.isenabled() and gc.get_freeze_count() > 100_000\n"
         "import peft"
     )
     done = fresh_process(code, tmp_path)

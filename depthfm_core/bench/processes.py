@@ -1,20 +1,16 @@
 """Where a way is measured: in a fresh process each time, or all of them resident in this one."""
 
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
 
-import torch
-
+from .fresh import FAILURES, answer, told
 from .measure import EXAMPLE, Case, LoadedWay, Measurement, Subject, measure_way
-
-# torch.OutOfMemoryError and most of what back ends raise are RuntimeErrors.
-_FAILURES = (ValueError, OSError, RuntimeError, MemoryError, ImportError)
 
 
 class MeasurementError(RuntimeError):
@@ -45,8 +41,8 @@ class OneProcess:
             if way not in self._loaded:
                 self._loaded[way] = LoadedWay(way, self._subject)
             return self._loaded[way].measure(case)
-        except _FAILURES as error:
-            raise MeasurementError(_told(error)) from error
+        except FAILURES as error:
+            raise MeasurementError(told(error)) from error
 
 
 def cold_start(subject: Subject) -> float:
@@ -72,7 +68,7 @@ def cold_start(subject: Subject) -> float:
 def _in_fresh_process(work: Callable, *arguments: object, threads: int) -> object:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_answer, args=(theirs, work, arguments, threads))
+    process = context.Process(target=answer, args=(theirs, pickle.dumps((work, arguments)), threads))
     process.start()
     theirs.close()
     try:
@@ -86,17 +82,3 @@ def _in_fresh_process(work: Callable, *arguments: object, threads: int) -> objec
     if not succeeded:
         raise MeasurementError(result)
     return result
-
-
-def _answer(connection: Connection, work: Callable, arguments: tuple, threads: int) -> None:
-    """Sends (True, the result) or (False, what went wrong), since not every exception can be sent itself."""
-    if threads:
-        torch.set_num_threads(threads)
-    try:
-        connection.send((True, work(*arguments)))
-    except _FAILURES as error:
-        connection.send((False, _told(error)))
-
-
-def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,5 +1,7 @@
 """The command line: one file a command, each with `add_arguments(parser)` and `run(args) -> exit code`."""
 
+from ..quick_imports import OF_DIFFUSERS_ALONE
+
 # Command, which is also its module here (with _ for -), and what it does. `__main__` imports the one that runs and no
 # other, so that a package which only one command needs is missed by that command alone.
 COMMANDS = {
@@ -17,7 +19,5 @@ COMMANDS = {
     "synth": "render synthetic pictures with depth",
 }
 
-# Packages that diffusers imports where they are installed, and of which these commands use nothing: while a command's
-# modules are imported they count as missing, in a process of its own. Of a cold `predict`, a third was theirs.
-_OF_DIFFUSERS_ALONE = ("peft", "scipy", "transformers")
-IDLE_PACKAGES = {command: _OF_DIFFUSERS_ALONE for command in ("predict", "convert", "info")}
+# What these commands do without while their modules are imported, in a process of their own.
+IDLE_PACKAGES = {command: OF_DIFFUSERS_ALONE for command in ("predict", "convert", "info")}

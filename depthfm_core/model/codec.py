@@ -12,7 +12,7 @@ the deviation from float32.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -93,10 +93,19 @@ class LatentCodec(nn.Module):
             return F.conv2d(features.to(weight.dtype), weight, bias, padding=1).float() * 2 - 1
         post_quant_conv = self.autoencoder.post_quant_conv
         features = decoder.conv_in(latent if post_quant_conv is None else post_quant_conv(latent))
-        for block in (decoder.mid_block, *decoder.up_blocks):
-            features = block(features)
-        features = F.silu(decoder.conv_norm_out(features.to(weight.dtype)), inplace=True)
+        for layer in _decoder_layers(decoder):
+            features = layer(features, None)  # without a time or a size
+        features = features.to(weight.dtype)
+        features = F.silu(decoder.conv_norm_out(features), inplace=True)
         return F.conv2d(features, weight, bias, padding=1).float()
+
+
+def _decoder_layers(decoder: nn.Module) -> Iterator[nn.Module]:
+    """One by one, since a block would keep its input in memory until its last layer is done."""
+    yield decoder.mid_block
+    for block in decoder.up_blocks:
+        yield from block.resnets
+        yield from block.upsamplers or ()
 
 
 def _output_layer(autoencoder: AutoencoderKL | AutoencoderTiny) -> nn.Conv2d:
@@ -250,6 +259,8 @@ def _instantiate(config: dict, source: str | Path) -> AutoencoderKL | Autoencode
             f"has {autoencoder.config.latent_channels} latent channels and {levels} levels; DepthFM needs 4 and 4.",
             _ACCEPTED,
         )
+    if kind == "AutoencoderKL" and autoencoder.config.act_fn != "silu":
+        raise CheckpointError(source, f"has the activation {autoencoder.config.act_fn!r}; 'silu' is used.", _ACCEPTED)
     return autoencoder
 
 

@@ -69,10 +69,10 @@ class MappedPages:
 
 def _mapped_areas(source: Path) -> list[tuple[int, int]]:
     """First and last address of each mapping of the file, or of a file below the folder."""
-    areas = []
+    areas, name = [], str(source)
     for line in Path("/proc/self/maps").read_text().splitlines():
         addresses, *_, path = line.split(maxsplit=5)
-        if Path(path) == source or source in Path(path).parents:
+        if path == name or path.startswith(f"{name}/"):
             start, end = addresses.split("-")
             areas.append((int(start, 16), int(end, 16)))
     return areas
