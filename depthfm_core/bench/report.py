@@ -81,7 +81,8 @@ def _rates(ways: Mapping[str, Mapping]) -> str:
         [way, *(_rate(told["tflops"].get(stage), told["share_of_ceiling"].get(stage)) for stage in COMPUTED)]
         for way, told in ways.items()
     ]
-    return f"TFLOP/s reached, and of the ceiling in the way's precision\n{_aligned([['way', *COMPUTED], *rows])}"
+    title = "TFLOP/s, as if every way did the naive way's operations, and of the ceiling in the way's precision"
+    return f"{title}\n{_aligned([['way', *COMPUTED], *rows])}"
 
 
 def _machine_lines(content: Mapping) -> str:

@@ -27,7 +27,8 @@ def _load_graphed(*args: object, **kwargs: object) -> DepthFMPipeline:
 
 def _load_tiny_decoder(*args: object, **kwargs: object) -> DepthFMPipeline:
     """With a decoder of TAESD's shape and random weights: its time is a trained one's, its answer means nothing."""
-    with tempfile.TemporaryDirectory() as folder:
+    # The decoder's biases stay mapped from the file, which Windows then does not let go of.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "decoder.safetensors"
         save_tensors(AutoencoderTiny().state_dict(), path)
         return load_pipeline(*args, decoder=path, **kwargs)
@@ -73,6 +74,11 @@ class Way:
         return None
 
 
+def _openvino(precision: str) -> Way:
+    load = {"backend": "openvino", "dtype": precision}
+    return Way(f"OpenVINO, {precision}", precision, load=load, devices=("cpu",), package="openvino")
+
+
 WAYS = {
     REFERENCE: Way("the authors' way: encode every copy, decode all at once, float32", "float32", load_naive),
     "float32": Way("this project, float32", "float32", load={"backend": "torch", "dtype": "float32"}),
@@ -84,20 +90,8 @@ WAYS = {
         "bfloat16, the network replayed as a CUDA graph", "bfloat16", _load_graphed, load=_HALF, devices=("cuda",)
     ),
     "compile": Way("bfloat16, compiled", "bfloat16", load=_HALF | {"compile": True}, devices=("cuda",)),
-    "openvino-float32": Way(
-        "OpenVINO, float32",
-        "float32",
-        load={"backend": "openvino", "dtype": "float32"},
-        devices=("cpu",),
-        package="openvino",
-    ),
-    "openvino-bfloat16": Way(
-        "OpenVINO, bfloat16",
-        "bfloat16",
-        load={"backend": "openvino", "dtype": "bfloat16"},
-        devices=("cpu",),
-        package="openvino",
-    ),
+    "openvino-float32": _openvino("float32"),
+    "openvino-bfloat16": _openvino("bfloat16"),
     "latents": Way("bfloat16, members averaged as latents", "bfloat16", load=_HALF, settings={"average": "latents"}),
     "tiny-decoder": Way(
         "bfloat16, a tiny decoder of random weights",

@@ -30,7 +30,8 @@ _EFFORT = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    ways = "\n".join(f"  {name:14}{way.summary}" for name, way in WAYS.items())
+    width = max(map(len, WAYS))
+    ways = "\n".join(f"  {name:{width}}  {way.summary}" for name, way in WAYS.items())
     parser.epilog = f"ways:\n{ways}"
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for bench.json, bench.png, weights")
     parser.add_argument(
