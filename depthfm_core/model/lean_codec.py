@@ -13,7 +13,7 @@ from .codec import LatentCodec
 def make_lean(codec: LatentCodec) -> LatentCodec:
     """Replaces layers of a KL autoencoder in place, and gives the codec back; a tiny one stays as it is.
 
-    Decoding 512x512 on two CPU cores takes 18 % less time in float32 and 20 % less in bfloat16, and a third less memory
+    Decoding 512x512 on two CPU cores takes 18 % less time in float32 and 20 % less in bfloat16, and a fifth less memory
     beyond the weights. Afterwards the state dict is no longer what files hold.
     """
     if isinstance(codec.autoencoder, AutoencoderKL):
@@ -26,7 +26,7 @@ def _replace(module: nn.Module) -> None:
         if isinstance(child, ResnetBlock2D):
             setattr(module, name, ResidualBlock(child))
         elif isinstance(child, Upsample2D) and child.conv.weight.device.type == "cpu":  # on GPUs it was never measured
-            setattr(module, name, merged_upsampling(child))
+            setattr(module, name, MergedUpsampling(child))
         else:
             _replace(child)
 
@@ -58,7 +58,7 @@ def _activated(fresh: Tensor) -> Tensor:
     return F.silu(fresh, inplace=not torch.is_grad_enabled())  # autograd wants what silu was computed of
 
 
-def merged_upsampling(layer: Upsample2D) -> nn.ConvTranspose2d:
+class MergedUpsampling(nn.Module):
     """Doubling by the nearest pixel and the 3x3 convolution after it, as one transposed convolution.
 
     Of the nine pixels that the convolution sees after doubling only four differ, so that 4/9 of the products are left,
@@ -67,15 +67,19 @@ def merged_upsampling(layer: Upsample2D) -> nn.ConvTranspose2d:
     Args:
         layer: with a 3x3 convolution, as in Stable Diffusion's autoencoders.
     """
-    kernel = layer.conv.weight.float()
-    for side in (2, 3):
-        first, middle, last = kernel.unbind(side)
-        kernel = torch.stack([last, middle + last, first + middle, first], side)
-    with torch.device("meta"):
-        merged = nn.ConvTranspose2d(layer.channels, layer.out_channels, kernel_size=4, stride=2, padding=1)
-    merged.weight = nn.Parameter(_like(kernel.transpose(0, 1), layer.conv.weight), requires_grad=False)
-    merged.bias = layer.conv.bias
-    return merged
+
+    def __init__(self, layer: Upsample2D) -> None:
+        super().__init__()
+        kernel = layer.conv.weight.float()
+        for side in (2, 3):
+            first, middle, last = kernel.unbind(side)
+            kernel = torch.stack([last, middle + last, first + middle, first], side)
+        self.weight = nn.Parameter(_like(kernel.transpose(0, 1), layer.conv.weight), requires_grad=False)
+        self.bias = layer.conv.bias
+
+    def forward(self, features: Tensor, output_size: None = None) -> Tensor:  # noqa: ARG002 (diffusers' name)
+        """[B, C, h, w] to [B, D, 2h, 2w]; `output_size` would be another size than that."""
+        return F.conv_transpose2d(features, self.weight, self.bias, stride=2, padding=1)
 
 
 def _like(kernel: Tensor, weight: Tensor) -> Tensor:
