@@ -154,3 +154,25 @@ def test_predict_imports_nothing_of_diffusers_that_it_does_not_need_and_leaves_i
     )
     done = fresh_process(code, tmp_path)
     assert (done.returncode, done.stdout) == (0, "peft was imported\n"), done.stderr
+
+
+EXTRAS = (
+    *("accelerate", "embreex", "h5py", "matplotlib", "numba"),
+    *("openvino", "peft", "scipy", "tensorboard", "torchvision", "transformers"),
+)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["predict {room} --output {folder}", "info nano", "convert nano {folder}/copy.safetensors"],
+    ids=["predict", "info", "convert"],
+)
+def test_these_commands_need_no_package_but_the_requirements(tmp_path, command):
+    words = [word.format(room=PACKAGE / "examples" / "room.jpg", folder=tmp_path) for word in command.split()]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({EXTRAS}))\n"
+        f"sys.argv = ['depthfm', *{words}]\n"
+        "from depthfm_core.__main__ import main; sys.exit(main())"
+    )
+    done = fresh_process(code, tmp_path)
+    assert done.returncode == 0, done.stderr

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from depthfm_core import __version__
 from depthfm_core.__main__ import main
 from depthfm_core.model.checkpoints import convert, load_checkpoint
+from depthfm_core.model.layouts import flatten_settings
 from depthfm_core.training.recipe import read_recipe, shorten
-from depthfm_core.training.record import flatten_settings
 from depthfm_core.training.stages import run_recipe
 
 from .test_training_recipe import TOY, write_toy, write_toy_frames

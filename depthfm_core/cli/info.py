@@ -4,6 +4,7 @@ import argparse
 
 from ..model.bundled import MODELS, find_model
 from ..model.checkpoints import DepthFMCheckpoint, load_checkpoint
+from ..model.layouts import flatten_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +43,6 @@ def describe(checkpoint: DepthFMCheckpoint) -> dict[str, str]:
 
 def _training(checkpoint: DepthFMCheckpoint) -> dict[str, str]:
     """The version and the settings that made it, where the file says so."""
-    from ..training.record import flatten_settings  # here, since training's packages take seconds to import
-
     made_by = checkpoint.training or {}
     settings = flatten_settings({"recipe": made_by.get("recipe", {})}) if made_by else {}
     version = {"trained by": f"depthfm {made_by.get('version', 'of unknown version')}"} if made_by else {}

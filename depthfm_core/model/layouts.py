@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,6 +62,15 @@ def flatten(content: Mapping) -> dict[str, Tensor]:
             tensors |= {f"{name}.{inner}": t for inner, t in flatten(value).items()}
     tensors.pop("noising_step", None)
     return tensors
+
+
+def flatten_settings(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested tables, as a file's `training` holds them, under dotted names."""
+    flat = {}
+    for name, value in table.items():
+        inner = isinstance(value, dict) and value
+        flat |= flatten_settings(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
+    return flat
 
 
 def find_prefix(path: Path, tensors: Mapping[str, Tensor], kind: str, remedy: str) -> str:

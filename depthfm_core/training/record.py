@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import __version__
 from ..depth.files import write_text
+from ..model.layouts import flatten_settings
 from .recipe import Recipe
 
 _RECORDS = "recipes"
@@ -26,15 +27,6 @@ _PARTS = {
 def provenance(recipe: Recipe) -> dict[str, Any]:
     """This project's version and the whole recipe, as JSON holds them."""
     return {"version": __version__, "recipe": json.loads(json.dumps(dataclasses.asdict(recipe)))}
-
-
-def flatten_settings(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of nested tables under dotted names."""
-    flat = {}
-    for name, value in table.items():
-        inner = isinstance(value, dict) and value
-        flat |= flatten_settings(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
-    return flat
 
 
 def keep_record(recipe: Recipe, output: Path, stage: str) -> None:
