@@ -257,7 +257,7 @@ def largest_divisor(number: int, most: int) -> int:
 
 
 def _end_of_stage(num_pixels: int) -> None:
-    """Lets the next network have the memory of the last one, unless it was too little to be worth the time."""
+    """Lets what comes next have the memory of what is done, unless it was too little to be worth the time."""
     if num_pixels >= _DECODED_AT_ONCE_PIXELS:
         return_freed_memory()
 

@@ -49,13 +49,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features: Tensor, temb: None = None) -> Tensor:  # noqa: ARG002 (diffusers' name)
         """[B, C, h, w] to [B, D, h, w]; `temb` would be a time, of which there is none."""
-        # One expression, so that no intermediate result outlives the next one.
-        hidden = self.conv2(_activated(self.norm2(self.conv1(_activated(self.norm1(features))))))
+        hidden = F.silu(self.norm1(features), inplace=True)
+        hidden = self.conv1(hidden)
+        hidden = F.silu(self.norm2(hidden), inplace=True)
+        hidden = self.conv2(hidden)
         return hidden.add_(features if self.conv_shortcut is None else self.conv_shortcut(features))
-
-
-def _activated(fresh: Tensor) -> Tensor:
-    return F.silu(fresh, inplace=not torch.is_grad_enabled())  # autograd wants what silu was computed of
 
 
 class MergedUpsampling(nn.Module):
