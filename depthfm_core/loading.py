@@ -9,7 +9,7 @@ from .model.bundled import find_model
 from .model.checkpoints import DepthFMCheckpoint, load_checkpoint
 from .model.codec import LatentCodec, load_codec
 from .model.compiling import compile_networks
-from .model.lean_codec import make_lean
+from .model.lean import make_lean, make_network_lean
 from .model.precision import choose_dtype
 from .model.tiny_decoder import SplitCodec, load_tiny_decoder
 from .pipeline import DepthFMPipeline
@@ -57,11 +57,13 @@ def load_pipeline(
     if choose_backend(backend, device, attention, checkpoint.num_parameters, torch_only) == "openvino":
         from .backends.openvino_networks import openvino_codec, openvino_network
 
-        codec = openvino_codec(_codec(checkpoint, vae or own_vae, torch.float32, device), chosen)
+        traced = make_lean(_codec(checkpoint, vae or own_vae, torch.float32, device), fewer_products=False)
+        codec = openvino_codec(traced, chosen)
         network = openvino_network(checkpoint, chosen)
     else:
-        codec = _codec(checkpoint, vae or own_vae, chosen, device)
+        codec = make_lean(_codec(checkpoint, vae or own_vae, chosen, device), fewer_products=not compile)
         network = checkpoint.build_unet(attention, chosen, device)
+        network = network if compile else make_network_lean(network)
     if decoder is not None:
         codec = SplitCodec(codec, load_tiny_decoder(decoder, chosen, device))
     if compile:
@@ -85,7 +87,7 @@ def _codec(
             f"{checkpoint.path} brings no autoencoder; name one (--vae FILE|FOLDER): any of Stable Diffusion 1.x/2.x, "
             "for example stabilityai/sd-vae-ft-mse."
         )
-    return make_lean(codec)
+    return codec
 
 
 def usable_device(name: str | torch.device) -> torch.device:

@@ -21,8 +21,8 @@ _DECODED_AT_ONCE_PIXELS = 512 * 512
 # The network's peak in values a cell of the latent and a channel of its first level: 0.17 GB a member of the published
 # one at 512 x 512 in bfloat16, and twice that in float32.
 _NETWORK_VALUES = 64
-# On a host the network takes two members of that one, which is less than its decoder takes.
-_HOST_BUDGET_VALUES = 2 * _NETWORK_VALUES * 64 * 64 * 320
+# On a host the network takes so many members of that one, which is no more memory than its decoder takes.
+_HOST_MEMBERS = {torch.float32: 4, torch.bfloat16: 2}
 # Where an ensemble's members become one: as depth, each decoded, or as latents, which one decode serves.
 AVERAGES = ("depth", "latents")
 
@@ -222,7 +222,7 @@ class DepthFMPipeline:
 
     def _members_that_fit(self, cells: int) -> int:
         """How many latents of so many cells the network gets at a time; at least 1."""
-        budget = _HOST_BUDGET_VALUES
+        budget = _HOST_MEMBERS.get(self.network.dtype, 2) * _NETWORK_VALUES * 64 * 64 * 320
         if self.device.type == "cuda":
             budget = torch.cuda.mem_get_info(self.device)[0] * SHARE_OF_FREE_MEMORY / self.network.dtype.itemsize
         return max(1, int(budget / (_NETWORK_VALUES * cells * self.network.hyper.channels[0])))

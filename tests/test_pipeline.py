@@ -269,7 +269,7 @@ def test_members_are_decoded_a_pictures_worth_at_a_time_however_many_the_network
 
 def test_the_network_sees_as_many_members_as_memory_allows(recording):
     most = []
-    for side in (4, 64, 256):
+    for side in (4, 128, 512):
         recording.network.seen.clear()
         next(recording.log_depths(torch.zeros(1, 4, side, side), torch.zeros(40, 4, side, side), QUICK))
         most.append(len(recording.network.seen[0][1]))

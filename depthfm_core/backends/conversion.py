@@ -17,7 +17,7 @@ from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
 from ..model import codec as codec_code
-from ..model import lean_codec as lean_codec_code
+from ..model import lean as lean_code
 from ..model import parameterization as parameterization_code
 from ..model import unet as unet_code
 from ..model.codec import LatentCodec
@@ -60,7 +60,7 @@ def split_last_convolution(graph: openvino.Model) -> tuple[openvino.Model, openv
 @cache
 def code_digest() -> str:
     """A digest of the code that says what the graphs compute; what other code converted may be something else."""
-    modules = (codec_code, lean_codec_code, parameterization_code, unet_code, sys.modules[__name__])
+    modules = (codec_code, lean_code, parameterization_code, unet_code, sys.modules[__name__])
     return hashlib.sha256(b"".join(Path(module.__file__).read_bytes() for module in modules)).hexdigest()
 
 
