@@ -92,7 +92,9 @@ def test_a_lean_autoencoder_has_the_same_gradient(codec, image, fewer, fewer_pro
     latent = codec.encode(image)
     plain = gradient(codec, latent)  # before the same codec is made lean
     assert plain.abs().max() > 0
-    torch.testing.assert_close(gradient(make_lean(codec, fewer), latent), plain, rtol=0, atol=1e-4 * float(plain.norm()))
+    torch.testing.assert_close(
+        gradient(make_lean(codec, fewer), latent), plain, rtol=0, atol=1e-4 * float(plain.norm())
+    )
 
 
 def test_a_tiny_autoencoder_stays_as_it_is():

@@ -35,7 +35,8 @@ def batch(seed=0, size=2):
     generator = torch.Generator().manual_seed(seed)
     image_latent, depth_latent, noise = torch.randn(3, size, 4, 8, 8, generator=generator)
     valid = torch.ones(size, 1, 8, 8, dtype=torch.bool)
-    return FlowBatch(image_latent, depth_latent, valid, noise, torch.rand(size, generator=generator))
+    straight = torch.zeros(size, dtype=torch.bool)
+    return FlowBatch(image_latent, depth_latent, valid, noise, torch.rand(size, generator=generator), straight)
 
 
 class Target(NamedTuple):

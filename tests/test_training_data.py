@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 
 from depthfm_core.data.folder import write_frame
 from depthfm_core.data.sample import DepthSample
-from depthfm_core.model.codec import load_codec
+from depthfm_core.model.codec import LatentCodec, load_codec
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
 from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder, full_state_dict
-from depthfm_core.training.export import save_autoencoder
+from depthfm_core.training.export import save_codec
 from depthfm_core.training.latents import LatentSet, LatentSettings
 from depthfm_core.training.normalize import NormalizationSettings, normalize_target
 from depthfm_core.training.precompute import valid_cells, write_latents
@@ -45,7 +45,7 @@ def frames(tmp_path):
 @pytest.fixture(scope="module")
 def codec_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("codec")
-    save_autoencoder(build_autoencoder(AutoencoderSettings(), seed=0), 0.5, folder)
+    save_codec(LatentCodec(build_autoencoder(AutoencoderSettings(), seed=0), 0.5), folder)
     return folder
 
 

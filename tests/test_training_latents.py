@@ -18,10 +18,10 @@ from depthfm_core import __version__
 from depthfm_core.__main__ import main
 from depthfm_core.data.folder import read_frame, write_frame
 from depthfm_core.evaluation.share import Share
-from depthfm_core.model.codec import load_codec
+from depthfm_core.model.codec import LatentCodec, load_codec
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings
 from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder
-from depthfm_core.training.export import save_autoencoder
+from depthfm_core.training.export import save_codec
 from depthfm_core.training.latents import LatentSet, LatentSettings, encode
 from depthfm_core.training.normalize import NormalizationSettings
 from depthfm_core.training.precompute import describe, summarize, write_latents
@@ -67,7 +67,7 @@ def output(tmp_path):
     (folder / "frames").mkdir(parents=True)
     for seed in range(6):
         write_frame(folder / "frames" / f"{seed:03d}", scene(seed))
-    save_autoencoder(build_autoencoder(AutoencoderSettings(), seed=0), 0.5, folder / "codec")
+    save_codec(LatentCodec(build_autoencoder(AutoencoderSettings(), seed=0), 0.5), folder / "codec")
     return folder
 
 
@@ -273,7 +273,7 @@ def test_latents_know_the_weights_that_made_them_and_not_their_file(precompute, 
 
 def test_a_flow_stage_refuses_latents_of_another_autoencoder(precompute, output, tmp_path):
     precompute("--latents", "small")
-    save_autoencoder(build_autoencoder(AutoencoderSettings(), seed=1), 0.5, output / "codec")
+    save_codec(LatentCodec(build_autoencoder(AutoencoderSettings(), seed=1), 0.5), output / "codec")
     with pytest.raises(ValueError, match="another autoencoder"):
         run_recipe(read_recipe(tmp_path / "recipe.toml"), output, "flow.main")
 

@@ -178,7 +178,8 @@ def test_gradients_go_through_the_decoder_and_leave_it_as_it_is(codec):
 def flow_batch(size=4):
     image_latent, depth_latent, noise = torch.randn(3, size, 4, 8, 8, generator=torch.Generator().manual_seed(3))
     valid = torch.rand(size, 1, 8, 8, generator=torch.Generator().manual_seed(4)) < 0.7
-    return FlowBatch(image_latent, depth_latent, valid, noise, torch.linspace(0, 1, size))
+    straight = torch.zeros(size, dtype=torch.bool)
+    return FlowBatch(image_latent, depth_latent, valid, noise, torch.linspace(0, 1, size), straight)
 
 
 def settings(weight, **loop):

@@ -60,9 +60,14 @@ def export(
     save_checkpoint(checkpoint, path)
 
 
-def save_autoencoder(autoencoder: AutoencoderTiny, scaling_factor: float, folder: Path) -> None:
-    """Writes a diffusers folder; skipped blocks are written as zeros."""
+def save_codec(codec: LatentCodec, folder: Path) -> None:
+    """Writes a diffusers folder; a small autoencoder's skipped blocks are written as zeros."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = autoencoder_config(autoencoder, scaling_factor)
-    save_tensors(full_state_dict(autoencoder), folder / "diffusion_pytorch_model.safetensors")
+    autoencoder = codec.autoencoder
+    if isinstance(autoencoder, AutoencoderTiny):
+        tensors, config = full_state_dict(autoencoder), autoencoder_config(autoencoder, codec.scaling_factor)
+    else:
+        tensors, config = autoencoder.state_dict(), dict(autoencoder.config)
+        config |= {"_class_name": type(autoencoder).__name__, "scaling_factor": codec.scaling_factor}
+    save_tensors(tensors, folder / "diffusion_pytorch_model.safetensors")
     write_text(folder / "config.json", json.dumps(config, indent=2))  # last: with it the folder is an autoencoder

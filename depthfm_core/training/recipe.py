@@ -92,11 +92,12 @@ class AutoencoderStage:
     """The autoencoder: an existing one, or how to train one.
 
     Attributes:
-        path: an autoencoder that `load_codec` reads, absolute or below the output folder; "" = train one.
-        loop, model: how to train it, and on what.
+        path: an autoencoder that `load_codec` reads, absolute or below the output folder.
+        loop, model: how to train one, and on what. Without a path and this, it is the one that `NetworkSettings.start`
+            brings.
 
     Raises:
-        ValueError: for both or neither of `path` and `loop`.
+        ValueError: for both `path` and `loop`.
     """
 
     path: str = ""
@@ -104,8 +105,10 @@ class AutoencoderStage:
     model: AutoencoderSettings = AutoencoderSettings()
 
     def __post_init__(self) -> None:
-        if bool(self.path) == (self.loop is not None):
-            raise ValueError("[autoencoder] needs either path, an existing autoencoder, or [autoencoder.loop].")
+        if self.path and self.loop is not None:
+            raise ValueError(
+                "[autoencoder] has both; it needs either path, an existing autoencoder, or [autoencoder.loop]."
+            )
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ class NetworkSettings:
     Attributes:
         unet: the shape in LDM's terms. `num_heads = 8` is the published DepthFM's; Stable Diffusion 2.1 itself has
             `num_head_channels = 64` with `num_heads = -1`.
+        start: a DepthFM to go on from, one of `MODELS` or what `load_checkpoint` reads. It brings all that the other
+            settings say, and, if bundled or downloaded with it, its autoencoder.
         parameterization: how the network is asked for the velocity, one of `PARAMETERIZATIONS`.
         prior: an image model to start from, as `read_prior` takes it; "" = random weights.
         keep_heads: whether the prior's attention heads must be those of `unet`.
@@ -126,10 +131,12 @@ class NetworkSettings:
         seed: of random weights and that embedding.
 
     Raises:
-        ValueError: for an unknown parameterization, both embeddings, or a prior without the one that it knows.
+        ValueError: for an unknown parameterization, both embeddings, a prior without the one that it knows, no shape,
+            or a start with other settings beside it.
     """
 
-    unet: UNetHyperParameters
+    unet: UNetHyperParameters | None = None
+    start: str = ""
     parameterization: str = DEFAULT_PARAMETERIZATION
     prior: str = ""
     keep_heads: bool = True
@@ -140,6 +147,11 @@ class NetworkSettings:
 
     def __post_init__(self) -> None:
         check_parameterization(self.parameterization)
+        beside = [f.name for f in dataclasses.fields(self) if f.name != "start" and getattr(self, f.name) != f.default]
+        if self.start and beside:
+            raise ValueError(f"[network] has start, a model that brings {', '.join(beside)}; leave these out.")
+        if not self.start and self.unet is None:
+            raise ValueError("[network] needs [network.unet], the network's shape, or start, a DepthFM to go on from.")
         if self.null_text and self.text_encoder:
             raise ValueError("[network] has null_text and text_encoder; set one of them.")
         if self.prior and not (self.null_text or self.text_encoder):
@@ -154,19 +166,27 @@ class Recipe:
     """All settings of a training; `flow` stages run in the order of the file, and the last one is exported.
 
     Raises:
-        ValueError: latents of an unknown data set, a flow stage of latents or a start that do not come before it, or
-            depth that is not normalized as log depth.
+        ValueError: no autoencoder, latents of an unknown data set, a flow stage of latents or a start that do not come
+            before it, or depth that is not normalized as log depth.
     """
 
-    autoencoder: AutoencoderStage
     network: NetworkSettings
     latents: dict[str, LatentSettings]
     flow: dict[str, FlowSettings]
+    autoencoder: AutoencoderStage = AutoencoderStage()
     frames: FrameSettings = FrameSettings()
     photometry: PhotometricSettings = PhotometricSettings()
     normalization: NormalizationSettings = NormalizationSettings()
 
     def __post_init__(self) -> None:
+        trained = self.autoencoder.loop is not None
+        if not (trained or self.autoencoder.path or self.network.start):
+            raise ValueError("[autoencoder] needs either path, an existing autoencoder, or [autoencoder.loop].")
+        if trained and self.network.start:
+            raise ValueError(
+                f"[network] starts from {self.network.start!r}, which knows the latents of its own autoencoder, and "
+                "[autoencoder.loop] trains another; leave that out."
+            )
         labels = [source.label for source in self.frames.sources]
         for name, latents in self.latents.items():
             strange = [label for label in latents.datasets if label not in labels]

@@ -18,7 +18,7 @@ _RECORDS = "recipes"
 _FREE = ("loop", "workers", "datasets")
 # By kind of stage, the parts of a recipe that its own work depends on; {} is the stage's name.
 _PARTS = {
-    "autoencoder": ("autoencoder.model", "photometry", "normalization", "frames.held_out"),
+    "autoencoder": ("autoencoder.model", "network.start", "photometry", "normalization", "frames.held_out"),
     "latents": ("latents.{}", "autoencoder.path", "photometry", "normalization", "frames.held_out"),
     "flow": ("flow.{}", "network"),
 }

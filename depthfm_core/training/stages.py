@@ -3,7 +3,8 @@
 OUTPUT/frames/              rendered frames (or wherever the recipe says)
 OUTPUT/lists/NAME.txt       the frames of a data set that are complete, where the recipe wants these only
 OUTPUT/autoencoder/         state.pt, config.json, diffusion_pytorch_model.safetensors, check-000500.png: a diffusers
-                            folder; not where the recipe names an existing autoencoder
+                            folder (without the first and the last where it is taken out of an existing model); not
+                            where the recipe names an existing autoencoder
 OUTPUT/empty_text_embedding.npy   where the recipe names a text encoder
 OUTPUT/latents/NAME/        shards
 OUTPUT/flow/NAME/           state.pt, network.safetensors, check-000500.png
@@ -21,31 +22,28 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from ..evaluation.share import ALL, Share, this_share
 from ..model.checkpoints import save_tensors
 from ..model.codec import LatentCodec, load_codec
-from ..model.layouts import NULL_TEXT, read_null_text, read_null_text_file
 from ..model.reading import read_tensor_file
 from ..model.unet import DepthFMUNet
 from .autoencoder import AutoencoderData, train_autoencoder
 from .calibration import measure_spread_scale
 from .engine import training_device
-from .export import export, save_autoencoder
+from .export import export, save_codec
+from .first_weights import check_start, find_null_text, first_network, start_codec, untrained_network
 from .latents import LatentSet
-from .null_text import embed_empty_prompt, save_null_text
 from .precompute import describe, write_latents
-from .prior import read_prior
-from .recipe import FrameSettings, NetworkSettings, Recipe
+from .recipe import FrameSettings, Recipe
 from .record import keep_record, provenance
 from .scaling import measure_scaling_factor
 from .sources import Frame, find_complete_frames, folder_frames, source_frames, spread
 from .stream import FrameStream
 from .streamed import StreamedLatents, StreamedViews
 from .validation import encode_held_out
-from .velocity import FlowSettings, build_network, train_velocity
+from .velocity import FlowSettings, train_velocity
 
 _LOGGER = logging.getLogger(__name__)
 _CHECKED_PICTURES = 32  # held-out frames in an autoencoder check
@@ -69,13 +67,16 @@ def run_recipe(recipe: Recipe, output: Path, stage: str | None = None) -> None:
         stage: one of `stage_names`, or None for all.
 
     Raises:
-        ValueError: for an unknown stage, a stage whose inputs are missing, or results made with other settings.
+        ValueError: for an unknown stage, a stage whose inputs are missing, results made with other settings, or a model
+            to start from that is missing or was trained with other noise.
         ImportError: when frames have to be rendered and the generator's libraries are missing.
     """
     names = stage_names(recipe)
     if stage is not None and stage not in names:
         raise ValueError(f"Unknown stage {stage!r}; choose one of {', '.join(names)}.")
     output.mkdir(parents=True, exist_ok=True)
+    if recipe.network.start:
+        check_start(recipe.network, output, {name: stage.noising_step for name, stage in recipe.flow.items()})
     share = this_share()
     with _stream(recipe.frames, share) as stream:
         for name in names if stage is None else [stage]:
@@ -145,7 +146,15 @@ def split_frames(recipe: Recipe, output: Path) -> tuple[list[Frame], list[Frame]
     return train, held_out
 
 
-def _train_autoencoder(recipe: Recipe, output: Path, _which: str, stream: FrameStream | None) -> None:
+def _make_autoencoder(recipe: Recipe, output: Path, _which: str, stream: FrameStream | None) -> None:
+    """Trains it, or takes it out of the model that training goes on from."""
+    if recipe.autoencoder.loop is not None:
+        _train_autoencoder(recipe, output, stream)
+    elif not (output / "autoencoder" / "config.json").exists():
+        save_codec(start_codec(recipe.network, output), output / "autoencoder")
+
+
+def _train_autoencoder(recipe: Recipe, output: Path, stream: FrameStream | None) -> None:
     folder = output / "autoencoder"
     train, held_out = split_frames(recipe, output)
     if stream is not None:
@@ -156,7 +165,7 @@ def _train_autoencoder(recipe: Recipe, output: Path, _which: str, stream: FrameS
         recipe.autoencoder.model, data, recipe.autoencoder.loop, folder, output / "events" / "autoencoder"
     )
     scale = measure_scaling_factor(autoencoder, data, recipe.autoencoder.model.crop_px)
-    save_autoencoder(autoencoder, scale, folder)
+    save_codec(LatentCodec(autoencoder, scale), folder)
 
 
 def prepare_latents(
@@ -188,7 +197,7 @@ def _train_flow(recipe: Recipe, output: Path, which: str, stream: FrameStream | 
     folder = output / "flow" / which
     share = this_share()
     if share.is_first:
-        _null_text(recipe.network, output)  # makes it where a text encoder has to; the others read it
+        find_null_text(recipe.network, output)  # makes it where a text encoder has to; the others read it
     share.wait()
     network = _network(recipe, output, settings.start)
     codec = _codec(recipe, output)
@@ -221,31 +230,15 @@ def _shares(recipe: Recipe, latents: Sequence[str]) -> dict[str, float]:
 
 
 def _network(recipe: Recipe, output: Path, trained: str) -> DepthFMUNet:
-    """The network with the result of a flow stage, or with the prior's weights, or with random ones."""
-    settings = recipe.network
-    null_text = _null_text(settings, output)
-    network = build_network(
-        settings.unet, settings.null_text_tokens, settings.seed, null_text, settings.parameterization
-    )
-    if trained:
-        path = output / "flow" / trained / "network.safetensors"
-        if not path.exists():
-            raise ValueError(f"{path} is missing; run stage flow.{trained} first.")
-        network.unet.load_state_dict(read_tensor_file(path)[0])
-    elif settings.prior:
-        weights = read_prior(output / settings.prior, settings.unet, keep_heads=settings.keep_heads)
-        network.unet.load_state_dict(weights)
+    """The network with the result of a flow stage, or as it is before the first one."""
+    if not trained:
+        return first_network(recipe.network, output)
+    path = output / "flow" / trained / "network.safetensors"
+    if not path.exists():
+        raise ValueError(f"{path} is missing; run stage flow.{trained} first.")
+    network = untrained_network(recipe.network, output)
+    network.unet.load_state_dict(read_tensor_file(path)[0])
     return network
-
-
-def _null_text(settings: NetworkSettings, output: Path) -> Tensor | None:
-    """The empty prompt's embedding [1, L, D] that the recipe names, or whose encoder; None where it names neither."""
-    path = output / (settings.null_text or f"{NULL_TEXT}.npy")
-    if settings.text_encoder and not path.exists():
-        save_null_text(embed_empty_prompt(output / settings.text_encoder), path)
-    if not settings.null_text and not settings.text_encoder:
-        return None
-    return read_null_text(path, read_null_text_file(path), settings.unet)
 
 
 def _codec(recipe: Recipe, output: Path) -> LatentCodec:
@@ -274,7 +267,7 @@ def _export(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | No
 
 STAGES: dict[str, Callable[[Recipe, Path, str, FrameStream | None], object]] = {
     "frames": _prepare_frames,
-    "autoencoder": _train_autoencoder,
+    "autoencoder": _make_autoencoder,
     "latents": _write_latents,
     "flow": _train_flow,
     "export": _export,

@@ -49,11 +49,13 @@ class FlowSettings:
         noising_step: how noisy the source is, of 1000.
         time_sampling: one of `TIME_SAMPLERS`.
         lora: trains low-rank additions in place of all weights; see `LoraSettings`.
+        own_path_share: of a batch, the share that learns where the network's own two steps lead instead of on the
+            straight path, so that many steps make it no worse: see `own_points`.
         normals_weight: of the auxiliary loss of the decoded depth map's surface normals, see `normals`; 0 = none of it,
             and then nothing is decoded.
 
     Raises:
-        ValueError: for an unknown time sampling, or a negative weight.
+        ValueError: for an unknown time sampling, a share outside 0..1, or a negative weight.
     """
 
     latents: tuple[str, ...]
@@ -62,12 +64,15 @@ class FlowSettings:
     noising_step: int = 400
     time_sampling: str = "uniform"
     lora: LoraSettings | None = None
+    own_path_share: float = 0.0
     normals_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.time_sampling not in TIME_SAMPLERS:
             choices = ", ".join(TIME_SAMPLERS)
             raise ValueError(f"Unknown time_sampling {self.time_sampling!r}; choose one of {choices}.")
+        if not 0 <= self.own_path_share <= 1:
+            raise ValueError(f"own_path_share is {self.own_path_share}; choose from 0 (none of a batch) to 1 (all).")
         if not self.normals_weight >= 0:
             raise ValueError(f"normals_weight is {self.normals_weight}; choose 0 (off) or more.")
 
@@ -96,24 +101,32 @@ def build_network(
 
 
 class FlowBatch(NamedTuple):
-    """What a step learns from: a `LatentBatch`, its noise [B, 4, h, w] and its times [B]."""
+    """What a step learns from: a `LatentBatch`, noise [B, 4, h, w], times [B] and who is on the own path [B]."""
 
     image_latent: Tensor
     depth_latent: Tensor
     valid: Tensor
     noise: Tensor
     t: Tensor
+    own_path: Tensor
 
 
 def draw_batch(latents: LatentSet | StreamedLatents, settings: FlowSettings, random: StepRandom) -> FlowBatch:
-    """The batch of a step, for all processes together, with standard normal noise and times as the settings say."""
+    """The batch of a step, for all processes together, with standard normal noise and times as the settings say.
+
+    Those on the own path are spread evenly over the batch, so that every part of it has its share of them.
+    """
     pairs = latents.draw(settings.loop.batch_size, random.rng)
     device = pairs.image_latent.device
     generator = random.generator
     if device.type != "cpu":  # where a large batch of noise takes no time
         generator = torch.Generator(device).manual_seed(generator.initial_seed())
     noise = torch.randn(pairs.image_latent.shape, generator=generator, device=device)
-    return FlowBatch(*pairs, noise, TIME_SAMPLERS[settings.time_sampling](len(noise), random.generator))
+    t = TIME_SAMPLERS[settings.time_sampling](len(noise), random.generator)
+    own_path = (torch.arange(1, len(noise) + 1) * settings.own_path_share).floor().diff(prepend=torch.zeros(1)) > 0
+    if settings.own_path_share:
+        t = t.where(~own_path, TIME_SAMPLERS["uniform"](len(noise), random.generator))
+    return FlowBatch(*pairs, noise, t, own_path)
 
 
 def flow_losses(network: nn.Module, batch: FlowBatch, settings: FlowSettings, codec: LatentCodec) -> dict[str, Tensor]:
@@ -126,20 +139,41 @@ def flow_losses(network: nn.Module, batch: FlowBatch, settings: FlowSettings, co
         codec: for the normals; moves to the network's device if they are asked for.
 
     Returns:
-        "velocity", the masked velocity loss; with a weight also "normals", the loss of the depth map where the velocity
-        leads in a straight line, times its weight.
+        "velocity", the masked velocity loss, on the own path of where the velocity leads in a straight line; with a
+        weight also "normals", the loss of the depth map there, times its weight.
 
     Source: Gui et al. 2025 (DepthFM): x_0 is the noised image latent, x_1 the depth latent, the path a straight line.
     """
     x_0 = noise_source(batch.image_latent, settings.noising_step, batch.noise)
     x_t, velocity = sample_path(x_0, batch.depth_latent, batch.t)
+    left = (1 - batch.t)[:, None, None, None]
+    weight = torch.ones_like(left)
+    own = batch.own_path
+    if own.any():
+        x_t[own] = own_points(network, x_0[own], batch.t[own], batch.image_latent[own])
+        # Times 1 - t, where the velocity leads in a straight line is compared with the depth latent.
+        velocity[own] = batch.depth_latent[own] - x_t[own]
+        weight[own] = left[own]
     predicted = network(x_t, batch.t, batch.image_latent)
-    losses = {"velocity": masked_velocity_loss(predicted, velocity, batch.valid)}
+    losses = {"velocity": masked_velocity_loss(weight * predicted, velocity, batch.valid)}
     if settings.normals_weight:
-        x_1 = x_t + (1 - batch.t[:, None, None, None]) * predicted
+        x_1 = x_t + left * predicted
         normals = decoded_normal_loss(codec.to(x_1.device), x_1, batch.depth_latent, batch.valid)
         losses["normals"] = settings.normals_weight * normals
     return losses
+
+
+@torch.no_grad()
+def own_points(network: nn.Module, x_0: Tensor, t: Tensor, image_latent: Tensor) -> Tensor:
+    """Where two equal Euler steps from x_0 lead by the times t [B], [B, 4, h, w]; nothing is learnt from the steps.
+
+    The straight path is seen in training and not by a solver, whose later steps start where the earlier ones led.
+    """
+    half = t / 2
+    x_t = x_0
+    for start in (torch.zeros_like(t), half):
+        x_t = x_t + half[:, None, None, None] * network(x_t, start, image_latent)
+    return x_t
 
 
 def flow_objective(latents: LatentSet | StreamedLatents, settings: FlowSettings, codec: LatentCodec) -> Objective:

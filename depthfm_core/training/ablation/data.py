@@ -26,7 +26,7 @@ from ...data.sample import DepthSample
 from ...loading import load_pipeline
 from ...model.codec import LatentCodec, load_codec
 from ..augment import PhotometricSettings, ViewSettings, change_photometry
-from ..export import save_autoencoder
+from ..export import save_codec
 from ..latents import LatentSet, LatentSettings
 from ..normalize import NormalizationSettings
 from ..precompute import write_latents
@@ -72,7 +72,7 @@ def write_codec(output: Path) -> None:
     """Writes nano's autoencoder as a folder of its own, unless it is there."""
     if not (output / "autoencoder" / "config.json").exists():
         codec = load_pipeline("nano").codec
-        save_autoencoder(codec.autoencoder, codec.scaling_factor, output / "autoencoder")
+        save_codec(codec, output / "autoencoder")
 
 
 def read_codec(output: Path) -> LatentCodec:

@@ -1,0 +1,99 @@
+"""The velocity network before its first step: random weights, an image prior's, or those of a DepthFM to go on from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from ..model.bundled import MODELS, find_model
+from ..model.checkpoints import DepthFMCheckpoint, load_checkpoint
+from ..model.codec import LatentCodec, load_codec
+from ..model.layouts import NULL_TEXT, read_null_text, read_null_text_file
+from ..model.names import ldm_to_diffusers
+from ..model.unet import DepthFMUNet
+from .null_text import embed_empty_prompt, save_null_text
+from .prior import read_prior
+from .recipe import NetworkSettings
+from .velocity import build_network
+
+
+def first_network(settings: NetworkSettings, output: Path) -> DepthFMUNet:
+    """The network that the first flow stage starts from.
+
+    Args:
+        settings: of a recipe.
+        output: the folder that relative paths start from.
+
+    Raises:
+        CheckpointError: for a prior, an embedding or a DepthFM that cannot be read or does not fit.
+        ValueError: for a `start` that is not there.
+    """
+    network = untrained_network(settings, output)
+    if settings.start:
+        checkpoint, _ = _read_start(settings, output)
+        weights = ldm_to_diffusers(checkpoint.state_dict, checkpoint.hyper)
+        network.unet.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    elif settings.prior:
+        weights = read_prior(output / settings.prior, settings.unet, keep_heads=settings.keep_heads)
+        network.unet.load_state_dict(weights)
+    return network
+
+
+def untrained_network(settings: NetworkSettings, output: Path) -> DepthFMUNet:
+    """The same with random weights, for those of a flow stage that is done; needs no prior. Errors as above."""
+    if settings.start:
+        checkpoint, _ = _read_start(settings, output)
+        return DepthFMUNet(checkpoint.hyper, checkpoint.null_text, parameterization=checkpoint.parameterization)
+    null_text = find_null_text(settings, output)
+    return build_network(settings.unet, settings.null_text_tokens, settings.seed, null_text, settings.parameterization)
+
+
+def find_null_text(settings: NetworkSettings, output: Path) -> Tensor | None:
+    """The empty prompt's embedding [1, L, D] that a recipe names, or whose encoder; None where it names neither."""
+    path = output / (settings.null_text or f"{NULL_TEXT}.npy")
+    if settings.text_encoder and not path.exists():
+        save_null_text(embed_empty_prompt(output / settings.text_encoder), path)
+    if not settings.null_text and not settings.text_encoder:
+        return None
+    return read_null_text(path, read_null_text_file(path), settings.unet)
+
+
+def start_codec(settings: NetworkSettings, output: Path) -> LatentCodec:
+    """The autoencoder that `settings.start` knows: bundled with it, or downloaded with it.
+
+    Raises:
+        ValueError: for a model that brings none.
+    """
+    checkpoint, own = _read_start(settings, output)
+    codec = load_codec(own) if own else checkpoint.build_codec()
+    if codec is None:
+        raise ValueError(
+            f"{checkpoint.path} brings no autoencoder; name the one that it was trained with: path in [autoencoder]."
+        )
+    return codec
+
+
+def check_start(settings: NetworkSettings, output: Path, noising_steps: Mapping[str, int]) -> None:
+    """Whether `settings.start` is there and fits; known before hours of rendering.
+
+    Args:
+        settings, output: as in `first_network`.
+        noising_steps: of the source of each flow stage.
+
+    Raises:
+        CheckpointError: for a file that cannot be read.
+        ValueError: for a model that is not there, or a source of other noise than it was trained with.
+    """
+    checkpoint, _ = _read_start(settings, output)
+    for stage, noising_step in noising_steps.items():
+        if noising_step != checkpoint.noising_step:
+            raise ValueError(
+                f"[flow.{stage}] has noising_step {noising_step}, and {checkpoint.path} was trained with "
+                f"{checkpoint.noising_step}; set noising_step = {checkpoint.noising_step}."
+            )
+
+
+def _read_start(settings: NetworkSettings, output: Path) -> tuple[DepthFMCheckpoint, Path | None]:
+    """The model that training goes on from, by name or by a path as the recipe's others, and its own autoencoder."""
+    path, codec = find_model(settings.start if settings.start in MODELS else output / settings.start)
+    return load_checkpoint(path), codec
