@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.upsampling import Upsample2D
 
 from depthfm_core.loading import load_pipeline
@@ -75,9 +76,25 @@ def test_a_lean_network_gives_the_same_velocity(network, size, fewer_products):
 
 
 @torch.no_grad()
-def test_a_network_in_half_precision_keeps_its_convolutions(golden_dir):
-    checkpoint = load_checkpoint(golden_dir / "depthfm-micro-heads8.ckpt")
-    assert "ResidualBlock" not in kinds(make_network_lean(checkpoint.build_unet(dtype=torch.bfloat16)))
+def test_a_network_in_half_precision_keeps_its_convolutions_and_its_velocity(golden_dir):
+    network = load_checkpoint(golden_dir / "depthfm-micro-heads8.ckpt").build_unet(dtype=torch.bfloat16)
+    x_t, image_latent = torch.randn(2, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    expected = network(x_t, torch.ones(3), image_latent)
+    lean_network = make_network_lean(network)
+    assert "ResidualBlock" not in kinds(lean_network)
+    torch.testing.assert_close(lean_network(x_t, torch.ones(3), image_latent), expected, rtol=0, atol=0.02)
+
+
+def test_feed_forward_layers_of_the_first_level_see_one_sample_at_a_time(network):
+    seen = {}
+    make_network_lean(network)
+    for module in network.modules():
+        if isinstance(module, BasicTransformerBlock):
+            module.ff.register_forward_pre_hook(lambda _, args, dim=module.dim: seen.update({dim: len(args[0])}))
+    network(torch.zeros(3, 4, 16, 16), torch.zeros(3), torch.zeros(3, 4, 16, 16))
+    first = network.hyper.channels[0]
+    assert seen[first] == 1
+    assert len(seen) > 1 and all(count == 3 for dim, count in seen.items() if dim != first)
 
 
 def gradient(codec, latent):
