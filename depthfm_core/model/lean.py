@@ -72,34 +72,36 @@ class ResidualBlock(nn.Module):
         self.time_emb_proj = block.time_emb_proj
         self.norm2, self.conv2 = block.norm2, block.conv2
         self.conv_shortcut = block.conv_shortcut
-        self.fewer_products, self.overwrites = fewer_products, overwrites
+        self.fewer_products = fewer_products
+        self.overwrites = overwrites or block.conv_shortcut is not None  # then what is added is no one else's
 
     def forward(self, features: Tensor, temb: Tensor | None = None) -> Tensor:
         """[B, C, h, w] and the time [B, T], where the block has one, to [B, D, h, w]."""
         time = None if self.time_emb_proj is None else self.time_emb_proj(F.silu(temb))
-        if not (self.fewer_products and pays(features, self.conv1)):
-            return self._plain(features, time)
-        features = features.contiguous(memory_format=torch.channels_last)
-        bias = self.conv1.bias[None] if time is None else self.conv1.bias + time
-        hidden = _activate_and_convolve(features, self.norm1, self.conv1, bias)
-        if self.conv_shortcut is not None:
-            result = self.conv_shortcut(features)
-        else:
-            result = features if self.overwrites else features.clone()
-        return _activate_and_convolve(hidden, self.norm2, self.conv2, self.conv2.bias[None], result)
+        hidden = self._activate_and_convolve(features, self.norm1, self.conv1, time)
+        added = features if self.conv_shortcut is None else self.conv_shortcut(features)
+        return self._activate_and_convolve(hidden, self.norm2, self.conv2, added=added)
 
-    def _plain(self, features: Tensor, time: Tensor | None) -> Tensor:
-        hidden = self.conv1(F.silu(self.norm1(features), inplace=True))
+    def _activate_and_convolve(
+        self,
+        features: Tensor,
+        norm: nn.GroupNorm,
+        conv: nn.Conv2d,
+        time: Tensor | None = None,
+        added: Tensor | None = None,
+    ) -> Tensor:
+        """With the time of each image [B, D] and other features [B, D, h, w] added, where given."""
+        if self.fewer_products and pays(features, conv):
+            features = features.contiguous(memory_format=torch.channels_last)
+            bias = conv.bias[None] if time is None else conv.bias + time
+            if added is not None:
+                own = Tensor.contiguous if self.overwrites else Tensor.clone
+                added = own(added, memory_format=torch.channels_last)
+            return convolve(features, conv.weight, bias, activation=scale_and_shift(features, norm), onto=added)
+        result = conv(F.silu(norm(features), inplace=True))
         if time is not None:
-            hidden = hidden + time[:, :, None, None]
-        hidden = self.conv2(F.silu(self.norm2(hidden), inplace=True))
-        return hidden.add_(features if self.conv_shortcut is None else self.conv_shortcut(features))
-
-
-def _activate_and_convolve(
-    features: Tensor, norm: nn.GroupNorm, conv: nn.Conv2d, bias: Tensor, onto: Tensor | None = None
-) -> Tensor:
-    return convolve(features, conv.weight, bias, activation=scale_and_shift(features, norm), onto=onto)
+            result = result + time[:, :, None, None]
+        return result if added is None else result.add_(added)
 
 
 class Upsampling(nn.Module):
