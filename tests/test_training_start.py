@@ -6,8 +6,6 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from depthfm_core.data.folder import write_frame
-from depthfm_core.data.sample import DepthSample
 from depthfm_core.model.bundled import NANO_PATH
 from depthfm_core.model.checkpoints import load_checkpoint, replace_codec, save_checkpoint
 from depthfm_core.model.codec import LatentCodec, load_codec
@@ -15,6 +13,8 @@ from depthfm_core.training.export import save_codec
 from depthfm_core.training.first_weights import first_network, start_codec
 from depthfm_core.training.recipe import NetworkSettings, read_recipe
 from depthfm_core.training.stages import run_recipe, stage_names
+
+from .test_training_recipe import write_toy, write_toy_frames
 
 NANO = NetworkSettings(start="nano")
 RECIPE = """
@@ -36,24 +36,14 @@ warmup_steps = 0
 
 
 def read(folder, text=RECIPE):
-    path = folder / "recipe.toml"
-    path.write_text(text, encoding="utf-8")
-    return read_recipe(path)
-
-
-def write_frames(folder):
-    generator = torch.Generator().manual_seed(0)
-    for index in range(4):
-        image, depth_m = torch.rand(3, 64, 96, generator=generator), 1 + torch.rand(1, 64, 96, generator=generator)
-        write_frame(folder / f"{index:02d}", DepthSample(image, depth_m, torch.ones(1, 64, 96, dtype=torch.bool)))
+    return read_recipe(write_toy(folder, text))
 
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory):
     """What fine-tuning nano for two steps leaves."""
     folder = tmp_path_factory.mktemp("tuned")
-    (folder / "frames").mkdir()
-    write_frames(folder / "frames")
+    write_toy_frames(folder)
     run_recipe(read(folder), folder)
     return folder
 

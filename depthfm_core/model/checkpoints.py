@@ -171,9 +171,13 @@ def convert(source: str | Path, target: str | Path, dtype: str = "float16") -> D
 
 def replace_codec(checkpoint: DepthFMCheckpoint, codec: LatentCodec) -> DepthFMCheckpoint:
     """The checkpoint with another autoencoder bundled into it."""
-    config = dict(codec.autoencoder.config) | {"_class_name": type(codec.autoencoder).__name__}
-    config["scaling_factor"] = codec.scaling_factor
-    return replace(checkpoint, codec_tensors=codec.autoencoder.state_dict(), codec_config=config)
+    return replace(checkpoint, codec_tensors=codec.autoencoder.state_dict(), codec_config=codec_config(codec))
+
+
+def codec_config(codec: LatentCodec) -> dict:
+    """diffusers' configuration of an autoencoder, with the factor that its latents are multiplied by."""
+    own = {"_class_name": type(codec.autoencoder).__name__, "scaling_factor": codec.scaling_factor}
+    return dict(codec.autoencoder.config) | own
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:

@@ -4,13 +4,13 @@ autoencoder by itself.
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from diffusers import AutoencoderTiny
+from torch import Tensor
 
 from ..depth.files import write_text
-from ..model.checkpoints import DepthFMCheckpoint, replace_codec, save_checkpoint, save_tensors
+from ..model.checkpoints import DepthFMCheckpoint, codec_config, save_checkpoint, save_tensors
 from ..model.codec import LatentCodec
 from ..model.names import diffusers_to_ldm
 from ..model.unet import DepthFMUNet
@@ -41,6 +41,7 @@ def export(
         ValueError: for another suffix.
         OSError: when the disk refuses.
     """
+    tensors, config = _codec_parts(codec)
     checkpoint = DepthFMCheckpoint(
         path=path,
         state_dict=diffusers_to_ldm(network.unet.state_dict(), network.hyper),
@@ -50,24 +51,24 @@ def export(
         processing_resolution=resolution,
         spread_scale=spread_scale,
         parameterization=network.parameterization,
+        codec_tensors=tensors,
+        codec_config=config,
         training=training,
     )
-    if isinstance(codec.autoencoder, AutoencoderTiny):
-        config = autoencoder_config(codec.autoencoder, codec.scaling_factor)
-        checkpoint = replace(checkpoint, codec_tensors=full_state_dict(codec.autoencoder), codec_config=config)
-    else:
-        checkpoint = replace_codec(checkpoint, codec)
     save_checkpoint(checkpoint, path)
 
 
 def save_codec(codec: LatentCodec, folder: Path) -> None:
     """Writes a diffusers folder; a small autoencoder's skipped blocks are written as zeros."""
     folder.mkdir(parents=True, exist_ok=True)
-    autoencoder = codec.autoencoder
-    if isinstance(autoencoder, AutoencoderTiny):
-        tensors, config = full_state_dict(autoencoder), autoencoder_config(autoencoder, codec.scaling_factor)
-    else:
-        tensors, config = autoencoder.state_dict(), dict(autoencoder.config)
-        config |= {"_class_name": type(autoencoder).__name__, "scaling_factor": codec.scaling_factor}
+    tensors, config = _codec_parts(codec)
     save_tensors(tensors, folder / "diffusion_pytorch_model.safetensors")
     write_text(folder / "config.json", json.dumps(config, indent=2))  # last: with it the folder is an autoencoder
+
+
+def _codec_parts(codec: LatentCodec) -> tuple[dict[str, Tensor], dict]:
+    """The tensors and diffusers' configuration of an autoencoder, as files hold them."""
+    autoencoder = codec.autoencoder
+    if isinstance(autoencoder, AutoencoderTiny):
+        return full_state_dict(autoencoder), autoencoder_config(autoencoder, codec.scaling_factor)
+    return autoencoder.state_dict(), codec_config(codec)

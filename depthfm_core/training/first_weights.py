@@ -28,12 +28,14 @@ def first_network(settings: NetworkSettings, output: Path) -> DepthFMUNet:
         CheckpointError: for a prior, an embedding or a DepthFM that cannot be read or does not fit.
         ValueError: for a `start` that is not there.
     """
-    network = untrained_network(settings, output)
     if settings.start:
         checkpoint, _ = _read_start(settings, output)
+        network = _shaped_like(checkpoint)
         weights = ldm_to_diffusers(checkpoint.state_dict, checkpoint.hyper)
         network.unet.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    elif settings.prior:
+        return network
+    network = untrained_network(settings, output)
+    if settings.prior:
         weights = read_prior(output / settings.prior, settings.unet, keep_heads=settings.keep_heads)
         network.unet.load_state_dict(weights)
     return network
@@ -42,8 +44,7 @@ def first_network(settings: NetworkSettings, output: Path) -> DepthFMUNet:
 def untrained_network(settings: NetworkSettings, output: Path) -> DepthFMUNet:
     """The same with random weights, for those of a flow stage that is done; needs no prior. Errors as above."""
     if settings.start:
-        checkpoint, _ = _read_start(settings, output)
-        return DepthFMUNet(checkpoint.hyper, checkpoint.null_text, parameterization=checkpoint.parameterization)
+        return _shaped_like(_read_start(settings, output)[0])
     null_text = find_null_text(settings, output)
     return build_network(settings.unet, settings.null_text_tokens, settings.seed, null_text, settings.parameterization)
 
@@ -91,6 +92,10 @@ def check_start(settings: NetworkSettings, output: Path, noising_steps: Mapping[
                 f"[flow.{stage}] has noising_step {noising_step}, and {checkpoint.path} was trained with "
                 f"{checkpoint.noising_step}; set noising_step = {checkpoint.noising_step}."
             )
+
+
+def _shaped_like(checkpoint: DepthFMCheckpoint) -> DepthFMUNet:
+    return DepthFMUNet(checkpoint.hyper, checkpoint.null_text, parameterization=checkpoint.parameterization)
 
 
 def _read_start(settings: NetworkSettings, output: Path) -> tuple[DepthFMCheckpoint, Path | None]:
