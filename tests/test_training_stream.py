@@ -220,7 +220,7 @@ def test_streamed_latents_are_those_of_the_views(frames, codec, rng):
 
 def test_a_batch_has_so_many_new_views_and_the_oldest_go(frames, codec, rng):
     view = ViewSettings(24, 32, min_scale=0.5)
-    settings = StreamSettings(kept_views=16, fresh_share=0.5)
+    settings = StreamSettings(first_views=20, kept_views=16, fresh_share=0.5)
     latents = StreamedLatents(still_views(frames), view, settings, codec)
     latents.draw(4, rng)
     assert latents._made == 16
@@ -230,7 +230,13 @@ def test_a_batch_has_so_many_new_views_and_the_oldest_go(frames, codec, rng):
     assert latents._made == 18 and changed.tolist() == [True, True] + [False] * 14
 
 
-@pytest.mark.parametrize("name", ["first_frames", "kept_views", "fresh_share"])
+def test_so_many_views_are_there_before_the_first_step(frames, codec, rng):
+    latents = StreamedLatents(still_views(frames), ViewSettings(24, 32), StreamSettings(first_views=5), codec)
+    latents.draw(4, rng)
+    assert latents._made == 5
+
+
+@pytest.mark.parametrize("name", ["first_frames", "first_views", "kept_views", "fresh_share"])
 def test_stream_settings_must_be_positive(name):
     with pytest.raises(ValueError, match=name):
         StreamSettings(**{name: 0})

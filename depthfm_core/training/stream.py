@@ -26,6 +26,8 @@ class StreamSettings:
 
     Attributes:
         first_frames: how many must be there before training starts.
+        first_views: views that are encoded before the first step, `kept_views` at most; a few would be drawn so often
+            in the first steps that they are learnt by heart.
         kept_views: views whose latents are kept; a new one takes the place of the oldest.
         fresh_share: new views of a batch, as a share of it; the others are drawn from those that are kept.
 
@@ -34,11 +36,12 @@ class StreamSettings:
     """
 
     first_frames: int = 512
+    first_views: int = 1024
     kept_views: int = 65_536
     fresh_share: float = 0.125
 
     def __post_init__(self) -> None:
-        for name in ("first_frames", "kept_views", "fresh_share"):
+        for name in ("first_frames", "first_views", "kept_views", "fresh_share"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive.")
 

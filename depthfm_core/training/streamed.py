@@ -13,8 +13,6 @@ from .latents import LatentBatch, encode
 from .normalize import NormalizationSettings
 from .stream import FrameStream, StreamSettings
 
-_BATCHES_BEFORE = 4  # so many batches of new views before the first step
-
 
 @dataclass(frozen=True)
 class StreamedViews:
@@ -52,7 +50,7 @@ class StreamedLatents:
     Args:
         views: where views come from; their sky counts, as the far plane.
         view: the canvas and how it is filled.
-        settings: how many latents are kept, and how many of a batch are new.
+        settings: how many latents are there at first, how many are kept, and how many of a batch are new.
         codec: moves to the stream's device.
 
     Attributes:
@@ -75,9 +73,10 @@ class StreamedLatents:
 
     def draw(self, size: int, rng: np.random.Generator) -> LatentBatch:
         """`size` random pairs in float32 on the stream's device."""
-        fresh = max(1, round(size * self._settings.fresh_share))
-        self._add(fresh if self._made else _BATCHES_BEFORE * size, rng)
-        kept = min(self._made, self._settings.kept_views)
+        settings = self._settings
+        fresh = max(1, round(size * settings.fresh_share))
+        self._add(fresh if self._made else min(settings.first_views, settings.kept_views), rng)
+        kept = min(self._made, settings.kept_views)
         picked = torch.from_numpy(rng.integers(kept, size=size)).to(self._image.device)
         image_latent, depth_latent = self._image[picked].float(), self._depth[picked].float()
         return LatentBatch(image_latent, depth_latent, torch.ones_like(image_latent[:, :1], dtype=torch.bool))
