@@ -17,38 +17,16 @@ from depthfm_core.data import synthetic_materials as mat
 from depthfm_core.data import synthetic_textures as tx
 from depthfm_core.data.synthetic import frame_paths, render_scene, write_frames
 from depthfm_core.data.synthetic_camera import Camera, room_camera
-from depthfm_core.data.synthetic_render import Tracer, World, from_eye, radiance
+from depthfm_core.data.synthetic_render import Tracer
 from depthfm_core.data.synthetic_rooms import build_room
 from depthfm_core.data.synthetic_scene import BALL, CUSHION, DRUM, ROD, Place, Scene, lathe
 from depthfm_core.data.synthetic_shell import Wall, add_wall
 
-SMALL = (24, 40)
-ORIGIN = Place(0, 0)
-BLACK = np.zeros(3, np.float32)
+from .synthetic_scenes import ORIGIN, SMALL, depth_of, floor_scene, lamp, picture_of
 
 
 def first_outdoor_seed():
     return next(seed for seed in range(40) if not render_scene(seed, SMALL).valid.all())
-
-
-def floor_scene(color=(0.8, 0.8, 0.8)):
-    scene = Scene()
-    scene.box(ORIGIN, (0, 0, -0.5), (60, 60, 1), scene.material(mat.row(Random(0), color, color)))
-    return scene
-
-
-def depth_of(scene, camera, size=SMALL):
-    return Tracer(scene.finish()).cast(*from_eye(camera, *size)).distance.reshape(size)
-
-
-def picture_of(scene, camera, lights=(), ambient=BLACK, size=SMALL):
-    lights = np.array(lights, np.float32).reshape(-1, 13)
-    world = World(scene.finish(), lights, ambient, ambient, 1.0, None)
-    return radiance(world, Tracer(world.geometry), camera, *size, seed=1)[0]
-
-
-def lamp(height):
-    return [0, 0, height, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0]
 
 
 def test_depth_of_a_floor_is_the_planar_depth_of_a_pinhole_camera_at_pixel_centres():

@@ -1,8 +1,8 @@
-"""Synthetic RGB-D frames from a seed: furnished rooms and outdoor scenes, cast with Embree, without assets.
+"""Synthetic RGB-D frames from a seed: furnished rooms and outdoor scenes with people in them, cast with Embree.
 
-The road of a frame: `build_room` or `build_outdoors` (a random scene) -> `Tracer` -> a camera (drawn again
-until its view is sensible) -> `radiance` -> `develop` -> `DepthSample`. Every draw comes from the seed and
-pixel noise from a hash, so a frame does not depend on which process made it.
+The road of a frame: `build_room` and `inhabit`, or `build_outdoors` (a random scene) -> `Tracer` -> a camera
+(drawn again until its view is sensible) -> `radiance` -> `develop` -> `DepthSample`. Every draw comes from the
+seed and pixel noise from a hash, so a frame does not depend on which process made it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,7 @@ from .synthetic_camera import Camera, room_camera
 from .synthetic_outdoors import build_outdoors, outdoor_camera
 from .synthetic_photo import develop
 from .synthetic_render import Hits, Tracer, World, from_eye, radiance
-from .synthetic_rooms import build_room
+from .synthetic_rooms import build_room, inhabit
 
 DEFAULT_SIZE = (192, 256)
 OUTDOOR_SHARE = 0.25
@@ -58,7 +58,7 @@ def _render_arrays(seed: int, size: tuple[int, int], antialias: bool) -> tuple[n
         raise ValueError(f"A frame needs a seed >= 0 and a size of at least 16x16; got seed {seed}, size {size}.")
     rng = Random(f"depthfm-{seed}")
     outdoors = rng.random() < OUTDOOR_SHARE
-    world, draw_camera = _outdoor_world(rng) if outdoors else _indoor_world(rng)
+    world, draw_camera = _outdoor_world(rng) if outdoors else _indoor_world(rng, Random(f"depthfm-people-{seed}"))
     tracer = Tracer(world.geometry)
     camera = _sensible_view(tracer, draw_camera, world.geometry.face_normal, indoors=not outdoors)
     fine = 2 if antialias else 1
@@ -69,8 +69,9 @@ def _render_arrays(seed: int, size: tuple[int, int], antialias: bool) -> tuple[n
     return develop(light, rng, seed), hits.distance.reshape(height, width)
 
 
-def _indoor_world(rng: Random):
+def _indoor_world(rng: Random, of_people: Random):
     room = build_room(rng)
+    inhabit(room, of_people)  # with draws of its own: a room that nobody is in stays as it was drawn
     geometry = room.scene.finish()
     lights = np.array(room.lights, np.float32)
     tint = geometry.materials[:, 3:6].mean(0)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import numpy as np
@@ -110,6 +110,19 @@ def _anywhere(room: Room, rng: Random) -> Camera:
     )
 
 
+def _portrait(room: Room, rng: Random) -> Camera:
+    """Someone's face or trunk from near by, mostly from the front, with any lens from wide to tele."""
+    x, y, z, heading = rng.choice(room.faces)
+    reach, angle = rng.uniform(0.6, 2.6), heading + math.pi / 2 + rng.gauss(0, 0.7)
+    eye = (
+        min(room.width - 0.15, max(0.15, x + reach * math.cos(angle))),
+        min(room.length - 0.15, max(0.15, y + reach * math.sin(angle))),
+        min(room.height - 0.3, max(0.4, z + rng.gauss(0, 0.2))),
+    )
+    aimed = _looking_at(rng, eye, (x, y, z - rng.uniform(-0.05, 0.5)))
+    return replace(aimed, fov_deg=rng.uniform(30, 75))
+
+
 VIEWS: dict[str, tuple[Callable[[Room, Random], Camera], float]] = {
     "table top": (_table_top, 36),
     "subject": (_at_subject, 20),
@@ -117,6 +130,7 @@ VIEWS: dict[str, tuple[Callable[[Room, Random], Camera], float]] = {
     "floor": (_floor, 10),
     "level": (_level, 12),
     "anywhere": (_anywhere, 8),
+    "portrait": (_portrait, 50),
 }
 
 
@@ -127,6 +141,8 @@ def room_camera(room: Room, rng: Random) -> Camera:
         weights["table top"] = 0
     if not room.subjects:
         weights["subject"] = 0
+    if not room.faces:
+        weights["portrait"] = 0
     if room.length > 3 * room.width:
         weights["level"] = 150
     return VIEWS[rng.choices(list(weights), list(weights.values()))[0]][0](room, rng)

@@ -108,6 +108,19 @@ def picture(room: Room, wall: Wall, rng: Random) -> None:
     )
 
 
+def mirror(room: Room, wall: Wall, rng: Random) -> None:
+    """A framed mirror where the wall is free; its depth is that of the glass."""
+    width, low, high = rng.choice([(0.4, 0.3, 1.8), (0.6, 1.1, 1.9), (0.9, 1.0, 2.0), (0.5, 1.2, 1.7)])
+    middle = rng.uniform(0.1, 0.9) * wall.length
+    if not wall.take(middle, width + 0.1, low - 0.05, high + 0.05):
+        return
+    frame = rng.choice([room.style.wood, room.style.dark, room.style.metal, room.style.white])
+    tall, z = high - low, (low + high) / 2
+    room.scene.box(wall.place, (middle, 0.012, z), (width, 0.024, tall), frame)
+    glass = room.scene.material(mat.row(rng, (0.2, 0.22, 0.22), mirror=rng.uniform(0.75, 0.95)))
+    room.scene.box(wall.place, (middle, 0.024, z), (width - 0.06, 0.008, tall - 0.06), glass)
+
+
 def ceiling_lamps(room: Room, rng: Random, strength: float) -> None:
     """Panels, domes or pendants in a row along the room; at most two of them cast light."""
     kind = rng.choice(["panel", "dome", "pendant", "none"] if room.length < 7 else ["panel", "panel", "dome"])

@@ -6,6 +6,7 @@ from random import Random
 import numpy as np
 
 from . import synthetic_materials as mat
+from . import synthetic_people as people
 from . import synthetic_street as street
 from .synthetic_camera import Camera
 from .synthetic_pieces import draw_style
@@ -38,7 +39,8 @@ def build_outdoors(rng: Random) -> tuple[Geometry, Sky, np.ndarray]:
         )
         street.car(scene, at, rng, style)
     for _ in range(rng.choice([0, 1, 3, 6])):
-        street.person(scene, Place(rng.gauss(0, 4), rng.uniform(2.5, 25), 0, rng.uniform(0, 6.28)), rng)
+        at = Place(rng.gauss(0, 4), 2.5 + 22.5 * rng.random() ** 2, 0, rng.uniform(0, 6.28))
+        rng.choice([people.standing, people.standing, people.standing, people.pet])(scene, at, rng)
     for _ in range(rng.choice([0, 2, 6])):
         street.street_thing(scene, Place(rng.gauss(0, 5), rng.uniform(2, 20), 0, rng.uniform(0, 6.28)), rng, style)
     sky, lights = _weather(rng)

@@ -6,6 +6,8 @@ from random import Random
 from . import synthetic_clutter as clutter
 from . import synthetic_fittings as fittings
 from . import synthetic_materials as mat
+from . import synthetic_people as people
+from . import synthetic_seats as seats
 from . import synthetic_shell as shell
 from .synthetic_pieces import Piece, draw_style
 from .synthetic_room_kinds import FLOORS, KINDS, WEIGHTS, RoomKind
@@ -36,6 +38,34 @@ def build_room(rng: Random) -> Room:
         _rug(room, rng)
     _litter(room, rng)
     return room
+
+
+def inhabit(room: Room, rng: Random) -> None:
+    """Adds people, pets and mirrors to a finished room, or leaves it as it is."""
+    for _ in range(rng.choice([0, 0, 0, 0, 1, 1, 2, 4])):
+        _add_person(room, rng)
+    for _ in range(rng.choice([0] * 7 + [1, 2])):
+        animal = Piece(0.4, 1.0, 0.7, lambda scene, place: people.pet(scene, place, rng))
+        _place_in_middle(room, rng, animal, rng.uniform(0, 2 * math.pi))
+    for wall in room.walls:
+        if rng.random() < 0.05:
+            fittings.mirror(room, wall, rng)
+
+
+def _add_person(room: Room, rng: Random) -> None:
+    """Someone who stands where the floor is free, or sits there on a seat of their own."""
+    seat = rng.choice([None, None, *seats.SEATS, seats.armchair])
+
+    def build(scene: Scene, place: Place) -> None:
+        if seat is None:
+            face = people.standing(scene, place, rng)
+        else:
+            seat(rng, room.style)(scene, place)
+            face = people.seated(scene, place, rng)
+        room.faces.append((*face, place.yaw))
+
+    piece = Piece(0.6, 0.5, 1.7, build) if seat is None else Piece(0.65, 0.9, 1.3, build)
+    _place_in_middle(room, rng, piece, rng.uniform(0, 2 * math.pi))
 
 
 def _enclose(room: Room, kind: RoomKind, rng: Random) -> None:
@@ -116,9 +146,14 @@ def _place_at_wall(room: Room, rng: Random, piece: Piece) -> None:
             return
 
 
-def _place_in_middle(room: Room, rng: Random, piece: Piece) -> None:
+def _place_in_middle(room: Room, rng: Random, piece: Piece, heading: float | None = None) -> None:
+    """Somewhere on the free floor, along the walls or nearly so unless a heading is given."""
     for _ in range(8):
-        turn = rng.choice([0, 1, 2, 3]) * math.pi / 2 + (rng.gauss(0, 0.15) if rng.random() < 0.4 else 0)
+        turn = (
+            heading
+            if heading is not None
+            else rng.choice([0, 1, 2, 3]) * math.pi / 2 + (rng.gauss(0, 0.15) if rng.random() < 0.4 else 0)
+        )
         place = Place(rng.uniform(0.15, 0.85) * room.width, rng.uniform(0.15, 0.85) * room.length, 0, turn)
         if _reserve(room, place, piece, 0.05):
             piece.build(room.scene, place)

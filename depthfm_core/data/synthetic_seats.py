@@ -136,6 +136,10 @@ def bar_stool(rng: Random, style: Style) -> Callable[[Scene, Place], None]:
     return build
 
 
+def armchair(rng: Random, style: Style) -> Callable[[Scene, Place], None]:
+    return sofa(rng, style, 1).build
+
+
 SEATS = [chair, chair, chair, shell_chair]
 
 

@@ -46,6 +46,7 @@ class Room:
     taken: list[tuple[float, float, float, float, float]] = field(default_factory=list)  # x0, y0, x1, y1, top
     tables: list[tuple[Place, float, float, float]] = field(default_factory=list)  # place, width, depth, height
     subjects: list[tuple[float, float, float]] = field(default_factory=list)  # points worth looking at
+    faces: list[tuple[float, float, float, float]] = field(default_factory=list)  # point and heading of people's faces
 
     def is_free(self, x0: float, y0: float, x1: float, y1: float, bottom: float = 0.0) -> bool:
         """Whether nothing on a rectangle of the floor reaches up to `bottom`."""

@@ -1,4 +1,4 @@
-"""Buildings, trees, fences, cars and people."""
+"""Buildings, trees, fences, cars and what else stands in a street."""
 
 from random import Random
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from . import synthetic_materials as mat
 from .synthetic_pieces import Style
-from .synthetic_scene import BALL, CUSHION, DRUM, ROD, Place, Scene, lathe, rounded
+from .synthetic_scene import CUSHION, DRUM, ROD, Place, Scene, lathe, rounded
 
 _TRUNK = lathe([(0.6, 0.0), (0.42, 0.3), (0.35, 1.0)], 9)
 
@@ -155,39 +155,6 @@ def car(scene: Scene, place: Place, rng: Random, style: Style) -> None:
                 style.metal,
                 round=True,
             )
-
-
-def person(scene: Scene, place: Place, rng: Random) -> None:
-    size = rng.uniform(0.85, 1.08)
-    skin = scene.material(
-        mat.plain(
-            rng,
-            mat.vary(rng, rng.choice([(0.8, 0.6, 0.48), (0.5, 0.34, 0.25), (0.35, 0.23, 0.17)]), 0.1),
-            gloss=0,
-        )
-    )
-    coat, trousers, hair = (scene.material(mat.fabric(rng)) for _ in range(3))
-    stride = rng.uniform(0, 0.25)
-    for side in (-1, 1):
-        scene.bar(
-            place,
-            (side * 0.11, side * stride, 0.0),
-            (side * 0.08, 0, 0.88 * size),
-            0.15,
-            trousers,
-            round=True,
-        )
-        scene.bar(
-            place,
-            (side * 0.27, -side * stride, 0.85 * size),
-            (side * 0.2, 0, 1.4 * size),
-            0.1,
-            coat,
-            round=True,
-        )
-    scene.mesh(place, CUSHION, (0, 0, 1.15 * size), (0.44, 0.26, 0.68 * size), coat)
-    scene.mesh(place, BALL, (0, 0, 1.62 * size), (0.19, 0.21, 0.26), skin)
-    scene.mesh(place, BALL, (0, -0.025, 1.67 * size), (0.2, 0.21, 0.2), hair)
 
 
 def street_thing(scene: Scene, place: Place, rng: Random, style: Style) -> None:
