@@ -8,7 +8,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from .depth.prediction import DepthPrediction
-from .flow import SolverProgress, combine_latents, combine_members, integrate, member_noise, noise_source
+from .flow import SOLVERS, SolverProgress, combine_latents, combine_members, integrate, member_noise, noise_source
 from .model.codec import LatentCodec
 from .model.pages import return_freed_memory
 from .model.unet import DepthFMUNet
@@ -46,7 +46,8 @@ class EstimationSettings:
             that neither a batch nor the frames of a video make a difference.
         noising_step: how noisy the source is, of 1000; None = the model's own.
         processing_resolution: short side in pixels that the networks see; 0 = the image's own, None = the model's own.
-        members_at_once: how many runs the networks see at a time; 0 = as many as memory allows.
+        members_at_once: how many runs the networks see at a time; 0 = as many as memory allows. "dopri5" takes one at
+            a time, so that the depth depends on nothing beside it.
     """
 
     num_steps: int = 2
@@ -192,6 +193,8 @@ class DepthFMPipeline:
     ) -> Tensor:
         """[(B E), 4, h, w] depth latents of each image and member, as many at a time as memory allows."""
         most = settings.members_at_once or self._members_that_fit(image_latent[0, 0].numel())
+        if SOLVERS.get(settings.solver, 1) is None:
+            most = 1  # an adaptive solver's steps, and so its result, would depend on which members share them
         noise = noise.expand(len(image_latent), *noise.shape[-4:])  # [B, E, 4, h, w]
         latents = repeat(image_latent, "b c h w -> (b e) c h w", e=noise.shape[1])
         noises = rearrange(noise, "b e c h w -> (b e) c h w")

@@ -11,10 +11,12 @@ def image_from_comfy(image: Tensor) -> Tensor:
     Image" does.
 
     Raises:
-        ValueError: for another number of dimensions or channels.
+        ValueError: for another number of dimensions or channels, or a batch without a frame.
     """
-    if image.ndim != 4 or image.shape[-1] not in (3, 4):
-        raise ValueError(f"The image has shape {list(image.shape)}; expected [B, H, W, 3], or 4 with alpha.")
+    if image.ndim != 4 or image.shape[-1] not in (3, 4) or image.numel() == 0:
+        raise ValueError(
+            f"The image has shape {list(image.shape)}; expected [B, H, W, 3], or 4 with alpha, and at least one frame."
+        )
     return rearrange(image[..., :3].float().clamp(0, 1), "b h w c -> b c h w").contiguous()
 
 

@@ -31,12 +31,15 @@ class DepthFMDecode(io.ComfyNode):
                     default=1,
                     min=1,
                     max=100,
-                    tooltip="So many latents in a row are members of one image (Repeat Latent Batch before KSampler). "
-                    "From 2 on there is an uncertainty.",
+                    tooltip="How often each image was sampled: the amount of Repeat Latent Batch before KSampler. From "
+                    "2 on there is an uncertainty.",
                 ),
                 reduction_widget(),
             ],
-            outputs=depth_sockets(),
+            outputs=depth_sockets(
+                "How far the ensemble's members disagree, in log depth (0.1 is about 10 %, clipped at 1), not scaled "
+                "to the expected error as the DepthFM Sampler's is; black for an ensemble of one."
+            ),
         )
 
     @classmethod

@@ -59,13 +59,18 @@ class LoadDepthFMModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model_name: str) -> bool | str:
-        """True, or where the missing file would be looked for; ComfyUI 0.3.75 would find out only when it runs."""
-        return True if model_name in model_names() else no_such_model(model_name)
+    def validate_inputs(cls, model_name: str | None) -> bool | str:
+        """True, or where the missing file would be looked for; ComfyUI 0.3.75 would find out only when it runs.
+
+        None is a name that comes by a link and is not known yet.
+        """
+        return True if model_name is None or model_name in model_names() else no_such_model(model_name)
 
     @classmethod
-    def fingerprint_inputs(cls, model_name: str, weight_dtype: str, attention: str) -> tuple:
-        """Changes when the file on disk does."""
+    def fingerprint_inputs(cls, model_name: str | None, weight_dtype: str | None, attention: str | None) -> tuple:
+        """Changes when the file on disk does; of a name that comes by a link, nothing is known yet."""
+        if model_name is None:
+            return weight_dtype, attention
         file = model_path(model_name).stat()
         return model_name, weight_dtype, attention, file.st_mtime_ns, file.st_size
 

@@ -15,9 +15,10 @@ from torch import Tensor
 from ..depthfm_core.depth.prediction import DepthPrediction
 from ..depthfm_core.flow import combine_members
 from ..depthfm_core.flow.ode import network_calls
+from ..depthfm_core.model.codec import SD_SCALING_FACTORS
 from ..depthfm_core.pipeline import SHARE_OF_FREE_MEMORY, DepthFMPipeline, EstimationSettings
 from ..depthfm_core.resize import fit
-from .native import depthfm_of, in_float32
+from .native import Facts, depthfm_of, in_float32
 from .vae import EXAMPLE_VAE, VaeCodec
 
 logger = logging.getLogger(__name__)
@@ -38,11 +39,11 @@ def estimate(
         patcher: of a DepthFM, from `native.load_model`, possibly patched further.
         image: [B, 3, H, W] in [0, 1].
         settings: how to estimate; `members_at_once` is chosen here.
-        vae: ComfyUI's VAE in place of the model's own autoencoder, or None.
+        vae: ComfyUI's VAE, in place of the model's own autoencoder where that is of Stable Diffusion too; or None.
         frames_at_once: how many frames may share a network call; 0 = as many as memory allows.
 
     Raises:
-        ValueError: for another model, a VAE of another kind, or when there is no autoencoder.
+        ValueError: for another model, a VAE of another kind or other latents, or when there is no autoencoder.
     """
     calls = network_calls(settings.solver, settings.num_steps) or _TYPICAL_DOPRI5_CALLS
     progress = Progress(len(image), settings.ensemble_size * calls)
@@ -66,7 +67,8 @@ def decode(latent: Tensor, vae: object, ensemble_size: int, reduction: str) -> D
     """The depth of sampled latents, on the CPU.
 
     Args:
-        latent: [(B E), 4, h, w] as ComfyUI's samplers return them, with the members of an image one after another.
+        latent: [(E B), 4, h, w] as ComfyUI's samplers return them: the whole batch of images once for each member, as
+            Repeat Latent Batch repeats it.
         vae: ComfyUI's VAE.
         ensemble_size: E.
         reduction: see `flow.combine_members`.
@@ -82,8 +84,8 @@ def decode(latent: Tensor, vae: object, ensemble_size: int, reduction: str) -> D
             f"{len(latent)} latents do not divide into ensembles of {ensemble_size}; set ensemble_size to the number "
             "of latents that were sampled for each image (1 if there was no ensemble)."
         )
-    log_depth = codec.decode_log_depth(latent.float()).cpu()  # [(B E), 1, H, W]
-    members = rearrange(log_depth, "(b e) 1 h w -> b e 1 h w", e=ensemble_size)
+    log_depth = codec.decode_log_depth(latent.float()).cpu()  # [(E B), 1, H, W]
+    members = rearrange(log_depth, "(e b) 1 h w -> b e 1 h w", e=ensemble_size)
     return DepthPrediction.from_log_depth(*combine_members(members, reduction))
 
 
@@ -153,19 +155,33 @@ class ManagedPipeline(DepthFMPipeline):
 
 def _pipeline(patcher: ModelPatcher, vae: object | None, on_call: Callable[[int], None]) -> ManagedPipeline:
     facts = depthfm_of(patcher).facts
-    if vae is None and facts.vae is None:
-        raise ValueError(
-            f"{facts.path.name} brings no autoencoder. Connect a Stable Diffusion 1.5 or 2.x VAE to the 'vae' input, "
-            f"for example Load VAE with {EXAMPLE_VAE}."
-        )
     return ManagedPipeline(
         network=ManagedNetwork(patcher, on_call),
-        codec=VaeCodec(facts.vae, facts.scaling_factor) if vae is None else VaeCodec(vae),
+        codec=_codec(facts, vae),
         noising_step=facts.noising_step,
         processing_resolution=facts.processing_resolution,
         spread_scale=facts.spread_scale,
         load_device=patcher.load_device,
     )
+
+
+def _codec(facts: Facts, vae: object | None) -> VaeCodec:
+    """The VAE on the socket, or the model's own; a model with latents of its own takes no other."""
+    if vae is None and facts.vae is None:
+        raise ValueError(
+            f"{facts.path.name} brings no autoencoder. Connect a Stable Diffusion 1.5 or 2.x VAE to the 'vae' input, "
+            f"for example Load VAE with {EXAMPLE_VAE}."
+        )
+    if facts.vae is None:
+        return VaeCodec(vae)
+    if vae is None or getattr(vae, "first_stage_model", None) is facts.vae.first_stage_model:
+        return VaeCodec(facts.vae, facts.scaling_factor)
+    if facts.scaling_factor not in SD_SCALING_FACTORS:
+        raise ValueError(
+            f"{facts.path.name} was trained on the latents of its own autoencoder and cannot read another's. "
+            "Disconnect the 'vae' input, or choose the model that this VAE belongs to."
+        )
+    return VaeCodec(vae)
 
 
 @contextmanager

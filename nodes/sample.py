@@ -50,11 +50,14 @@ class DepthFMSampler(io.ComfyNode):
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="A Stable Diffusion 1.5 or 2.x VAE, for models that bring none (all but 'nano'). It is "
-                    "used in place of the model's own where connected.",
+                    tooltip="A Stable Diffusion 1.5 or 2.x VAE, for models that bring none: all but 'nano', which "
+                    "takes no other than its own.",
                 ),
             ],
-            outputs=depth_sockets(),
+            outputs=depth_sockets(
+                "The error to expect in log depth, from how far the ensemble's members disagree (0.1 is about 10 %, "
+                "clipped at 1); black for an ensemble of one."
+            ),
         )
 
     @classmethod
@@ -88,18 +91,14 @@ class DepthFMSampler(io.ComfyNode):
         return io.NodeOutput(*depth_outputs(depth))
 
 
-def depth_sockets() -> list[io.Output]:
-    """The outputs of every node that makes depth; `depth_outputs` fills them."""
+def depth_sockets(uncertainty: str) -> list[io.Output]:
+    """The outputs of every node that makes depth; `depth_outputs` fills them. `uncertainty` says what the mask is."""
     return [
         io.Image.Output(
             display_name="depth image", tooltip="Gray, near = white: to look at and for a depth ControlNet."
         ),
         DepthType.Output(display_name="depth data", tooltip="Unrounded depth for the other DepthFM nodes."),
-        io.Mask.Output(
-            display_name="uncertainty",
-            tooltip="How far the ensemble's members disagree, in log depth (0.1 is about 10 %, clipped at 1); black "
-            "for an ensemble of one.",
-        ),
+        io.Mask.Output(display_name="uncertainty", tooltip=uncertainty),
     ]
 
 

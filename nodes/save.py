@@ -104,9 +104,9 @@ class SaveDepth(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, format: str = "npy", values: str = "depth") -> bool | str:
-        """True, or why the two do not go together. ComfyUI asks before it runs anything, without what is linked."""
-        return _refusal(format, values) or True
+    def validate_inputs(cls, format: str | None, values: str | None) -> bool | str:
+        """True, or why the two do not go together; None is what comes by a link and is not known before the run."""
+        return _refusal("npy" if format is None else format, "depth" if values is None else values) or True
 
     @classmethod
     def execute(cls, depth: DepthPrediction, filename_prefix: str, format: str, values: str) -> io.NodeOutput:

@@ -55,13 +55,12 @@ class VaeCodec:
 
     def decode(self, latent: Tensor) -> Tensor:
         """Scaled latent to [B, 3, 8h, 8w] float32, about [-1, 1] and never clamped, on the device of `latent`."""
-        return self._decode(latent, self.vae)
+        scaled = (latent / self.scaling_factor).contiguous(memory_format=self._layout)
+        return rearrange(self._each(self.vae.decode, scaled), "b h w c -> b c h w").to(latent.device)
 
     def decode_log_depth(self, latent: Tensor) -> Tensor:
-        """The mean over the three channels of `decode`, [B, 1, 8h, 8w]; taken where the VAE is, before it travels."""
-        gray = copy.copy(self.vae)
-        gray.process_output = lambda pixels: pixels.mean(1, keepdim=True)
-        return self._decode(latent, gray)
+        """The mean over the three channels of `decode`, [B, 1, 8h, 8w]."""
+        return self.decode(latent).mean(1, keepdim=True)
 
     def decode_bytes(self, height: int, width: int) -> int:
         """The peak of decoding one picture of so many pixels, beside the weights."""
@@ -69,10 +68,6 @@ class VaeCodec:
         if values is None:  # of a kind that was never counted
             return self.vae.memory_used_decode((1, 4, height // 8, width // 8), torch.float32)
         return values[1] * height * width * torch.float32.itemsize
-
-    def _decode(self, latent: Tensor, vae: comfy.sd.VAE) -> Tensor:
-        scaled = (latent / self.scaling_factor).contiguous(memory_format=self._layout)
-        return rearrange(self._each(vae.decode, scaled), "b h w c -> b c h w").to(latent.device)
 
     @property
     def _layout(self) -> torch.memory_format:
@@ -99,6 +94,7 @@ def build_vae(tensors: Mapping[str, Tensor], config: Mapping) -> comfy.sd.VAE:
 
 def _unclamped_float32(vae: comfy.sd.VAE) -> comfy.sd.VAE:
     raw = copy.copy(vae)
+    # It leaves pixels as they are, since newer versions want them changed in place and look at nothing that it returns.
     raw.process_output = lambda pixels: pixels
     if hasattr(vae, "vae_output_dtype"):  # newer than 0.3.75: may be float16
         raw.vae_output_dtype = lambda: torch.float32

@@ -193,12 +193,15 @@ def _float32_facts(folder: Path) -> dict:
 
     half.model.diffusion_model.forward = overflowing
     log_depth = _log_depth(half, ensemble_size=1)
+    dtypes = list(seen)
+    adaptive = _log_depth(half, ensemble_size=1, solver="dopri5", rtol=0.1, atol=0.1)
     half.model.diffusion_model.forward = lambda *args, **kwargs: forward(*args, **kwargs) * float("nan")
     hopeless = error_of(lambda: _log_depth(half, ensemble_size=1))
     half.unpatch_model()
     return {
-        "dtypes_after_overflow": seen,
-        "finite_after_overflow": bool(log_depth.isfinite().all()),
+        "dtypes_after_overflow": dtypes,
+        "finite_after_overflow": bool(log_depth.isfinite().all() and adaptive.isfinite().all()),
+        "half_precision_calls_of_dopri5": seen[len(dtypes) :].count("torch.bfloat16"),
         "stored_dtype_after_overflow": str(half.model.get_dtype()),
         "cast_dtype_after_overflow": str(half.model.manual_cast_dtype),
         "hopeless": str(hopeless),
@@ -210,6 +213,7 @@ def _loader_facts(folder: Path) -> dict:
     import torch
     from a_pack.depthfm_core.model.bundled import NANO_PATH
     from a_pack.nodes import native
+    from a_pack.nodes.load import LoadDepthFMModel
     from a_pack.nodes.native import depthfm_of, load_model
 
     class Other:
@@ -232,6 +236,7 @@ def _loader_facts(folder: Path) -> dict:
         "bfloat16_computes_in": bfloat16,
         "bare_vae": bare.model.facts.vae,
         "nano_vae": type(nano.model.facts.vae).__name__,
+        "linked_name": [LoadDepthFMModel.validate_inputs(None), LoadDepthFMModel.fingerprint_inputs(None, "a", "b")],
         "devices": [str(nano.load_device) == str(mm.get_torch_device()), str(nano.model.device)],
     }
 

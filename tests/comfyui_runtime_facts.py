@@ -170,6 +170,8 @@ def _vae_facts(model) -> dict:
         "log_depth_range": (own.max() - own.min()).item(),
         "vae_difference": (own - on_socket).abs().max().item(),
         "another_vae": relative(another, own),
+        **_own_latents_facts(vae, other),
+        "pixels_changed_in_place": _pixels_changed_in_place(latent, vae),
         "vae_attributes_changed": [k for k, v in vars(vae).items() if attributes.get(k) is not v],
         "raw_decode_maximum": raw.abs().max().item(),
         "half_vae_in_float32": relative(in_float32, VaeCodec(rounded, 1.0).decode(latent)),
@@ -177,6 +179,37 @@ def _vae_facts(model) -> dict:
         "half_vae_changed": (after - before).abs().max().item(),
         "wrong_vae": str(wrong),
     }
+
+
+def _own_latents_facts(vae, other) -> dict:
+    """A model whose latents are not scaled as Stable Diffusion's: with its own VAE on the socket, and with another."""
+    from a_pack.nodes.native import Facts
+    from a_pack.nodes.runtime import _codec
+
+    facts = Facts(Path("own.safetensors"), None, None, 400, 64, 1.0, "depthfm", vae, 0.9)
+    return {
+        "own_scaling": [_codec(facts, choice).scaling_factor for choice in (None, vae)],
+        "foreign_latents": str(error_of(lambda: _codec(facts, other))),
+    }
+
+
+def _pixels_changed_in_place(latent, vae) -> float:
+    """How far a decode is off where ComfyUI takes nothing that `process_output` returns, as in 2026."""
+    import comfy.sd
+    from a_pack.nodes.vae import VaeCodec
+
+    expected, real = VaeCodec(vae).decode_log_depth(latent), comfy.sd.VAE.decode
+
+    def decode(self, samples):
+        pixels = self.first_stage_model.decode(samples.to(self.vae_dtype))
+        self.process_output(pixels)
+        return pixels.movedim(1, -1)
+
+    comfy.sd.VAE.decode = decode
+    try:
+        return relative(VaeCodec(vae).decode_log_depth(latent), expected)
+    finally:
+        comfy.sd.VAE.decode = real
 
 
 def _config_of(vae) -> dict:
@@ -187,19 +220,24 @@ def _config_of(vae) -> dict:
 
 
 def _decode_facts(model) -> dict:
-    """Six latents as two images of three members, against the codec and the ensemble of the core."""
+    """Two images sampled three times each, as core's node repeats them, against the codec and the ensemble."""
     import torch
     from a_pack.depthfm_core.flow import combine_members
     from a_pack.nodes.runtime import decode
     from a_pack.nodes.vae import VaeCodec
 
+    from nodes import RepeatLatentBatch
+
     vae = model.model.facts.vae
-    latent = torch.randn(6, 4, 4, 5, generator=torch.Generator().manual_seed(1))
+    images, noise = (torch.randn(n, 4, 4, 5, generator=torch.Generator().manual_seed(n)) for n in (2, 6))
+    (repeated,) = RepeatLatentBatch().repeat({"samples": images}, 3)
+    latent = repeated["samples"] + 0.1 * noise
     found = decode(latent, vae, 3, "median")
-    members = VaeCodec(vae, 1.0).decode(latent).mean(1, keepdim=True).reshape(2, 3, 1, 32, 40)
-    centre, spread = combine_members(members, "median")
+    decoded = VaeCodec(vae, 1.0).decode(latent).mean(1, keepdim=True)
+    centre, spread = combine_members(torch.stack([decoded[0::2], decoded[1::2]]), "median")
     return {
         "decode_difference": relative(found.log_depth, centre) + relative(found.uncertainty, spread),
+        "spread_of_an_image": found.uncertainty.mean().item() / (decoded[0] - decoded[1]).abs().mean().item(),
         "decode_shape": list(found.depth.shape),
         "indivisible": str(error_of(lambda: decode(latent, vae, 4, "mean"))),
         "wrong_latent": str(error_of(lambda: decode(torch.zeros(1, 16, 4, 4), vae, 1, "mean"))),

@@ -60,6 +60,7 @@ def test_a_partly_loaded_model_gives_the_same_depth(facts):
 def test_overflow_in_half_precision_goes_on_in_float32_and_leaves_the_model_as_it_was(facts):
     assert facts["dtypes_after_overflow"] == ["torch.bfloat16"] * 2 + ["torch.float32"] * 2
     assert facts["finite_after_overflow"]
+    assert facts["half_precision_calls_of_dopri5"] == 1
     assert facts["stored_dtype_after_overflow"] == facts["cast_dtype_after_overflow"] == "torch.bfloat16"
 
 
@@ -73,6 +74,10 @@ def test_weights_are_stored_in_the_chosen_dtype(facts):
 
 def test_bfloat16_weights_compute_in_bfloat16_on_a_cpu_that_multiplies_it(facts):
     assert facts["bfloat16_computes_in"] == ["torch.bfloat16", "torch.float32"]
+
+
+def test_a_model_name_that_comes_by_a_link_is_not_judged_before_the_run(facts):
+    assert facts["linked_name"] == [True, ["a", "b"]]
 
 
 def test_only_a_model_with_an_autoencoder_has_a_vae(facts):

@@ -76,7 +76,7 @@ def test_overshoot_is_clipped_and_a_nan_is_kept_for_the_pipeline_to_refuse(conve
     assert clipped[:2].tolist() == [0.0, 1.0] and clipped[2].isnan()
 
 
-@pytest.mark.parametrize("shape", [(4, 6, 3), (1, 4, 6, 1), (1, 3, 4, 6)])
+@pytest.mark.parametrize("shape", [(0, 4, 6, 3), (4, 6, 3), (1, 4, 6, 1), (1, 3, 4, 6)])
 def test_another_layout_is_refused_with_its_shape(convert, shape):
     with pytest.raises(ValueError, match=str(list(shape)).replace("[", r"\[")):
         convert.image_from_comfy(torch.rand(shape))

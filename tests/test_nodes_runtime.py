@@ -68,6 +68,15 @@ def test_another_vae_on_the_socket_gives_another_depth(facts):
     assert facts["another_vae"] > 0.01
 
 
+def test_a_model_with_latents_of_its_own_takes_its_own_vae_from_the_socket_and_refuses_another(facts):
+    assert facts["own_scaling"] == [0.9, 0.9]
+    assert "own.safetensors was trained on the latents of its own autoencoder" in facts["foreign_latents"]
+
+
+def test_decoding_does_not_need_what_newer_versions_of_comfyui_ignore(facts):
+    assert facts["pixels_changed_in_place"] < 1e-5
+
+
 def test_the_vae_on_the_socket_is_not_changed(facts):
     assert facts["vae_attributes_changed"] == []
     assert facts["half_vae_changed"] == 0
@@ -86,8 +95,9 @@ def test_a_vae_of_another_kind_is_refused_by_its_number_of_channels(facts):
     assert "16 latent channels" in facts["wrong_vae"]
 
 
-def test_decode_combines_latents_in_a_row_to_one_image(facts):
+def test_decode_combines_what_repeat_latent_batch_repeats(facts):
     assert facts["decode_difference"] < 1e-6
+    assert facts["spread_of_an_image"] < 0.5  # mixed up, two images differ as much as their members
     assert facts["decode_shape"] == [2, 1, 32, 40]
 
 

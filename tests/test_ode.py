@@ -100,7 +100,14 @@ def test_dopri5_tries_smaller_steps_where_the_first_is_too_long():
 
 def test_dopri5_gives_up_at_its_step_limit():
     with pytest.raises(RuntimeError, match="max_steps"):
-        integrate(lambda x, _t: x * float("nan"), X_0, 4, "dopri5", max_steps=5)
+        integrate(lambda x, t: x * float("nan") if t else x, X_0, 4, "dopri5", max_steps=5)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_velocity_that_is_never_finite_gives_a_result_that_is_not_and_takes_no_longer(solver):
+    velocity, calls = counted(lambda x, _t: x * float("inf"))
+    assert not integrate(velocity, X_0, 2, solver).x_1.isfinite().any()
+    assert len(calls) == (network_calls(solver, 2) or 1)
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 10, 61])

@@ -260,6 +260,11 @@ def test_no_more_members_at_once_than_asked(recording):
         recording(torch.rand(1, 3, 32, 32), replace(QUICK, members_at_once=-1))
 
 
+def test_the_adaptive_solver_takes_one_at_a_time_since_its_steps_depend_on_what_shares_them(recording):
+    recording(torch.rand(2, 3, 32, 32), replace(QUICK, solver="dopri5", ensemble_size=3, members_at_once=4))
+    assert {len(latent) for _, latent in recording.network.seen} == {1}
+
+
 @pytest.mark.parametrize(("side", "decoded"), [(512, [1] * 5), (256, [4, 1])])
 def test_members_are_decoded_a_pictures_worth_at_a_time_however_many_the_network_sees(recording, side, decoded):
     recording(torch.rand(1, 3, side, side), replace(QUICK, processing_resolution=0, ensemble_size=5, members_at_once=5))

@@ -131,7 +131,7 @@ def write_exr(path: str | Path, depth: Tensor | np.ndarray, metadata: Mapping[st
     except ImportError as error:
         raise ValueError(
             "Writing EXR needs the package OpenEXR; install it with `pip install OpenEXR`, "
-            "or write TIFF or NPY, which hold the same float32 values."
+            "or choose NPY, which holds the same float32 values."
         ) from error
     values = _as_array(depth, ("H", "W"))
     header = {**(metadata or {}), "compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}

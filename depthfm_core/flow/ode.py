@@ -114,6 +114,8 @@ def integrate(
         max_steps: the most steps, rejected ones included, that "dopri5" may try.
         on_step: called after every accepted step; an exception that it raises ends the integration.
 
+    A velocity that is not finite at t = 0 gives a result that is not finite, whatever the solver.
+
     Raises:
         ValueError: for an unknown solver or grid, or a number outside its range.
         RuntimeError: when "dopri5" needs more than `max_steps` steps.
@@ -198,6 +200,8 @@ def _dopri5(
 ) -> Solution:
     """Dormand-Prince 5(4) with local extrapolation; the last slope of a step is the first of the next."""
     t, accepted, num_calls, slope = 0.0, 0, 1, velocity(x, 0.0)
+    if not bool(slope.isfinite().all()):  # no step is small enough for that
+        return Solution(torch.full_like(x, torch.nan), num_calls)
     for _ in range(max_steps):
         t_next = 1.0 if t + dt > 1 - 1e-6 else t + dt
         slopes = _stages(velocity, x, t, t_next, _DOPRI5, first=slope)

@@ -26,6 +26,8 @@ from .precision import codec_layout
 from .reading import CheckpointError, mismatch, read_tensor_file, weight_files
 
 SD_SCALING_FACTOR = 0.18215
+# Of autoencoders whose latents are Stable Diffusion's: a KL autoencoder's, and TAESD's, whose latents come scaled.
+SD_SCALING_FACTORS = (SD_SCALING_FACTOR, 1.0)
 _CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 _ACCEPTED = "Give a Stable Diffusion 1.x/2.x VAE (safetensors or diffusers folder) or an AutoencoderTiny."
 
