@@ -1,8 +1,11 @@
 """A pipeline from the names of its parts: which files, on which device, in which precision."""
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from .backends.choice import choose_backend
 from .model.bundled import find_model
@@ -13,6 +16,8 @@ from .model.lean import make_lean, make_network_lean
 from .model.precision import choose_dtype
 from .model.tiny_decoder import SplitCodec, load_tiny_decoder
 from .pipeline import DepthFMPipeline
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def load_pipeline(
@@ -46,24 +51,24 @@ def load_pipeline(
     Raises:
         CheckpointError: for an unusable file.
         ValueError: for an unknown name, dtype, device or backend, a backend that cannot be used or has no `decoder` or
-            `compile`, a model without an autoencoder when `vae` is None, or a device that cannot be compiled for.
-        OSError: when there is no room on the disk for what OpenVINO converts.
+            `compile`, a model without an autoencoder when `vae` is None, a `vae` or `decoder` of other latents than the
+            model's, or a device that cannot be compiled for.
+        OSError: when there is no room on the disk for what OpenVINO converts, unless PyTorch may take its place.
     """
     path, own_vae = find_model(model)
     device = usable_device(device)
     checkpoint = load_checkpoint(path)
+    _check_latents(checkpoint, {"vae": vae, "decoder": decoder})
     chosen = choose_dtype(dtype, device, checkpoint.num_parameters)
     torch_only = [name for name, given in (("decoder", decoder), ("compile", compile)) if given]
+    parts = None
     if choose_backend(backend, device, attention, checkpoint.num_parameters, torch_only) == "openvino":
-        from .backends.openvino_networks import openvino_codec, openvino_network
-
-        traced = make_lean(_codec(checkpoint, vae or own_vae, torch.float32, device), fewer_products=False)
-        codec = openvino_codec(traced, chosen)
-        network = openvino_network(checkpoint, chosen)
-    else:
+        parts = _openvino_networks(checkpoint, vae or own_vae, chosen, required=backend == "openvino")
+    if parts is None:
         codec = make_lean(_codec(checkpoint, vae or own_vae, chosen, device), fewer_products=not compile)
         network = checkpoint.build_unet(attention, chosen, device)
-        network = network if compile else make_network_lean(network)
+        parts = codec, network if compile else make_network_lean(network)
+    codec, network = parts
     if decoder is not None:
         codec = SplitCodec(codec, load_tiny_decoder(decoder, chosen, device))
     if compile:
@@ -76,6 +81,40 @@ def load_pipeline(
         spread_scale=checkpoint.spread_scale,
         few_shapes=compile,
     )
+
+
+def takes_another_autoencoder(model: str | Path) -> bool:
+    """Whether a model reads Stable Diffusion's latents, so that `load_pipeline` takes a `vae` for it.
+
+    Raises:
+        CheckpointError, ValueError: as `load_pipeline`.
+    """
+    return not load_checkpoint(find_model(model)[0]).has_latents_of_its_own
+
+
+def _check_latents(checkpoint: DepthFMCheckpoint, given: Mapping[str, object]) -> None:
+    named = [name for name, value in given.items() if value]
+    if named and checkpoint.has_latents_of_its_own:
+        raise ValueError(
+            f"{checkpoint.path} was trained on the latents of its own autoencoder, which no other encodes or decodes; "
+            f"leave out {' and '.join(named)}, or name the model that it is for."
+        )
+
+
+def _openvino_networks(
+    checkpoint: DepthFMCheckpoint, vae: str | Path | None, dtype: torch.dtype, *, required: bool
+) -> tuple[nn.Module, nn.Module] | None:
+    """Autoencoder and network on OpenVINO; None where there is no room to convert them and it is not required."""
+    from .backends.openvino_networks import openvino_codec, openvino_network
+
+    traced = make_lean(_codec(checkpoint, vae, torch.float32, torch.device("cpu")), fewer_products=False)
+    try:
+        return openvino_codec(traced, dtype), openvino_network(checkpoint, dtype)
+    except OSError as error:
+        if required:
+            raise
+        _LOGGER.warning("OpenVINO is not used: %s", error)
+        return None
 
 
 def _codec(

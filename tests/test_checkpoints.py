@@ -1,6 +1,7 @@
 import argparse
 import json
 import pickle
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from depthfm_core import load_pipeline
+from depthfm_core.model.bundled import find_model
 from depthfm_core.model.checkpoints import convert, load_checkpoint, save_checkpoint
 from depthfm_core.model.codec import load_codec
 from depthfm_core.model.reading import CheckpointError, read_tensor_file
@@ -108,6 +111,16 @@ LAYOUTS = [
     diffusers_folder,
     *(prefixed(p) for p in ("model.", "model.diffusion_model.", "diffusion_model.", "state_dict.")),
 ]
+
+
+def test_a_diffusers_folder_brings_the_autoencoder_that_lies_in_it(published, golden_dir, tmp_path):
+    folder = diffusers_folder(published, tmp_path)
+    assert find_model(folder) == (folder, None)
+    (folder / "vae").mkdir()
+    for name in ("micro-vae-diffusers.json", "micro-vae-diffusers.safetensors"):
+        kind = "config.json" if name.endswith("json") else "diffusion_pytorch_model.safetensors"
+        shutil.copy(golden_dir / name, folder / "vae" / kind)
+    assert load_pipeline(folder).codec.scaling_factor == 0.18215
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)

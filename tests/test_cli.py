@@ -40,6 +40,14 @@ def test_predict_writes_depth_and_color_and_says_so(saved, loaded):
     assert errors == ""
 
 
+def test_pictures_that_differ_in_the_suffix_alone_keep_it_and_one_named_twice_is_estimated_once(saved, photo, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "a.jpg"):
+        Image.open(photo).save(tmp_path / "in" / name)
+    _, _, folder = saved("--save", "npy", inputs=(tmp_path / "in", tmp_path / "in" / ".." / "in" / "a.png"))
+    assert sorted(path.name for path in folder.iterdir()) == ["a.jpg.npy", "a.png.npy"]
+
+
 def test_every_kind_of_output_holds_its_view_of_the_prediction(saved, loaded, photo, cli_pipeline):
     _, _, folder = saved("--save", ",".join(OUTPUTS), "--ensemble", "2")
     prediction = cli_pipeline(read_image(photo), replace(SETTINGS, ensemble_size=2))

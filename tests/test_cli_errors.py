@@ -53,11 +53,24 @@ def test_inputs_are_checked_before_a_model_is_loaded(saved, unloadable, photo, t
     here = ("--output", str(tmp_path))
     assert "does not exist" in saved(inputs=(photo, tmp_path / "none.png"), code=2)[1]
     assert "no pictures" in saved(inputs=(tmp_path / "empty",), code=2)[1]
-    assert "both be saved as" in saved(inputs=(photo, tmp_path / "PHOTO.jpeg"), code=2)[1]
+    (tmp_path / "other").mkdir()
+    shutil.copy(photo, tmp_path / "other")
+    assert "both be saved as" in saved(inputs=(photo, tmp_path / "other" / photo.name), code=2)[1]
+    shutil.copy(photo, tmp_path / f"{photo.stem}_uncertainty.png")
+    both = ("--save", "npy,uncertainty", "--ensemble", "2")
+    assert "both be saved as" in saved(*both, inputs=(photo, tmp_path / f"{photo.stem}_uncertainty.png"), code=2)[1]
+    (tmp_path / f"{photo.stem}_uncertainty.png").unlink()
     assert "written over" in saved(*here, inputs=(photo, tmp_path / "photo_color.png"), code=2)[1]
     (tmp_path / "PHOTO.jpeg").unlink()
     assert "folder of the pictures" in saved(*here, inputs=(tmp_path,), code=2)[1]
     assert "is a file" in saved("--output", str(tmp_path / "file"), code=2)[1]
+
+
+def test_a_folder_that_cannot_be_made_is_told_once_and_before_any_estimation(saved, photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "_predict_one", failing(AssertionError("a picture was estimated")))
+    (tmp_path / "file").write_text("")
+    lines, errors, _ = saved("--output", str(tmp_path / "file" / "depth"), code=2)
+    assert lines == [] and "file" in errors and errors.count("\n") == 1
 
 
 def failing(error):

@@ -116,9 +116,11 @@ def test_the_steps_and_the_ensemble_reach_nano(evaluated):
 
 def test_a_checkpoint_is_named_by_its_path(evaluated, golden_dir):
     checkpoint, vae = golden_dir / "depthfm-micro-heads8.ckpt", golden_dir / "micro-vae-diffusers.safetensors"
-    options = ("--model", str(checkpoint), "--vae", str(vae), "--resolution", "32", "--limit", "1")
-    _, report, _ = evaluated(*options)
-    assert report["methods"][0]["scores"]["log.abs_rel"] > 0
+    options = ("--vae", str(vae), "--resolution", "32", "--limit", "1")
+    _, report, _ = evaluated("--model", str(checkpoint), "nano", *options)
+    assert all(measured["scores"]["log.abs_rel"] > 0 for measured in report["methods"])
+    _, alone, _ = evaluated("--model", "nano", *options[2:], output="alone")
+    assert method(report, "nano")["scores"] == method(alone, "nano")["scores"]  # which the --vae is not for
 
 
 @pytest.mark.parametrize(
@@ -130,6 +132,7 @@ def test_a_checkpoint_is_named_by_its_path(evaluated, golden_dir):
         (("--limit", "0"), "--limit is 0"),
         (("--worst", "-1"), "--worst is -1"),
         (("--domain", "indoor"), "takes --domain"),
+        (("--noise-per-image",), "--noise-per-image is for `predict`"),
         (("--kitti-mask", "garg"), "KITTI"),
         (("--steps", "0"), "num_steps is 0"),
         (("--model", "ramp", "--align", "scale", "--ransac"), "ransac fits scale and shift"),

@@ -71,12 +71,19 @@ def old_names_file(golden_dir, tmp_path):
     return tmp_path / "old.safetensors"
 
 
+def with_training_tensors(path):
+    extra = {name: torch.zeros(2) for name in ("loss.logvar", "model_ema.decay", "model_ema.encoderconv_inweight")}
+    save_file(load_file(path) | extra, path)
+    return path
+
+
 LAYOUTS = {
     "diffusers file": lambda golden_dir, _: golden_dir / "micro-vae-diffusers.safetensors",
     "diffusers folder": lambda golden_dir, tmp: diffusers_folder(golden_dir, tmp / "vae-folder"),
     "pipeline folder": lambda golden_dir, tmp: diffusers_folder(golden_dir, tmp / "pipeline" / "vae").parent,
     "old diffusers names": old_names_file,
     "LDM file": ldm_file,
+    "LDM file with training's tensors": lambda golden_dir, tmp: with_training_tensors(ldm_file(golden_dir, tmp)),
     "whole LDM checkpoint": lambda golden_dir, tmp: ldm_file(golden_dir, tmp, "first_stage_model."),
 }
 

@@ -75,6 +75,24 @@ def test_every_exif_orientation_is_read_upright(tmp_path, orientation):
     torch.testing.assert_close(read_image(path), as_image(colors()), atol=1e-7, rtol=0)
 
 
+# (tag, type, count, value) as in TIFF 6.0; none has the type that the standard gives its tag.
+STRANGE_TAGS = {
+    "XResolution as text": (0x011A, 2, 3, b"72\0\0"),
+    "Make as a number": (0x010F, 3, 1, b"\x07\0\0\0"),
+    "BitsPerSample as a byte": (0x0102, 1, 1, b"\x08\0\0\0"),
+    "a negative ImageWidth": (0x0100, 9, 1, b"\xff\xff\xff\xff"),
+}
+
+
+@pytest.mark.parametrize("tag", STRANGE_TAGS.values(), ids=STRANGE_TAGS)
+def test_a_tag_of_another_type_than_the_standards_keeps_no_picture_from_being_read(tmp_path, tag):
+    entries = sorted([(ExifTags.Base.Orientation, 3, 1, b"\x06\0\0\0"), tag])
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHI4s", *entry) for entry in entries)
+    exif = b"Exif\0\0II*\0" + struct.pack("<I", 8) + directory + bytes(4)
+    path = save(tmp_path / "a.png", turned(colors(), 6), exif=exif)
+    torch.testing.assert_close(read_image(path), as_image(colors()), atol=1e-7, rtol=0)
+
+
 def test_exif_rotation_applies_to_16_bit_gray(tmp_path):
     gray = np.arange(6, dtype=np.uint16).reshape(2, 3) * 10000
     exif = Image.Exif()
@@ -243,12 +261,16 @@ def test_a_damaged_picture_is_read_or_refused_but_never_another_error(tmp_path, 
         assert image.max() <= 1
 
 
-@pytest.mark.parametrize("error", [OSError, SyntaxError, ValueError, RuntimeError, EOFError, IndexError, struct.error])
+@pytest.mark.parametrize(
+    "error",
+    [OSError, SyntaxError, ValueError, RuntimeError, EOFError, struct.error, TypeError, AttributeError, IndexError]
+    + [ZeroDivisionError],
+)
 def test_whatever_a_decoder_raises_becomes_an_image_file_error_that_keeps_its_reason(tmp_path, monkeypatch, error):
     def fail(_image, **_options):
         raise error("bad tile 7")
 
-    monkeypatch.setattr(files.ImageOps, "exif_transpose", fail)
+    monkeypatch.setattr(files, "_pixels", fail)
     with pytest.raises(ImageFileError, match="bad tile 7.*Copy or download it again"):
         read_image(save(tmp_path / "a.bmp", colors()))
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from depthfm_core import EstimationSettings, load_pipeline
+from depthfm_core import EstimationSettings, load_pipeline, loading
 from depthfm_core.__main__ import main
 from depthfm_core.backends import choice
 from depthfm_core.backends.choice import BACKENDS, choose_backend
 from depthfm_core.evaluation.baselines import MethodOptions, load_method
 from depthfm_core.model.checkpoints import load_checkpoint, replace_codec, save_checkpoint
-from depthfm_core.model.codec import load_codec
+from depthfm_core.model.codec import LatentCodec, load_codec
 from depthfm_core.model.parameterization import PARAMETERIZATIONS
 
 CPU = torch.device("cpu")
@@ -256,6 +256,15 @@ def test_a_folder_that_cannot_be_written_is_named_with_a_way_out(tmp_path, monke
     monkeypatch.setenv("DEPTHFM_HOME", str(tmp_path))
     with pytest.raises(OSError, match=f"{tmp_path}.*cannot be written.*DEPTHFM_HOME"):
         load_pipeline("nano", backend="openvino")
+
+
+@needs_openvino
+def test_where_pytorch_may_be_taken_a_folder_that_cannot_be_written_stops_nothing(tmp_path, monkeypatch, caplog):
+    (tmp_path / "openvino").write_text("a file", encoding="ascii")
+    monkeypatch.setenv("DEPTHFM_HOME", str(tmp_path))
+    monkeypatch.setattr(loading, "choose_backend", lambda *_args: "openvino")
+    assert isinstance(load_pipeline("nano").codec, LatentCodec)
+    assert "OpenVINO is not used" in caplog.text and "cannot be written" in caplog.text
 
 
 @needs_openvino

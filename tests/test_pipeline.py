@@ -240,6 +240,8 @@ def test_an_unknown_solver_is_refused_with_the_list(pipeline, photo, solver):
         ({"model": "no-such-model"}, "nano"),
         ({"model": "depthfm-v1"}, "download"),
         ({"attention": "flash"}, "rescaled"),
+        ({"model": "nano"}, "leave out vae"),
+        ({"model": "nano", "vae": None, "decoder": "taesd"}, "leave out decoder"),
     ],
 )
 def test_a_pipeline_that_cannot_be_says_why(golden_dir, tmp_path, monkeypatch, arguments, word):

@@ -18,8 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the file and returns 0; errors as in `model.checkpoints.convert`."""
+    """Writes the file and returns 0; ValueError for a folder that is not there, and as `model.checkpoints.convert`."""
     source, _ = find_model(args.source)
+    if not args.target.parent.is_dir():
+        raise ValueError(f"{args.target.parent} is no folder; make it, or name another target.")
     convert(source, args.target, args.dtype)
     print(f"{args.target} ({args.target.stat().st_size / 1e6:.1f} MB, {args.dtype})")
     return 0

@@ -13,8 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints one line a fact and returns 0; CheckpointError for an unusable file."""
-    path, _ = find_model(args.file)
-    for name, value in describe(load_checkpoint(path)).items():
+    path, vae = find_model(args.file)
+    facts = describe(load_checkpoint(path)) | ({"autoencoder": f"beside it, {vae}"} if vae else {})
+    for name, value in facts.items():
         print(f"{name + ':':27} {value}")
     return 0
 

@@ -37,11 +37,13 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_method_arguments(models: Sequence[str], args: argparse.Namespace) -> None:
-    """Refuses an option that none of the models takes.
+    """Refuses an option that none of the models takes, or that only `predict` can follow.
 
     Raises:
-        ValueError: naming the models and the option.
+        ValueError: naming the option, and the models that do not take it.
     """
+    if args.noise_per_image:  # they are measured one by one, in any order and by any number of processes
+        raise ValueError("--noise-per-image is for `predict`, which numbers its pictures; leave it out.")
     taken = {option for model in models for option in find_method(model)[1].options}
     for option, field in _chosen(args):
         if field not in taken:

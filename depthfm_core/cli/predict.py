@@ -7,8 +7,10 @@ import argparse
 import importlib.util
 import sys
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from tqdm import tqdm
 
@@ -81,11 +83,12 @@ def run(args: argparse.Namespace) -> int:
     settings = estimation_settings(args)
     _check_output(args, images, settings)
     pipeline = pipeline_from(args)
+    _check_folder(args.output)
     failures = 0
-    with tqdm(images, unit="image", disable=None) as bar:
-        for index, path in enumerate(bar):
+    with tqdm(images.items(), unit="image", disable=None) as bar:
+        for index, (path, name) in enumerate(bar):
             try:
-                lines = _predict_one(path, pipeline, settings.from_image(index), args, CallCount(bar))
+                lines = _predict_one(path, name, pipeline, settings.from_image(index), args, CallCount(bar))
             except USER_ERRORS as error:
                 if args.traceback:
                     raise
@@ -111,25 +114,22 @@ class CallCount:
         self._bar.set_postfix(network_calls=self.total)
 
 
-def find_images(inputs: Iterable[Path]) -> list[Path]:
-    """The pictures themselves, and of folders the files in them with a picture's suffix, sorted by name.
+def find_images(inputs: Iterable[Path]) -> dict[Path, str]:
+    """The pictures themselves, and of folders the files in them with a picture's suffix, sorted by name, each once.
+
+    Returns:
+        Picture -> the name of its results: the picture's without its suffix, or with it where two would be named alike.
 
     Raises:
-        ValueError: for a path that does not exist, a folder without pictures, or two pictures whose results would get
-            the same name.
+        ValueError: for a path that does not exist, or a folder without pictures.
     """
-    images = [image for path in inputs for image in (photos_in(path) if path.is_dir() else [path])]
-    seen: dict[str, Path] = {}
-    for image in images:
+    found = [image for path in inputs for image in (photos_in(path) if path.is_dir() else [path])]
+    for image in found:
         if not image.exists():
             raise ValueError(f"{image} does not exist; check the spelling and the current folder.")
-        other = seen.setdefault(image.stem.casefold(), image)
-        if other is not image:
-            raise ValueError(
-                f"{other} and {image} would both be saved as {image.stem}; rename one, or run them one at a time with "
-                "another --output."
-            )
-    return images
+    images = list({image.resolve(): image for image in reversed(found)}.values())[::-1]
+    stems = Counter(image.stem.casefold() for image in images)
+    return {image: image.stem if stems[image.stem.casefold()] == 1 else image.name for image in images}
 
 
 def _kinds(text: str) -> tuple[str, ...]:
@@ -141,7 +141,7 @@ def _kinds(text: str) -> tuple[str, ...]:
     return kinds
 
 
-def _check_output(args: argparse.Namespace, images: list[Path], settings: EstimationSettings) -> None:
+def _check_output(args: argparse.Namespace, images: Mapping[Path, str], settings: EstimationSettings) -> None:
     """What would only be noticed after the first picture's estimation."""
     if "uncertainty" in args.save and settings.ensemble_size < 2:
         raise ValueError("Uncertainty is how far several runs differ; add --ensemble 2 or more (5 to 10 are usual).")
@@ -155,21 +155,55 @@ def _check_output(args: argparse.Namespace, images: list[Path], settings: Estima
             f"--output {args.output} is the folder of the pictures, where the results would be taken for pictures the "
             "next time; name another folder."
         )
-    results = {path.resolve() for image in images for path in output_paths(args.save, args.output, image.stem)}
-    for image in images:
-        if image.resolve() in results:
+    _check_results({image: output_paths(args.save, args.output, name) for image, name in images.items()})
+
+
+def _check_results(results: Mapping[Path, Sequence[Path]]) -> None:
+    """That no file of a picture's would take the place of another's, or of a picture."""
+    owners: dict[str, Path] = {}
+    for image, paths in results.items():
+        for path in paths:
+            other = owners.setdefault(str(path.resolve()).casefold(), image)
+            if other is not image:
+                raise ValueError(
+                    f"{other} and {image} would both be saved as {path.name}; rename one, or run them one at a time "
+                    "with another --output."
+                )
+    for image in results:
+        if str(image.resolve()).casefold() in owners:
             raise ValueError(f"A result would be written over the picture {image}; name another --output.")
 
 
+def _check_folder(folder: Path) -> None:
+    """Finds out whether a folder can be made and written to, and leaves nothing behind.
+
+    Raises:
+        OSError: naming it, if not.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    finally:
+        for path in missing:
+            path.rmdir()
+
+
 def _predict_one(
-    path: Path, pipeline: DepthFMPipeline, settings: EstimationSettings, args: argparse.Namespace, calls: CallCount
+    path: Path,
+    name: str,
+    pipeline: DepthFMPipeline,
+    settings: EstimationSettings,
+    args: argparse.Namespace,
+    calls: CallCount,
 ) -> list[str]:
     """Writes the files of one picture; a line for each of them, and one for the picture."""
     start = time.perf_counter()
     image = read_image(path)
     prediction = pipeline(image, settings, on_step=calls)
     options = ViewOptions(args.colormap, args.invert, args.fov, args.normal_convention)
-    lines = [str(file) for file in write_outputs(prediction, args.save, options, args.output, path.stem)]
+    lines = [str(file) for file in write_outputs(prediction, args.save, options, args.output, name)]
     seconds = time.perf_counter() - start
     height, width = image.shape[2:]
     return [*lines, f"{path}: {width} x {height} pixels, {seconds:.2f} s, {calls.total} network calls"]

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from einops import rearrange, repeat
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -26,7 +26,23 @@ from ..replacing import replacing
 MAX_SIDE_PX = 16384
 _PILLOW_LIMIT_LOCK = threading.Lock()
 # What Pillow's decoders raise for damaged files: the first four were seen, the others Pillow itself expects.
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, IndexError, struct.error)
+_DECODER_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, struct.error)
+_DECODER_ERRORS += (TypeError, AttributeError, LookupError, ArithmeticError)
+_ORIENTATION = 0x0112  # EXIF's tag; its values 2 to 8 say how to turn the picture
+_TURNS = dict(
+    enumerate(
+        (
+            Image.Transpose.FLIP_LEFT_RIGHT,
+            Image.Transpose.ROTATE_180,
+            Image.Transpose.FLIP_TOP_BOTTOM,
+            Image.Transpose.TRANSPOSE,
+            Image.Transpose.ROTATE_270,
+            Image.Transpose.TRANSVERSE,
+            Image.Transpose.ROTATE_90,
+        ),
+        start=2,
+    )
+)
 
 
 class ImageFileError(ValueError):
@@ -50,8 +66,9 @@ def read_image(path: str | Path) -> Tensor:
     try:
         with _without_pillow_limit(), Image.open(path) as image:
             _check_size(path, image.size)
-            ImageOps.exif_transpose(image, in_place=True)
-            pixels = _pixels(image)  # [H, W, 3] or [H, W]
+            # Pillow's `exif_transpose` writes all tags anew, and fails at those of another type than the standard's.
+            turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+            pixels = _pixels(image if turn is None else image.transpose(turn))  # [H, W, 3] or [H, W]
     except UnidentifiedImageError as error:
         raise ImageFileError(
             f"{path} is not a picture that Pillow can read; save it as PNG or JPEG and try again."

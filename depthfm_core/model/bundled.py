@@ -37,6 +37,8 @@ def model_folder(name: str) -> Path:
 def find_model(model: str | Path) -> tuple[Path, Path | None]:
     """The file or folder of a model, given by name or path, and its autoencoder's folder where that is separate.
 
+    That is so of downloaded models, and of diffusers' folders with a `vae/`.
+
     Raises:
         ValueError: for a name that is not in `MODELS` and no path, or a model that was not downloaded yet.
     """
@@ -50,4 +52,5 @@ def find_model(model: str | Path) -> tuple[Path, Path | None]:
         return file, folder / "vae"
     if not Path(model).exists():
         raise ValueError(f"There is no model {str(model)!r}; give a file, a folder, or one of {', '.join(MODELS)}.")
-    return Path(model), None
+    path = Path(model)
+    return path, path / "vae" if (path / "vae" / "config.json").is_file() else None

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..replacing import replacing
-from .codec import LatentCodec, build_codec
+from .codec import SD_SCALING_FACTORS, LatentCodec, build_codec
 from .hyperparameters import UNetHyperParameters, from_ldm, from_state_dict
 from .layouts import (
     FIRST_CONVOLUTION,
@@ -95,6 +95,12 @@ class DepthFMCheckpoint:
         network.null_text = self.null_text.to(device)
         network.fix_null_text()
         return network.eval().requires_grad_(False)
+
+    @property
+    def has_latents_of_its_own(self) -> bool:
+        """Whether it was trained on its own autoencoder's latents and not on Stable Diffusion's; by their scale."""
+        config = self.codec_config or {}
+        return bool(self.codec_tensors) and config.get("scaling_factor") not in (None, *SD_SCALING_FACTORS)
 
     def build_codec(self, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu") -> LatentCodec | None:
         """The bundled autoencoder, or None when the file holds none; precision as in `codec.build_codec`."""

@@ -29,6 +29,7 @@ SD_SCALING_FACTOR = 0.18215
 # Of autoencoders whose latents are Stable Diffusion's: a KL autoencoder's, and TAESD's, whose latents come scaled.
 SD_SCALING_FACTORS = (SD_SCALING_FACTOR, 1.0)
 _CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+_ONLY_FOR_TRAINING = ("loss.", "model_ema.")  # what LDM's autoencoder training leaves in a file
 _ACCEPTED = "Give a Stable Diffusion 1.x/2.x VAE (safetensors or diffusers folder) or an AutoencoderTiny."
 
 # LDM's names of a KL autoencoder, and diffusers' own names before 2023, as diffusers names them today.
@@ -128,6 +129,7 @@ def load_codec(path: str | Path, dtype: torch.dtype = torch.float32, device: str
     config, file = find_in_folder(path) if path.is_dir() else (None, path)
     tensors, _ = read_tensor_file(file)
     tensors = tensors.get("state_dict", tensors)
+    tensors = {name: t for name, t in tensors.items() if not name.startswith(_ONLY_FOR_TRAINING)}
     if any(name.startswith("first_stage_model.") for name in tensors):
         tensors = {name: t for name, t in tensors.items() if name.startswith("first_stage_model.")}
     return build_codec(tensors, config, source=file, dtype=dtype, device=device)
