@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,23 @@ def test_what_was_measured_is_not_measured_again(evaluated, monkeypatch):
 def test_other_settings_need_another_output(evaluated):
     evaluated("--model", "ramp", "--align", "log")
     assert "alignments was ['log'] and is ['scale']" in evaluated("--model", "ramp", "--align", "scale", code=2)
+
+
+def test_another_folder_with_the_same_names_needs_another_output(evaluated, pairs, tmp_path):
+    shutil.copytree(pairs, tmp_path / "copy")
+    for root, code in ((pairs, 0), (pairs, 0), (tmp_path / "copy", 2)):
+        options = ("--dataset", "folder", "--root", str(root), "--model", "ramp", "--output", str(tmp_path / "results"))
+        assert main(["evaluate", *options]) == code
+
+
+def test_an_alignment_that_one_method_does_not_have_is_refused_before_the_first_is_measured(evaluated, tmp_path):
+    said = evaluated("--model", "ramp", "depth-anything-v2", "--align", "affine", code=2)
+    assert "gives disparity cannot be aligned by 'affine'" in said and not (tmp_path / "out").exists()
+
+
+def test_the_report_says_what_is_the_models_own(evaluated):
+    _, report, _ = evaluated("--model", "ramp")
+    assert "processing_resolution of the model" in report["facts"]["DepthFM settings"]
 
 
 @pytest.mark.parametrize("alignment", ALIGNMENTS)

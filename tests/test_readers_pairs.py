@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from depthfm_core.data import diode, entries, eth3d, kitti, nyu, pairs, rasters, scannet
-from depthfm_core.data.folder import write_frame
+from depthfm_core.data.folder import read_frame, write_frame
 from depthfm_core.data.sample import DepthSample
 
 from .rgbd_files import write_list, write_npy, write_picture, write_png16
@@ -43,13 +43,21 @@ def test_every_layout_gives_the_pair_its_name_and_metres(tmp_path, picture, dept
     sample = pairs.read(entry)
     farthest = 70 if depth.endswith(".npy") else 65.535
     assert sample.depth_m.flatten().tolist() == pytest.approx([0, 2, 3.5, 0, 0, farthest])
-    assert sample.valid.flatten().tolist() == [False, True, True, False, False, True]
+    is_known = depth.endswith(".npy")  # 65.535 m stands for all that a PNG cannot hold
+    assert sample.valid.flatten().tolist() == [False, True, True, False, False, is_known]
 
 
 def test_a_synthetic_frame_is_read_as_it_was_written(tmp_path):
     depth_m = torch.full((1, 4, 6), 2.5)
     write_frame(tmp_path / "a", DepthSample(torch.zeros(3, 4, 6), depth_m, depth_m > 0))
     assert torch.equal(pairs.read(pairs.list_entries(tmp_path)[0]).depth_m, depth_m)
+
+
+def test_depth_that_a_frame_could_not_hold_is_not_taken_for_measured(tmp_path):
+    depth_m = torch.tensor([[[65.534, 65.535, 171.0, 2.0]]]).expand(1, 4, 4)
+    write_frame(tmp_path / "a", DepthSample(torch.zeros(3, 4, 4), depth_m, depth_m > 0))
+    for sample in (pairs.read(pairs.list_entries(tmp_path)[0]), read_frame(tmp_path / "a")):
+        assert sample.valid[0, 0].tolist() == [True, False, False, True]
 
 
 def test_pairs_are_listed_by_path_and_pictures_of_depth_or_without_it_left_out(tmp_path):

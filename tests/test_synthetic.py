@@ -244,6 +244,14 @@ def test_frames_do_not_depend_on_the_number_of_workers(tmp_path):
     assert files(tmp_path / "1") == files(tmp_path / "2")
 
 
+def test_frames_of_another_size_are_not_mixed_into_a_folder(tmp_path):
+    list(write_frames(tmp_path, [5], SMALL))
+    before = files(tmp_path)
+    with pytest.raises(ValueError, match="00000005_depth_mm.png has 40 x 24 pixels, not 32 x 24"):
+        list(write_frames(tmp_path, [4, 5], (24, 32)))
+    assert files(tmp_path) == before
+
+
 @pytest.mark.parametrize("options", [("--count", "0"), ("--workers", "0")])
 def test_the_command_refuses_to_render_nothing(tmp_path, options):
     with pytest.raises(ValueError, match="at least 1"):

@@ -1,6 +1,7 @@
 """Latents ahead: the command `precompute`, the files it writes, and batches out of them."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -213,6 +214,16 @@ def test_latents_of_another_recipe_are_not_gone_on_with(precompute, old, new, na
     written, _ = precompute("--latents", "small")
     kept, said = precompute("--latents", "small", recipe=RECIPE.replace(old, new), code=2)
     assert f"frames-0000.safetensors was made with another {named} than this recipe's" in said.err and kept == written
+
+
+def test_latents_of_frames_of_the_same_names_in_another_folder_are_not_gone_on_with(precompute, output):
+    """As of photographs that another teacher labeled."""
+    in_one, in_other = (RECIPE.replace("held_out = 1", f'held_out = 1\nfolders = ["{name}/frames"]') for name in "ab")
+    for name in "ab":
+        shutil.copytree(output / "frames", output / name / "frames")
+    written, _ = precompute("--latents", "small", recipe=in_one)
+    kept, said = precompute("--latents", "small", recipe=in_other, code=2)
+    assert "was made with another frames than this recipe's" in said.err and kept == written
 
 
 def test_shards_that_the_recipe_would_not_write_are_refused(precompute, output):

@@ -67,6 +67,8 @@ def test_a_file_that_describes_its_training_wrongly_is_refused(trained, tmp_path
         ("height_px = 32, width_px = 48", "height_px = 40, width_px = 48", "latents.small", "view.height_px 32"),
         ("frames_per_shard = 2", "frames_per_shard = 3", "latents.small", "frames_per_shard 2"),
         ("held_out = 2", "held_out = 1", "latents.small", "frames.held_out 2"),
+        ("held_out = 2", "held_out = 2\nheight_px = 96", "autoencoder", "frames.height_px"),
+        ("held_out = 2", "held_out = 2\nfirst_seed = 7", "latents.small", r"frames.first_seed 0 \(now 7\)"),
         ("height_px = 32, width_px = 48", "height_px = 40, width_px = 48", "flow.second", "latents.small was made"),
         ("model_channels = 32", "model_channels = 64", "flow.first", "network.unet.model_channels 32"),
         ("channel_mult = [1, 2]", "channel_mult = [1, 1]", "export", r"channel_mult \[1, 2\]"),

@@ -74,8 +74,20 @@ def test_frames_with_holes_are_left_out_on_demand_and_looked_for_once(output, mo
     assert names(source_frames(complete, output, 0)[0]) == ["ai_001_001/cam_00/0001", "ai_001_001/cam_00/0003"]
     monkeypatch.setattr(sources.hypersim, "is_complete", lambda _: pytest.fail("read again"))
     find_complete_frames(complete, output)
-    with pytest.raises(ValueError, match="delete that file"):
+    with pytest.raises(ValueError, match="of another root, split or frame_list; run stage frames"):
         source_frames(dataclasses.replace(complete, split="val"), output, 0)
+    monkeypatch.setattr(sources.hypersim, "is_complete", lambda _: True)
+    find_complete_frames(dataclasses.replace(complete, split="val"), output)
+    assert len(source_frames(dataclasses.replace(complete, split="val"), output, 0)[0]) == 5
+
+
+def test_a_list_of_complete_frames_that_names_none_that_is_there_is_refused(output):
+    complete = dataclasses.replace(HYPERSIM, complete_only=True)
+    find_complete_frames(complete, output)
+    path = output / "lists" / "hypersim.txt"
+    path.write_text(path.read_text(encoding="utf-8").replace("ai_", "bi_"), encoding="utf-8")
+    with pytest.raises(ValueError, match="delete that file"):
+        source_frames(complete, output, 0)
 
 
 def test_stage_frames_looks_for_complete_frames(output):

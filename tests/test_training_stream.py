@@ -249,6 +249,13 @@ def test_a_recipe_with_a_stream_makes_a_model_and_keeps_only_the_held_out_frames
     assert len(list((tmp_path / "out" / "frames").glob("*.jpg"))) == 3
     prediction = load_pipeline(tmp_path / "out" / "model.safetensors")(torch.rand(1, 3, 32, 48))
     assert prediction.depth.shape == (1, 1, 32, 48) and prediction.depth.isfinite().all()
+    for old, new, told in (
+        ("height_px = 32", "height_px = 40", r"latents.small.view.height_px 32 \(now 40\)"),
+        ("count = 20", "count = 20\nfirst_seed = 9", r"frames.first_seed 0 \(now 9\)"),
+        ("[network]", "[photometry]\nnoise = 0.5\n[network]", "photometry.noise"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            run_recipe(read_recipe(write_recipe(tmp_path, RECIPE.replace(old, new))), tmp_path / "out", "flow.only")
 
 
 @pytest.mark.parametrize(
@@ -262,6 +269,13 @@ def test_a_recipe_with_a_stream_makes_a_model_and_keeps_only_the_held_out_frames
 def test_a_stream_goes_with_rendered_frames_only(tmp_path, old, new):
     with pytest.raises(ValueError, match="rendered frames only"):
         read_recipe(write_recipe(tmp_path, RECIPE.replace(old, new)))
+
+
+@pytest.mark.parametrize("setting", ["sky_is_far = false", "seed = 1", "views_per_frame = 2", 'datasets = ["frames"]'])
+def test_what_a_stream_does_not_do_is_refused(tmp_path, setting):
+    text = RECIPE.replace("[latents.small]", f"[latents.small]\n{setting}")
+    with pytest.raises(ValueError, match=f"has {setting.split()[0]}, which is for latents on the disk"):
+        read_recipe(write_recipe(tmp_path, text))
 
 
 def test_latents_of_a_stream_cannot_be_made_before(tmp_path):

@@ -21,7 +21,7 @@ from ..evaluation.protocol import BENCHMARKS, Benchmark, choose_benchmark
 from ..evaluation.report import Report, build_tables, published_notes, write_report
 from ..evaluation.run import evaluate, worst_names
 from ..evaluation.share import this_share
-from ..evaluation.spaces import SPACES
+from ..evaluation.spaces import SPACES, check_alignments
 from ..evaluation.summary import Summary, summarize
 from ..evaluation.table import open_folder, read_rows
 from .arguments import chosen_device, estimation_settings
@@ -74,18 +74,22 @@ def run(args: argparse.Namespace) -> int:
     """Measures what is not measured yet, writes the report and prints it; 0.
 
     Raises:
-        ValueError: for an option, data set or method that cannot be used, before anything is measured.
+        ValueError: for an option, data set or alignment that cannot be used, before anything is measured; for a method
+            that cannot be loaded, when its turn comes. What is measured by then stays, and is not measured again.
     """
     benchmark, root = _benchmark(args)
     _check_numbers(args)
     entries = benchmark.list_entries(root, args.split)[: args.limit]
     options = {model: _options(model, args, benchmark) for model in args.model}
     alignments = {model: _alignments(model, args) for model in args.model}
+    for model in args.model:
+        check_alignments(find_method(model)[1].gives, alignments[model])
     weights = {model: fingerprint(find_method(model)[2]) for model in args.model}
     share = this_share()
     for model in args.model:
         folder = _folder(args, model)
-        open_folder(folder, _settings(model, weights[model], args, benchmark, options[model], alignments[model]))
+        settings = _settings(model, weights[model], args, benchmark, options[model], alignments[model])
+        open_folder(folder, settings | {"root": str(root.resolve())})
         done = read_rows(folder)
         if any(entry.name not in done for entry in entries):
             method = load_method(model, options[model])
@@ -184,11 +188,12 @@ def _report(
     summaries: Sequence[Summary],
     alignments: Sequence[str],
 ) -> Report:
-    settings = {name: value for name, value in asdict(estimation_settings(args)).items() if value is not None}
+    settings = asdict(estimation_settings(args))
+    told = [f"{name} {'of the model' if value is None else value}" for name, value in settings.items()]
     device = chosen_device(args.device)
     facts = {
         "data set": f"{args.dataset} ({benchmark.name}), {num_images} images",
-        "DepthFM settings": ", ".join(f"{name} {value}" for name, value in settings.items()),
+        "DepthFM settings": ", ".join(told),
         "fitted to": "the pixels that RANSAC keeps" if args.ransac else "all measured pixels, by least squares",
         "machine": f"{_device_name(device)}, PyTorch {torch.__version__}",
     }

@@ -1,6 +1,7 @@
 """Frames in a folder: `{name}_rgb.jpg` beside `{name}_depth_mm.png`, the form in which synthetic scenes are kept.
 
-Depth is a 16-bit PNG in millimetres, so it is exact to 0.5 mm and ends at 65.535 m; 0 says that nothing was hit (sky).
+Depth is a 16-bit PNG in millimetres, so it is exact to 0.5 mm and ends at 65.535 m, which stands for all that is
+farther; 0 says that nothing was hit (sky).
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from .sample import DepthSample
 IMAGE_SUFFIX = "_rgb.jpg"
 DEPTH_SUFFIX = "_depth_mm.png"
 MAX_DEPTH_MM = 65535
+KNOWN_UP_TO_M = (MAX_DEPTH_MM - 0.5) / 1000  # beyond it, depth was cut
 _JPEG_QUALITY = 93
 
 
@@ -38,7 +40,7 @@ def list_frames(folders: Sequence[Path]) -> list[Path]:
 
 
 def read_frame(frame: Path) -> DepthSample:
-    """One frame, `valid` where depth was measured.
+    """One frame, `valid` where depth is known: where something was hit, nearer than what a file can hold.
 
     Args:
         frame: `folder/name`, as `list_frames` gives it.
@@ -47,7 +49,8 @@ def read_frame(frame: Path) -> DepthSample:
         ValueError: a file that is missing or no whole picture, or a picture and a depth map of different sizes.
     """
     depth_m = read_png_m(frame.with_name(frame.name + DEPTH_SUFFIX), units_per_m=1000)
-    return DepthSample(read_rgb(frame.with_name(frame.name + IMAGE_SUFFIX)), depth_m, valid=depth_m > 0)
+    valid = (depth_m > 0) & (depth_m < KNOWN_UP_TO_M)
+    return DepthSample(read_rgb(frame.with_name(frame.name + IMAGE_SUFFIX)), depth_m, valid)
 
 
 def write_frame(frame: Path, sample: DepthSample) -> None:

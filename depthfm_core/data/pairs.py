@@ -2,7 +2,8 @@
 
     NAME/image.png  with  NAME/depth.npy           metres, 0 where nothing was measured
     NAME.png (.jpg, .jpeg)  with  NAME.npy         metres, 0, NaN or infinite where nothing was measured
-    NAME.png (.jpg, .jpeg)  with  NAME_depth.png   16-bit gray, millimetres, 0 where nothing was measured
+    NAME.png (.jpg, .jpeg)  with  NAME_depth.png   16-bit gray, millimetres, 0 where nothing was measured, 65535 where
+                                                   depth was too large to be stored
     NAME_rgb.jpg    with  NAME_depth_mm.png        the same; the form of the synthetic scenes
 
 Pictures are turned upright by their EXIF tag as in `predict`, so a depth map belongs to the upright picture.
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from ..depth.files import read_image
 from .entries import Entry, read_split, require_folder
+from .folder import KNOWN_UP_TO_M
 from .rasters import between, make_sample, read_npy, read_png_m
 from .sample import DepthSample
 
@@ -63,8 +65,10 @@ def read(entry: Entry) -> DepthSample:
     Raises:
         ValueError: a file that cannot be read, or files of different sizes.
     """
-    depth_m = read_npy(entry.depth) if entry.depth.suffix == ".npy" else read_png_m(entry.depth, 1000)
-    return make_sample(read_image(entry.image)[0], depth_m, between(depth_m, MIN_DEPTH_M, MAX_DEPTH_M), entry.image)
+    is_npy = entry.depth.suffix == ".npy"
+    depth_m = read_npy(entry.depth) if is_npy else read_png_m(entry.depth, 1000)
+    valid = between(depth_m, MIN_DEPTH_M, MAX_DEPTH_M if is_npy else KNOWN_UP_TO_M)
+    return make_sample(read_image(entry.image)[0], depth_m, valid, entry.image)
 
 
 def _chosen(entries: dict[str, Entry], root: Path, split: Path) -> list[Entry]:

@@ -14,6 +14,7 @@ from random import Random
 
 import numpy as np
 import torch
+from PIL import Image
 
 from .folder import DEPTH_SUFFIX, IMAGE_SUFFIX, write_frame
 from .sample import DepthSample
@@ -131,6 +132,9 @@ def write_frames(
 ) -> Iterator[int]:
     """Renders the seeds that are not yet in a folder, and yields each seed once its two files are there.
 
+    Raises:
+        ValueError: a frame of another size is there already; otherwise as `render_scene`.
+
     The files are named by the eight-digit seed, as `folder.write_frame` writes them. The frames do not depend on
     `workers`.
     """
@@ -138,6 +142,8 @@ def write_frames(
     out_dir.mkdir(parents=True, exist_ok=True)
     write = partial(_write_frame, out_dir, size, antialias)
     seeds = list(seeds)
+    for seed in seeds:
+        _refuse_another_size(out_dir, seed, size)
     if workers == 1 or all(_is_there(out_dir, seed) for seed in seeds):  # processes take seconds to start
         yield from map(write, seeds)
         return
@@ -153,6 +159,18 @@ def _write_frame(out_dir: Path, size: tuple[int, int], antialias: bool, seed: in
 
 def _is_there(out_dir: Path, seed: int) -> bool:
     return all(path.exists() for path in frame_paths(out_dir, seed))
+
+
+def _refuse_another_size(out_dir: Path, seed: int, size: tuple[int, int]) -> None:
+    if not _is_there(out_dir, seed):
+        return
+    path = frame_paths(out_dir, seed)[1]
+    with Image.open(path) as picture:
+        if picture.size != size[::-1]:
+            raise ValueError(
+                f"{path} has {picture.size[0]} x {picture.size[1]} pixels, not {size[1]} x {size[0]}; take that size "
+                "or another folder."
+            )
 
 
 def _frame_name(seed: int) -> str:

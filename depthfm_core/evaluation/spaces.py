@@ -5,7 +5,7 @@ nor disparity up to scale and shift into depth; so not every method can be score
 scored under one that its numbers do not fit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
@@ -43,14 +43,20 @@ SPACES: dict[str, dict[str, Callable[[Tensor], Tensor]]] = {
 }
 
 
+def check_alignments(gives: str, alignments: Iterable[str]) -> None:
+    """Raises ValueError for an alignment that cannot express what a method gives."""
+    for alignment in alignments:
+        if alignment not in SPACES[gives]:
+            raise ValueError(
+                f"A method that gives {gives} cannot be aligned by {alignment!r}; choose {' or '.join(SPACES[gives])}."
+            )
+
+
 def to_space(values: Tensor, gives: str, alignment: str) -> Tensor:
     """The method's numbers [B, 1, h, w] as what the alignment fits.
 
     Raises:
         ValueError: for an alignment that cannot express what the method gives.
     """
-    if alignment not in SPACES[gives]:
-        raise ValueError(
-            f"A method that gives {gives} cannot be aligned by {alignment!r}; choose {' or '.join(SPACES[gives])}."
-        )
+    check_alignments(gives, [alignment])
     return SPACES[gives][alignment](values)

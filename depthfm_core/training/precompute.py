@@ -158,8 +158,9 @@ def _unwritten(
 
 
 def _name_all(frames: Sequence[Frame]) -> str:
-    """Short for the names of the frames in their order."""
-    return hashlib.sha256("\n".join(frame.name for frame in frames).encode()).hexdigest()
+    """Short for the frames' names in their order, and for where they come from."""
+    told = [f"{frame.name}\t{frame.source}" if frame.source else frame.name for frame in frames]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
 
 def _write_in_worker(

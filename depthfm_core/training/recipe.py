@@ -188,6 +188,8 @@ class Recipe:
                 "[autoencoder.loop] trains another; leave that out."
             )
         labels = [source.label for source in self.frames.sources]
+        for name, latents in self.latents.items() if self.frames.stream else ():
+            _refuse_what_a_stream_does_not_do(name, latents)
         for name, latents in self.latents.items():
             strange = [label for label in latents.datasets if label not in labels]
             if strange:
@@ -207,6 +209,15 @@ class Recipe:
             )
         if not self.flow:
             raise ValueError("The recipe has no [flow.NAME] table; add one.")
+
+
+def _refuse_what_a_stream_does_not_do(name: str, latents: LatentSettings) -> None:
+    given = [f.name for f in dataclasses.fields(latents) if f.name != "view" and getattr(latents, f.name) != f.default]
+    if given:
+        raise ValueError(
+            f"[latents.{name}] has {', '.join(given)}, which is for latents on the disk; with [frames.stream] only the "
+            "view counts. Leave it out."
+        )
 
 
 def read_recipe(path: Path) -> Recipe:

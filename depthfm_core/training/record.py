@@ -17,9 +17,10 @@ from .recipe import Recipe
 _RECORDS = "recipes"
 _FREE = ("loop", "workers", "datasets")
 # By kind of stage, the parts of a recipe that its own work depends on; {} is the stage's name.
+_FRAMES = tuple(f"frames.{name}" for name in ("held_out", "first_seed", "height_px", "width_px"))
 _PARTS = {
-    "autoencoder": ("autoencoder.model", "network.start", "photometry", "normalization", "frames.held_out"),
-    "latents": ("latents.{}", "autoencoder.path", "photometry", "normalization", "frames.held_out"),
+    "autoencoder": ("autoencoder.model", "network.start", "photometry", "normalization", *_FRAMES),
+    "latents": ("latents.{}", "autoencoder.path", "photometry", "normalization", *_FRAMES),
     "flow": ("flow.{}", "network"),
 }
 
@@ -103,6 +104,9 @@ def _settings(recipe: Recipe, stage: str) -> dict[str, Any]:
     """The settings that a stage's own work depends on, under dotted names."""
     kind, _, which = stage.partition(".")
     parts = [part.format(which) for part in _PARTS[kind]]
+    if kind == "flow" and recipe.frames.stream:  # its latents are made as it goes, and keep no record of their own
+        made_with = [part.format(recipe.flow[which].latents[-1]) for part in _PARTS["latents"]]
+        parts += [part for part in made_with if part != "frames.held_out"]
     return {
         name: value
         for name, value in flatten_settings(provenance(recipe)["recipe"]).items()

@@ -72,11 +72,16 @@ class DataSetSettings:
 
 
 class Frame(NamedTuple):
-    """One picture with depth: the label of its data set, its name there, and the call that reads it."""
+    """One picture with depth: the label of its data set, its name there, and the call that reads it.
+
+    `source` tells frames of one name apart that hold something else, as the recipe says it: where they lie, and what of
+    them is read.
+    """
 
     data_set: str
     name: str
     read: Callable[[], DepthSample]
+    source: str = ""
 
 
 class _Kind(NamedTuple):
@@ -116,12 +121,12 @@ def source_frames(settings: DataSetSettings, output: Path, held_out: int) -> tup
 def find_complete_frames(settings: DataSetSettings, output: Path) -> None:
     """Reads all depth maps of a data set and lists the frames whose every pixel has depth, unless that was done."""
     path = _complete_list(settings, output)
-    if path.exists():
+    if path.exists() and _complete_names(path, settings) is not None:
         return
     entries = hypersim.list_entries(output / settings.root, settings.split, _frame_list(settings, output))
     names = [entry.name for entry in tqdm(entries, desc=f"{settings.label}: complete") if hypersim.is_complete(entry)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, "".join(f"{name}\n" for name in names))
+    write_text(path, "".join(f"{line}\n" for line in (_listed_of(settings), *names)))
 
 
 def _listed(settings: DataSetSettings, output: Path) -> list[Frame]:
@@ -141,11 +146,24 @@ def _complete(frames: list[Frame], settings: DataSetSettings, output: Path) -> l
     path = _complete_list(settings, output)
     if not path.exists():
         raise ValueError(f"{path} is missing, the list of complete frames of {settings.label}; run stage frames first.")
-    names = set(path.read_text(encoding="utf-8").splitlines())
+    names = _complete_names(path, settings)
+    if names is None:
+        raise ValueError(f"{path} was made of another root, split or frame_list; run stage frames to make it again.")
     kept = [frame for frame in frames if frame.name in names]
     if not kept:
         raise ValueError(f"{path} names no frame of {settings.label}; if the data set has changed, delete that file.")
     return kept
+
+
+def _listed_of(settings: DataSetSettings) -> str:
+    """The first line of a list: what it was made of."""
+    return f"# {settings.root}, {settings.split}, {settings.frame_list or 'all frames'}"
+
+
+def _complete_names(path: Path, settings: DataSetSettings) -> set[str] | None:
+    """The names in a list; None if it was made of something else."""
+    first, *names = path.read_text(encoding="utf-8").splitlines() or [""]
+    return set(names) if first == _listed_of(settings) else None
 
 
 def spread(frames: Sequence[Frame], count: int) -> list[Frame]:
@@ -155,11 +173,12 @@ def spread(frames: Sequence[Frame], count: int) -> list[Frame]:
 
 
 def _from_entries(settings: DataSetSettings, entries: list[Entry], read: Callable[[Entry], DepthSample]) -> list[Frame]:
-    return [Frame(settings.label, entry.name, partial(read, entry)) for entry in entries]
+    source = f"{settings.root}, cropped" if settings.crop else settings.root
+    return [Frame(settings.label, entry.name, partial(read, entry), source) for entry in entries]
 
 
 def _of_folder(settings: DataSetSettings, root: Path, _split: str, _listed: Path | None) -> list[Frame]:
-    return folder_frames(root, settings.label)
+    return [frame._replace(source=settings.root) for frame in folder_frames(root, settings.label)]
 
 
 def _of_pairs(settings: DataSetSettings, root: Path, _split: str, listed: Path | None) -> list[Frame]:

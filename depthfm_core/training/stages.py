@@ -208,7 +208,7 @@ def _train_flow(recipe: Recipe, output: Path, which: str, stream: FrameStream | 
         stream.wait_for(recipe.frames.stream.first_frames)
         views = StreamedViews(stream, recipe.photometry, recipe.normalization)
         latents = StreamedLatents(views, view, recipe.frames.stream, load_codec(_codec_path(recipe, output)))
-    held_out = encode_held_out(split_frames(recipe, output)[1], view, codec)
+    held_out = encode_held_out(split_frames(recipe, output)[1], view, codec.to(training_device()))
     train_velocity(network, latents, settings, held_out, codec, folder, output / "events" / f"flow.{which}")
     if share.is_first:
         save_tensors(network.unet.state_dict(), folder / "network.safetensors")
@@ -257,9 +257,11 @@ def _codec_path(recipe: Recipe, output: Path) -> Path:
 def _export(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | None) -> None:
     last, settings = list(recipe.flow.items())[-1]
     view = recipe.latents[settings.latents[-1]].view
-    network, codec = _network(recipe, output, last).eval(), _codec(recipe, output)
+    device = training_device()
+    network, codec = _network(recipe, output, last).eval().to(device), _codec(recipe, output).to(device)
     frames = spread(split_frames(recipe, output)[1], _CALIBRATED_FRAMES)
     spread_scale = measure_spread_scale(network, codec, encode_held_out(frames, view, codec), settings.noising_step)
+    network, codec = network.cpu(), codec.cpu()
     resolution = min(view.height_px, view.width_px)
     made_by = provenance(recipe)
     export(network, codec, settings.noising_step, resolution, spread_scale, output / "model.safetensors", made_by)
