@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from depthfm_core.flow import combine_members, member_noise
+from depthfm_core.flow import REDUCTIONS, combine_members, ensemble, member_noise
 
 
 def draw(*shape, seed=0):
@@ -102,3 +102,13 @@ def test_an_unknown_reduction_or_shape_is_refused():
         combine_members(torch.zeros(1, 2, 1, 2, 2), "max")
     with pytest.raises(ValueError, match="expected"):
         combine_members(torch.zeros(2, 1, 2, 2))
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_large_maps_are_combined_strip_by_strip_to_the_same(reduction, monkeypatch):
+    members = torch.randn(2, 5, 1, 7, 6, generator=torch.Generator().manual_seed(0))
+    expected = combine_members(members, reduction)
+    for values_at_once in (1, 130):  # a row at a time, two rows at a time
+        monkeypatch.setattr(ensemble, "_VALUES_AT_ONCE", values_at_once)
+        for found, whole in zip(combine_members(members, reduction), expected, strict=True):
+            assert torch.equal(found, whole)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 _LEAST_AGREEMENT = 0.1  # standard deviation of the mean member, of that of a member
+_VALUES_AT_ONCE = 1 << 22  # of all members, that are reduced together: medians take several copies
 MAX_ENSEMBLE_SIZE = 1000  # far beyond use; a mistyped number should not fill the memory
 
 
@@ -46,22 +47,33 @@ def combine_members(log_depth: Tensor, reduction: str = "mean", align: bool = Tr
         raise ValueError(f"log_depth has shape {list(log_depth.shape)}; expected [B, E, 1, H, W].")
     if log_depth.shape[1] == 1:
         return log_depth[:, 0], torch.zeros_like(log_depth[:, 0])
-    return REDUCTIONS[reduction](_align_to_mean(log_depth) if align else log_depth)
+    members = _align_to_mean(log_depth) if align else log_depth
+    rows = max(1, _VALUES_AT_ONCE // members[..., :1, :].numel())
+    strips = [REDUCTIONS[reduction](strip) for strip in members.split(rows, dim=3)]
+    centre, spread = (torch.cat(parts, dim=2) for parts in zip(*strips, strict=True))
+    return centre, spread
 
 
 def _align_to_mean(log_depth: Tensor) -> Tensor:
     """Every member times its scale plus its shift; the mean of the aligned members keeps the plain mean's range."""
     dims = (2, 3, 4)
-    centred = log_depth - log_depth.mean(dims, keepdim=True)  # [B, E, 1, H, W]
+    centred = log_depth - log_depth.mean(dims, keepdim=True)  # [B, E, 1, H, W], and the only copy of all members
     target = centred.mean(1, keepdim=True)
-    variance = centred.square().mean(dims, keepdim=True)
-    scale = (centred * target).mean(dims, keepdim=True) / variance.clamp_min(1e-12)
-    fitted = (centred * scale).mean(1, keepdim=True)
+    variance = torch.stack([_mean_product(member, member) for member in centred.unbind(1)], dim=1)
+    covariance = torch.stack([_mean_product(member, target[:, 0]) for member in centred.unbind(1)], dim=1)
+    scale = covariance / variance.clamp_min(1e-12)  # [B, E, 1, 1, 1]
+    fitted = sum(member * factor for member, factor in zip(centred.unbind(1), scale.unbind(1), strict=True))
+    fitted = fitted[:, None] / centred.shape[1]
     target_range, fitted_range = (x.square().mean(dims, keepdim=True).sqrt() for x in (target, fitted))
     scale = scale * target_range / fitted_range.clamp_min(1e-12)
     # Members that contradict each other have no common shape to be fitted to; shrinking them would hide that.
     agree = target_range > _LEAST_AGREEMENT * variance.mean(1, keepdim=True).sqrt()
-    return centred * torch.where(agree, scale, 1.0) + log_depth.mean((1, 2, 3, 4), keepdim=True)
+    return centred.mul_(torch.where(agree, scale, 1.0)).add_(log_depth.mean((1, 2, 3, 4), keepdim=True))
+
+
+def _mean_product(a: Tensor, b: Tensor) -> Tensor:
+    """Of two maps of each image, [B, 1, H, W], the mean of their product, [B, 1, 1, 1]."""
+    return (a * b).mean((1, 2, 3), keepdim=True)
 
 
 def _mean(members: Tensor) -> tuple[Tensor, Tensor]:
