@@ -1,7 +1,6 @@
 """DepthFM as a native model of ComfyUI: its own `UNetModel`, which core's samplers, LoRA and compile nodes know."""
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,13 +51,17 @@ class Facts:
     scaling_factor: float
 
 
-def load_model(path: Path, weight_dtype: str, attention: str) -> comfy.model_patcher.ModelPatcher:
+def load_model(
+    path: Path, weight_dtype: str, attention: str, facts: Facts | None = None, disable_dynamic: bool = False
+) -> comfy.model_patcher.ModelPatcher:
     """A checkpoint in any layout as a model under ComfyUI's management; nothing is on the GPU yet.
 
     Args:
         path: the file.
         weight_dtype: one of `WEIGHT_DTYPES`; "default" leaves the choice to ComfyUI and its command-line switches.
         attention: one of `depthfm_core.model.unet.ATTENTIONS`.
+        facts, disable_dynamic: for newer versions than 0.3.75, which load a model again, with the same autoencoder, for
+            what dynamic VRAM cannot do (torch.compile, hooks).
 
     Raises:
         ValueError: for another dtype or attention.
@@ -68,11 +71,15 @@ def load_model(path: Path, weight_dtype: str, attention: str) -> comfy.model_pat
         if value not in choices:
             raise ValueError(f"Unknown {name} {value!r}; choose one of {', '.join(choices)}.")
     checkpoint = load_checkpoint(path)
-    facts = _facts(checkpoint)
+    facts = facts or _facts(checkpoint)
     model = DepthFMModel(_config(checkpoint, WEIGHT_DTYPES[weight_dtype]), facts, mm.unet_offload_device())
-    patcher = _patcher_class()(model, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device())
+    kind = comfy.model_patcher.ModelPatcher if disable_dynamic else _patcher_class()
+    patcher = kind(model, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device())
     assign = patcher.is_dynamic() if hasattr(patcher, "is_dynamic") else False  # newer than 0.3.75
     model.diffusion_model.load_state_dict(dict(checkpoint.state_dict), assign=assign)
+    if assign:  # the file's dtype came with its tensors
+        model.diffusion_model.to(model.get_dtype())
+    patcher.cached_patcher_init = (load_model, (path, weight_dtype, attention, facts))
     set_attention(patcher, rescaled=attention == "rescaled")
     return patcher
 
@@ -109,7 +116,7 @@ class DepthFMModel(comfy.model_base.BaseModel):
             self.latent_format = comfy.latent_formats.LatentFormat()
             self.latent_format.scale_factor = facts.scaling_factor
 
-    def memory_required(self, input_shape: tuple[int, ...], cond_shapes: Mapping | None = None) -> int:  # noqa: ARG002
+    def memory_required(self, input_shape: tuple[int, ...], *_args: object, **_options: object) -> int:
         """Bytes that a call with latents of this shape needs beside the weights; core's samplers ask as well."""
         casts = self.computed_dtype != self.get_dtype()
         size = mm.dtype_size(self.computed_dtype)

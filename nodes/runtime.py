@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..depthfm_core.depth.prediction import DepthPrediction
-from ..depthfm_core.flow import combine_members
+from ..depthfm_core.flow import SOLVERS, combine_members
 from ..depthfm_core.flow.ode import network_calls
 from ..depthfm_core.model.codec import SD_SCALING_FACTORS
 from ..depthfm_core.pipeline import SHARE_OF_FREE_MEMORY, DepthFMPipeline, EstimationSettings
@@ -48,7 +48,7 @@ def estimate(
     calls = network_calls(settings.solver, settings.num_steps) or _TYPICAL_DOPRI5_CALLS
     progress = Progress(len(image), settings.ensemble_size * calls)
     pipeline = _pipeline(patcher, vae, progress.advance)
-    at_once = _pairs_that_fit(pipeline, image, settings)
+    at_once = 1 if SOLVERS[settings.solver] is None else _pairs_that_fit(pipeline, image, settings)
     size = frames_at_once or max(1, at_once // settings.ensemble_size)
     settings = replace(settings, members_at_once=min(at_once, size * settings.ensemble_size))
     groups = []
@@ -109,10 +109,7 @@ class Progress:
 
 
 class ManagedNetwork:
-    """The velocity network for one run: cancellable, with progress, and on its device whenever it is called.
-
-    Before every call, because the VAE on the socket, or another model, may have pushed it off since the last one.
-    """
+    """The velocity network for one run: cancellable and with progress."""
 
     def __init__(self, patcher: ModelPatcher, on_call: Callable[[int], None]) -> None:
         self.patcher = patcher
@@ -124,10 +121,13 @@ class ManagedNetwork:
         """What the last call was computed in."""
         return self.patcher.model.computed_dtype
 
+    def load(self, shape: torch.Size) -> None:
+        """Brings it to its device, with room for calls with latents of this shape."""
+        mm.load_models_gpu([self.patcher], memory_required=self.patcher.model.memory_required(shape))
+
     def __call__(self, x_t: Tensor, t: Tensor, image_latent: Tensor) -> Tensor:
         """See `DepthFMModel.velocity`; raises ComfyUI's interrupt when the user has cancelled."""
         mm.throw_exception_if_processing_interrupted()
-        mm.load_models_gpu([self.patcher], memory_required=self.patcher.model.memory_required(x_t.shape))
         velocity = self.patcher.model.velocity(self.patcher, x_t, t, image_latent)
         self.on_call(len(x_t))
         return velocity
@@ -145,11 +145,14 @@ class ManagedPipeline(DepthFMPipeline):
         return self.load_device
 
     def _solve(self, image_latent: Tensor, noise: Tensor, *rest: object) -> Tensor:
+        # Before every solution, because the VAE, or another model, may have pushed the network off since the last one.
+        self.network.load(image_latent.shape)
         x_1 = super()._solve(image_latent, noise, *rest)
         if x_1.isfinite().all() or self.network.dtype == torch.float32:  # which would come out the same again
             return x_1
         logger.warning("DepthFM's result is not finite in half precision; going on in float32.")
         self.network.patcher = in_float32(self.network.patcher)
+        self.network.load(image_latent.shape)
         return super()._solve(image_latent, noise, *rest)
 
 
@@ -202,13 +205,18 @@ def _with_less_memory(
         on_start()
         try:
             return pipeline(frames, settings), settings.members_at_once
-        except mm.OOM_EXCEPTION:
-            if settings.members_at_once == 1:
+        except Exception as error:
+            if not _is_out_of_memory(error) or settings.members_at_once == 1:
                 raise
         # Outside of the except block, where the failed run's tensors are no longer held by the exception.
         settings = replace(settings, members_at_once=settings.members_at_once // 2)
         logger.warning("DepthFM ran out of memory; going on with %d members at once.", settings.members_at_once)
         mm.soft_empty_cache()
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """By ComfyUI's own judgement; newer versions than 0.3.75 know more kinds than one."""
+    return mm.is_oom(error) if hasattr(mm, "is_oom") else isinstance(error, mm.OOM_EXCEPTION)
 
 
 def _pairs_that_fit(pipeline: ManagedPipeline, image: Tensor, settings: EstimationSettings) -> int:

@@ -104,7 +104,7 @@ class SaveDepth(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, format: str | None, values: str | None) -> bool | str:
+    def validate_inputs(cls, format: str | None = None, values: str | None = None) -> bool | str:
         """True, or why the two do not go together; None is what comes by a link and is not known before the run."""
         return _refusal("npy" if format is None else format, "depth" if values is None else values) or True
 

@@ -55,12 +55,11 @@ class VaeCodec:
 
     def decode(self, latent: Tensor) -> Tensor:
         """Scaled latent to [B, 3, 8h, 8w] float32, about [-1, 1] and never clamped, on the device of `latent`."""
-        scaled = (latent / self.scaling_factor).contiguous(memory_format=self._layout)
-        return rearrange(self._each(self.vae.decode, scaled), "b h w c -> b c h w").to(latent.device)
+        return self._decode(latent, self.vae.decode)
 
     def decode_log_depth(self, latent: Tensor) -> Tensor:
-        """The mean over the three channels of `decode`, [B, 1, 8h, 8w]."""
-        return self.decode(latent).mean(1, keepdim=True)
+        """The mean over the three channels of `decode`, [B, 1, 8h, 8w]; taken one by one, before it travels."""
+        return self._decode(latent, lambda one: self.vae.decode(one).float().mean(-1, keepdim=True))
 
     def decode_bytes(self, height: int, width: int) -> int:
         """The peak of decoding one picture of so many pixels, beside the weights."""
@@ -68,6 +67,10 @@ class VaeCodec:
         if values is None:  # of a kind that was never counted
             return self.vae.memory_used_decode((1, 4, height // 8, width // 8), torch.float32)
         return values[1] * height * width * torch.float32.itemsize
+
+    def _decode(self, latent: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
+        scaled = (latent / self.scaling_factor).contiguous(memory_format=self._layout)
+        return rearrange(self._each(run, scaled), "b h w c -> b c h w").to(latent.device)
 
     @property
     def _layout(self) -> torch.memory_format:

@@ -93,7 +93,8 @@ class NormalFromDepth(io.ComfyNode):
                     "convention",
                     options=list(CONVENTIONS),
                     default="opengl",
-                    tooltip="'opengl': green is up (ControlNet, Blender). 'directx': green is down (Unreal).",
+                    tooltip="'opengl': red is right, green is up (Blender). 'directx': green is down (Unreal). "
+                    "'controlnet': red is left, green is up (Stable Diffusion 1.5's normal ControlNet).",
                 ),
             ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="Light blue faces the camera.")],

@@ -21,6 +21,7 @@ def facts(folder: Path) -> dict:
         **_lowvram_facts(model),
         **_float32_facts(folder),
         **_loader_facts(folder),
+        **_loaded_again_facts(model),
     }
 
 
@@ -157,6 +158,22 @@ def _compile_facts(patcher) -> dict:
     set_torch_compile_wrapper(compiled, backend=counting)
     difference = relative(_log_depth(compiled), _log_depth(patcher))
     return {"compiled_graphs": len(graphs), "compiled_difference": difference}
+
+
+def _loaded_again_facts(patcher) -> dict:
+    """What newer versions do where dynamic VRAM cannot serve: they load the model again, as an ordinary one."""
+    import comfy.model_patcher
+
+    load, arguments = patcher.cached_patcher_init
+    again = load(*arguments, disable_dynamic=True)
+    return {
+        "loaded_again": [
+            type(again) is comfy.model_patcher.ModelPatcher,
+            again.model is not patcher.model,
+            again.model.facts is patcher.model.facts,
+            relative(_log_depth(again), _log_depth(patcher)) < 1e-5,
+        ]
+    }
 
 
 def _lowvram_facts(patcher) -> dict:

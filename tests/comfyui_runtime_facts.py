@@ -54,10 +54,16 @@ def _memory_facts(model) -> dict:
     hopeless = error_of(
         lambda: runtime._with_less_memory(pipeline_with_room_for(0), None, settings(members_at_once=1), int)
     )
+    tried.clear()
+    runtime.mm.is_oom = lambda error: isinstance(error, RuntimeError)  # as newer versions judge; torch's OOM is one
+    runtime._with_less_memory(pipeline_with_room_for(2), None, settings(members_at_once=4), int)
+    newer = list(tried)
+    del runtime.mm.is_oom
     pipeline = runtime._pipeline(model, None, int)
     one, all_five = (pipeline(image(), settings(members_at_once=n, ensemble_size=5)) for n in (1, 5))
     return {
         "members_tried": first,
+        "members_tried_by_newer": newer,
         "members_that_had_room": at_once,
         "hopeless": type(hopeless).__name__,
         "difference_by_members_at_once": (one.log_depth - all_five.log_depth).abs().max().item(),

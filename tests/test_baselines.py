@@ -132,7 +132,7 @@ def test_the_options_of_a_depthfm_reach_the_pipeline(image):
     assert not torch.equal(load_method("nano", MethodOptions(dtype="bfloat16"))(image), plain)
     other = replace(EstimationSettings(), seed=5)
     assert not torch.equal(load_method("nano", MethodOptions(settings=other))(image), plain)
-    with pytest.raises(ValueError, match="nowhere"):
+    with pytest.raises(ValueError, match="leave out vae"):
         load_method("nano", MethodOptions(vae="nowhere"))
 
 

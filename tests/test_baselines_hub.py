@@ -129,7 +129,12 @@ def test_code_that_was_never_fetched_is_not_fetched_but_asked_for(name, tmp_path
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "load", lambda *_a, **_k: pytest.fail("reached for the network"))
     with pytest.raises(ValueError, match=r"torch.hub.load\('"):
-        load_method(name)
+        load_method(name, MethodOptions(device="cuda"))
+
+
+def test_metric3d_as_published_is_refused_where_it_cannot_compute():
+    with pytest.raises(ValueError, match="computes on CUDA only, not on cpu; take metric3d-v2-onnx"):
+        load_method("metric3d-v2", MethodOptions(device="cpu"))
 
 
 def test_a_package_that_a_repository_needs_is_named(hub):

@@ -98,9 +98,20 @@ def test_another_folder_with_the_same_names_needs_another_output(evaluated, pair
         assert main(["evaluate", *options]) == code
 
 
+def test_results_of_an_earlier_version_that_kept_no_root_are_gone_on_with(evaluated):
+    folder, _, _ = evaluated("--model", "ramp", "--limit", "1")
+    path = folder / "ramp" / "settings.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    assert settings.pop("root")
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    evaluated("--model", "ramp")
+
+
 def test_an_alignment_that_one_method_does_not_have_is_refused_before_the_first_is_measured(evaluated, tmp_path):
     said = evaluated("--model", "ramp", "depth-anything-v2", "--align", "affine", code=2)
     assert "gives disparity cannot be aligned by 'affine'" in said and not (tmp_path / "out").exists()
+    said = evaluated("--model", f"depth-anything-v2={tmp_path / 'metric'}", "--align", "affine", code=2)
+    assert "cannot be aligned" not in said  # what weights at a path give is known once they are loaded
 
 
 def test_the_report_says_what_is_the_models_own(evaluated):
@@ -137,7 +148,7 @@ def test_a_checkpoint_is_named_by_its_path(evaluated, golden_dir):
     options = ("--vae", str(vae), "--resolution", "32", "--limit", "1")
     _, report, _ = evaluated("--model", str(checkpoint), "nano", *options)
     assert all(measured["scores"]["log.abs_rel"] > 0 for measured in report["methods"])
-    _, alone, _ = evaluated("--model", "nano", *options[2:], output="alone")
+    _, alone, _ = evaluated("--model", "nano", *options[2:])
     assert method(report, "nano")["scores"] == method(alone, "nano")["scores"]  # which the --vae is not for
 
 
@@ -150,7 +161,8 @@ def test_a_checkpoint_is_named_by_its_path(evaluated, golden_dir):
         (("--limit", "0"), "--limit is 0"),
         (("--worst", "-1"), "--worst is -1"),
         (("--domain", "indoor"), "takes --domain"),
-        (("--noise-per-image",), "--noise-per-image is for `predict`"),
+        (("--model", "nano", "--vae", "x"), "None of nano takes --vae"),
+        (("--model", "nano", "--decoder", "x"), "None of nano takes --decoder"),
         (("--kitti-mask", "garg"), "KITTI"),
         (("--steps", "0"), "num_steps is 0"),
         (("--model", "ramp", "--align", "scale", "--ransac"), "ransac fits scale and shift"),

@@ -89,6 +89,14 @@ def test_contradicting_members_have_a_large_spread():
     assert spread.mean() > base.abs().mean()
 
 
+@pytest.mark.parametrize("members", [(1.0, -0.5), (1.0, 1.0, -1.0)])
+def test_a_member_that_contradicts_the_others_is_not_turned_over(members):
+    shape = draw(1, 1, 8, 8)
+    stacked = torch.stack([factor * shape for factor in members], dim=1)
+    _, spread = combine_members(stacked, "mean")
+    assert spread.mean() > 0.5 * combine_members(stacked, "mean", align=False)[1].mean()
+
+
 def test_each_image_of_a_batch_is_combined_alone():
     members = draw(3, 4, 1, 5, 5)
     together = combine_members(members)

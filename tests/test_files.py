@@ -67,11 +67,14 @@ def turned(upright, orientation):
     return np.ascontiguousarray(stored[orientation](upright))
 
 
+@pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}], ids=["plain", "lzw"])
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_exif_orientation_is_read_upright(tmp_path, orientation):
+def test_every_exif_orientation_is_read_upright(tmp_path, orientation, suffix, options):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    path = save(tmp_path / "a.png", turned(colors(), orientation), exif=exif)
+    options = options if suffix == "tif" else {"lossless": True}
+    path = save(tmp_path / f"a.{suffix}", turned(colors(), orientation), exif=exif, **options)
     torch.testing.assert_close(read_image(path), as_image(colors()), atol=1e-7, rtol=0)
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from depthfm_core.depth.align import align, fit
-from depthfm_core.depth.inliers import Ransac
+from depthfm_core.depth.inliers import Ransac, inliers
 
 LINES = ["affine", "log", "disparity"]
 
@@ -122,6 +122,14 @@ def test_ransac_copes_with_what_has_no_line(alignment):
     torch.testing.assert_close(aligned[1], depth_m[1, 0, 2, 3].expand_as(depth_m[1]))
     assert (aligned[2] == aligned[2, 0, 0, 0]).all()
     assert depth_m[2].min() < aligned[2, 0, 0, 0] < depth_m[2].max()
+
+
+def test_ransac_keeps_what_is_right_where_most_of_the_target_has_one_depth():
+    target = torch.rand(1, 1, 30, 40, generator=torch.Generator().manual_seed(0)) + 1
+    target[..., :25, :] = 3.0
+    prediction = target + 1e-4 * torch.randn(target.shape, generator=torch.Generator().manual_seed(1))
+    kept = inliers(prediction, target, torch.ones_like(target, dtype=torch.bool), Ransac())
+    assert kept.float().mean() > 0.99
 
 
 def test_settings_without_sense_are_errors():

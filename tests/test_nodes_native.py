@@ -76,6 +76,10 @@ def test_bfloat16_weights_compute_in_bfloat16_on_a_cpu_that_multiplies_it(facts)
     assert facts["bfloat16_computes_in"] == ["torch.bfloat16", "torch.float32"]
 
 
+def test_a_model_can_be_loaded_again_as_newer_versions_do_for_torch_compile(facts):
+    assert facts["loaded_again"] == [True, True, True, True]
+
+
 def test_a_model_name_that_comes_by_a_link_is_not_judged_before_the_run(facts):
     assert facts["linked_name"] == [True, ["a", "b"]]
 

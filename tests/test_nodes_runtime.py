@@ -20,6 +20,7 @@ def test_every_node_takes_exactly_what_its_schema_offers(facts):
 
 def test_running_out_of_memory_halves_the_members_until_it_fits(facts):
     assert facts["members_tried"] == [5, 2, 1]
+    assert facts["members_tried_by_newer"] == [4, 2]
     assert facts["members_that_had_room"] == 1
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depthfm_core.depth.normals import CONVENTIONS, normals_from_depth, normals_to_image
+from depthfm_core.depth.normals import normals_from_depth, normals_to_image
 from depthfm_core.depth.points import focal_from_fov, unproject
 
 
@@ -105,9 +105,16 @@ def test_opengl_is_red_to_the_right_green_up_and_blue_to_the_viewer():
 
 def test_directx_differs_from_opengl_in_the_sign_of_green_alone():
     depth = sphere_over_wall(size=40)[0]
-    opengl, directx = (normals_from_depth(depth, convention=name) for name in CONVENTIONS)
+    opengl, directx = (normals_from_depth(depth, convention=name) for name in ("opengl", "directx"))
     assert torch.equal(opengl * torch.tensor([1.0, -1, 1]).view(1, 3, 1, 1), directx)
     assert (opengl[:, 1] > 0.3).any()
+
+
+def test_controlnet_is_red_to_the_left_green_up_and_blue_to_the_viewer():
+    found = normals_from_depth(plane_depth((0.6, 0.0, -0.8)), convention="controlnet")[0, :, 4, 5]
+    torch.testing.assert_close(found, torch.tensor([-0.6, 0, 0.8]), atol=1e-4, rtol=0)
+    found = normals_from_depth(plane_depth((0.0, -0.6, -0.8)), convention="controlnet")[0, :, 4, 5]
+    torch.testing.assert_close(found, torch.tensor([0, 0.6, 0.8]), atol=1e-4, rtol=0)
 
 
 def test_normals_have_length_one_and_do_not_depend_on_the_unit_of_depth():
@@ -187,7 +194,7 @@ def test_depth_that_is_not_positive_and_finite_is_an_error(value):
 
 def test_wrong_settings_and_shapes_are_errors():
     depth = torch.ones(1, 1, 4, 4)
-    with pytest.raises(ValueError, match="Unknown convention 'vulkan'; choose one of opengl, directx"):
+    with pytest.raises(ValueError, match="Unknown convention 'vulkan'; choose one of opengl, directx, controlnet"):
         normals_from_depth(depth, convention="vulkan")
     for strength in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(ValueError, match="strength must be a positive number"):

@@ -122,6 +122,12 @@ def test_a_fixed_solver_makes_exactly_its_steps_and_calls(solver, num_steps):
     assert torch.equal(reports[-1].x_t, solution.x_1)
 
 
+def test_ab2_passes_steps_of_length_zero():
+    assert time_grid(10, "rho", 12.0)[-1] == time_grid(10, "rho", 12.0)[-2]
+    x_1 = integrate(decay, X_0, 10, "ab2", grid="rho", rho=12.0).x_1
+    torch.testing.assert_close(x_1, integrate(decay, X_0, 10, "euler", grid="rho", rho=12.0).x_1, rtol=0.2, atol=0.2)
+
+
 def test_dopri5_does_not_know_its_calls_beforehand():
     assert network_calls("dopri5", 3) is None
 

@@ -16,6 +16,7 @@ from depthfm_core.__main__ import main
 from depthfm_core.data.folder import read_frame, write_frame
 from depthfm_core.evaluation.share import Share
 from depthfm_core.model.codec import LatentCodec, load_codec
+from depthfm_core.training import precompute as stages_precompute
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings
 from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder
 from depthfm_core.training.export import save_codec
@@ -224,6 +225,16 @@ def test_latents_of_frames_of_the_same_names_in_another_folder_are_not_gone_on_w
     written, _ = precompute("--latents", "small", recipe=in_one)
     kept, said = precompute("--latents", "small", recipe=in_other, code=2)
     assert "was made with another frames than this recipe's" in said.err and kept == written
+
+
+def test_shards_of_an_earlier_version_which_knew_names_alone_are_kept(precompute, monkeypatch):
+    name_all = stages_precompute._name_all
+    monkeypatch.setattr(
+        stages_precompute, "_name_all", lambda frames: name_all([f._replace(source="") for f in frames])
+    )
+    written, _ = precompute("--latents", "small")
+    monkeypatch.undo()
+    assert precompute("--latents", "small")[0] == written
 
 
 def test_shards_that_the_recipe_would_not_write_are_refused(precompute, output):

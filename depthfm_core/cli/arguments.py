@@ -5,7 +5,7 @@ Defaults are read off the code that uses them, and choices off its tables, so th
 
 import argparse
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 
 import torch
@@ -64,11 +64,15 @@ def default_of(function: Callable, parameter: str) -> object:
     return inspect.signature(function).parameters[parameter].default
 
 
-def add_estimation_arguments(parser: argparse.ArgumentParser) -> None:
-    """An option for every field of `EstimationSettings`."""
+def add_estimation_arguments(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
+    """An option for every field of `EstimationSettings` but some, which then keep their defaults."""
     group = parser.add_argument_group("estimation")
     defaults = EstimationSettings()
+    for name in without:
+        parser.set_defaults(**{name: getattr(defaults, name)})
     for name, (option, how) in ESTIMATION_OPTIONS.items():
+        if name in without:
+            continue
         default = getattr(defaults, name)
         shown = "the model's own" if default is None else default
         if "action" not in how:

@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     """
     photos = _find_photos(args)
     check_method_arguments([args.teacher], args)
+    share = this_share()  # first: from here on "cuda" is this process's own GPU
     options = method_options(args.teacher, args)
     method = load_method(args.teacher, options)
     settings = {
@@ -78,7 +79,6 @@ def run(args: argparse.Namespace) -> int:
         "long_side_px": args.long_side,
     }
     open_folder(args.output, settings)
-    share = this_share()
     failures = _label(method, share.part(args.shard.part(photos)), args)
     share.wait()
     if share.is_first:

@@ -1,10 +1,11 @@
 """Options of the commands that run any method of `evaluation.baselines`, ours or a compared one."""
 
 import argparse
+import math
 from collections.abc import Iterator, Sequence
 
 from ..evaluation.baselines import MethodOptions, find_method
-from ..loading import load_pipeline
+from ..loading import load_pipeline, takes_another_autoencoder
 from ..pipeline import EstimationSettings
 from .arguments import (
     ESTIMATION_OPTIONS,
@@ -22,6 +23,8 @@ BASELINE_OPTIONS = {
     "domain": "domain",
     "focal_px": "focal_px",
 }
+# Fields of `EstimationSettings` for pictures that have a number, while methods measure them in any order.
+UNNUMBERED = ("noise_per_image",)
 # Arguments of `load_pipeline` that are fields of `MethodOptions` under the same name.
 LOADING_OPTIONS = ("vae", "dtype", "attention", "backend", "decoder")
 
@@ -31,23 +34,33 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline-steps", type=int, metavar="N", help="denoising steps of a diffusion baseline")
     parser.add_argument("--baseline-ensemble", type=int, metavar="E", help="ensemble of a diffusion baseline")
     parser.add_argument("--domain", choices=("indoor", "outdoor", "object"), help="what GeoWizard is told")
-    parser.add_argument("--focal-px", type=float, metavar="F", help="focal length that Metric3D is told")
+    focal = "focal length that Metric3D is told, in pixels of the picture as it is handed to it"
+    parser.add_argument("--focal-px", type=float, metavar="F", help=focal)
     add_loading_arguments(parser)
-    add_estimation_arguments(parser)
+    add_estimation_arguments(parser, without=UNNUMBERED)
 
 
 def check_method_arguments(models: Sequence[str], args: argparse.Namespace) -> None:
-    """Refuses an option that none of the models takes, or that only `predict` can follow.
+    """Refuses an option that none of the models takes, and a focal length that is none.
 
     Raises:
         ValueError: naming the option, and the models that do not take it.
     """
-    if args.noise_per_image:  # they are measured one by one, in any order and by any number of processes
-        raise ValueError("--noise-per-image is for `predict`, which numbers its pictures; leave it out.")
-    taken = {option for model in models for option in find_method(model)[1].options}
+    if args.focal_px is not None and not 0 < args.focal_px < math.inf:
+        raise ValueError(f"--focal-px is {args.focal_px}; give a positive number of pixels, or leave it out.")
+    taken = {option for model in models for option in _options_of(model, args)}
     for option, field in _chosen(args):
         if field not in taken:
             raise ValueError(f"None of {', '.join(models)} takes {option}; leave it out.")
+
+
+def _options_of(model: str, args: argparse.Namespace) -> set[str]:
+    """The fields of `MethodOptions` that a method takes; a DepthFM with latents of its own takes no autoencoder."""
+    _, card, weights = find_method(model)
+    options = set(card.options)
+    if "vae" in options and (args.vae or args.decoder) and not takes_another_autoencoder(weights):
+        options -= {"vae", "decoder"}
+    return options
 
 
 def _chosen(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
@@ -59,7 +72,7 @@ def _chosen(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
         if getattr(args, name) != default_of(load_pipeline, name):
             yield f"--{name}", name
     for name, (option, _) in ESTIMATION_OPTIONS.items():
-        if getattr(args, name) != getattr(EstimationSettings(), name):
+        if name not in UNNUMBERED and getattr(args, name) != getattr(EstimationSettings(), name):
             yield option, "settings"
 
 
@@ -75,5 +88,5 @@ def method_options(model: str, args: argparse.Namespace, processing_resolution: 
     chosen |= {name: getattr(args, name) for name in LOADING_OPTIONS}
     chosen["settings"] = estimation_settings(args)
     chosen["processing_resolution"] = processing_resolution
-    taken = find_method(model)[1].options
+    taken = _options_of(model, args)
     return MethodOptions(chosen_device(args.device), **{name: chosen[name] for name in chosen if name in taken})

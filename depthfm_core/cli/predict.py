@@ -5,12 +5,13 @@ A picture that cannot be estimated is reported and the others go on, as a long b
 
 import argparse
 import importlib.util
+import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryFile
 
 from tqdm import tqdm
 
@@ -69,7 +70,7 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
         "--normal-convention",
         choices=tuple(CONVENTIONS),
         default=convention,
-        help=f"normals: y up (opengl) or down (directx) (default: {convention})",
+        help=f"normals: y up (opengl), y down (directx), or x left and y up (controlnet) (default: {convention})",
     )
 
 
@@ -127,7 +128,10 @@ def find_images(inputs: Iterable[Path]) -> dict[Path, str]:
     for image in found:
         if not image.exists():
             raise ValueError(f"{image} does not exist; check the spelling and the current folder.")
-    images = list({image.resolve(): image for image in reversed(found)}.values())[::-1]
+    once: dict[str, Path] = {}
+    for image in found:
+        once.setdefault(os.path.abspath(image), image)
+    images = list(once.values())
     stems = Counter(image.stem.casefold() for image in images)
     return {image: image.stem if stems[image.stem.casefold()] == 1 else image.name for image in images}
 
@@ -180,14 +184,18 @@ def _check_folder(folder: Path) -> None:
     Raises:
         OSError: naming it, if not.
     """
+    folder = Path(os.path.abspath(folder))
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with TemporaryFile(dir=folder):
-            pass
+        folder.mkdir(parents=True, exist_ok=True)
+        # Not a `TemporaryFile`, which on Windows tries thousands of names in a folder that it must not write to.
+        probe = folder / f".depthfm-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
     finally:
         for path in missing:
-            path.rmdir()
+            with suppress(OSError):  # where another process has put something into it
+                path.rmdir()
 
 
 def _predict_one(

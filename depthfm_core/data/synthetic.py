@@ -132,11 +132,11 @@ def write_frames(
 ) -> Iterator[int]:
     """Renders the seeds that are not yet in a folder, and yields each seed once its two files are there.
 
-    Raises:
-        ValueError: a frame of another size is there already; otherwise as `render_scene`.
-
     The files are named by the eight-digit seed, as `folder.write_frame` writes them. The frames do not depend on
     `workers`.
+
+    Raises:
+        ValueError: a frame of another size is there already; otherwise as `render_scene`.
     """
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)

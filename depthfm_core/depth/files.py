@@ -25,7 +25,7 @@ from ..replacing import replacing
 
 MAX_SIDE_PX = 16384
 _PILLOW_LIMIT_LOCK = threading.Lock()
-# What Pillow's decoders raise for damaged files: the first four were seen, the others Pillow itself expects.
+# What Pillow's decoders raise for damaged files and odd tags: most were seen, some Pillow itself expects.
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, struct.error)
 _DECODER_ERRORS += (TypeError, AttributeError, LookupError, ArithmeticError)
 _ORIENTATION = 0x0112  # EXIF's tag; its values 2 to 8 say how to turn the picture
@@ -66,6 +66,7 @@ def read_image(path: str | Path) -> Tensor:
     try:
         with _without_pillow_limit(), Image.open(path) as image:
             _check_size(path, image.size)
+            image.load()  # which turns a TIFF by itself, and its tag with it
             # Pillow's `exif_transpose` writes all tags anew, and fails at those of another type than the standard's.
             turn = _TURNS.get(image.getexif().get(_ORIENTATION))
             pixels = _pixels(image if turn is None else image.transpose(turn))  # [H, W, 3] or [H, W]

@@ -70,7 +70,9 @@ def _explained(prediction: Tensor, target: Tensor, ransac: Ransac) -> Tensor:
     rise, run = target[second] - target[first], prediction[second] - prediction[first]
     # Two equal predictions give a level line: the right one for a constant prediction, and else not chosen.
     scale = torch.where(run != 0, rise / run, 0.0)
-    tolerance = ransac.tolerance * median((target - median(target)).abs())
+    deviation = (target - median(target)).abs()
+    typical = median(deviation)
+    tolerance = ransac.tolerance * (typical if typical > 0 else deviation.mean())  # 0 where most have one depth
 
     def near(trial: Tensor, p: Tensor, t: Tensor) -> Tensor:
         """Whether pixels [N] lie at the lines [T, 1]: [T, N]."""

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from .points import focal_length, unproject
 
-# Signs that turn camera axes (x right, y down, z forward) into the picture's (x right, z to the viewer).
-CONVENTIONS = {"opengl": (1.0, -1.0, -1.0), "directx": (1.0, 1.0, -1.0)}
+# Signs that turn camera axes (x right, y down, z forward) into a normal map's (z to the viewer). ControlNet's normal
+# model of Stable Diffusion 1.5 has red to the left: github.com/lllyasviel/ControlNet-v1-1-nightly, "Normal 1.1".
+CONVENTIONS = {"opengl": (1.0, -1.0, -1.0), "directx": (1.0, 1.0, -1.0), "controlnet": (-1.0, -1.0, -1.0)}
 
 # A pixel lies at an edge if the step to one neighbor is steeper than EDGE_SLOPE (depth per width; 2 is 63
 # degrees) and EDGE_RATIO times as steep as the step to the other: a steep surface is steep on both sides.
@@ -43,7 +44,8 @@ def normals_from_depth(
         strength: > 0; factor of the slopes, 1 = true normals, more = more relief.
         smoothing: >= 0; sigma in pixels of a Gaussian blur before. It blurs 1 / depth, which is linear over a
             plane and so leaves planes alone; blurred depth would bend them. Edges become rounded.
-        convention: a key of `CONVENTIONS`: "opengl" has y up, "directx" has y down.
+        convention: a key of `CONVENTIONS`: "opengl" has x right and y up, "directx" has y down, "controlnet" has
+            x left and y up.
 
     Raises:
         ValueError: another shape, depth that is not positive and finite, or a setting out of range.

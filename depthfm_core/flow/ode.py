@@ -185,7 +185,7 @@ def _adams_bashforth2(velocity: VelocityField, x: Tensor, times: list[float], re
     for step in range(num_steps):
         dt = times[step + 1] - times[step]
         slope = velocity(x, times[step])
-        if previous is None:
+        if previous is None or previous_dt == 0:  # two times of a "rho" grid may round to one
             x = x + dt * slope
         else:
             half_ratio = dt / previous_dt / 2

@@ -43,8 +43,7 @@ def compile_networks(
 
 def _allow_shapes() -> None:
     config = torch._dynamo.config
-    name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # before PyTorch 2.6
-    setattr(config, name, max(_MOST_SHAPES, getattr(config, name)))
+    config.recompile_limit = max(_MOST_SHAPES, config.recompile_limit)
 
 
 def _check_tools(device: torch.device) -> None:

@@ -1,13 +1,10 @@
 """In which precision and memory layout networks compute: what a kind of device is good at."""
 
-from pathlib import Path
-
 import torch
 
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Below so many parameters a network takes a CPU no time worth rounding for; nano has 10 million, DepthFM 866 million.
 LARGE_NETWORK = 100_000_000
-_CPU_FLAGS = ("amx_bf16", "avx512_bf16")
 
 
 def choose_dtype(name: str, device: torch.device, num_parameters: int) -> torch.dtype:
@@ -32,14 +29,7 @@ def choose_dtype(name: str, device: torch.device, num_parameters: int) -> torch.
 
 def cpu_multiplies_bfloat16() -> bool:
     """Whether this CPU has instructions for it (AMX or AVX512-BF16); without them bfloat16 is slower than float32."""
-    probes = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("amx_tile", "avx512_bf16"))
-    known = [probe() for probe in probes if probe is not None]
-    if known:
-        return any(known)
-    try:  # PyTorch before 2.6 does not tell
-        return any(flag in Path("/proc/cpuinfo").read_text() for flag in _CPU_FLAGS)
-    except OSError:
-        return False
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 def network_layout(device: torch.device, dtype: torch.dtype) -> torch.memory_format:

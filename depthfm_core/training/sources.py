@@ -161,9 +161,10 @@ def _listed_of(settings: DataSetSettings) -> str:
 
 
 def _complete_names(path: Path, settings: DataSetSettings) -> set[str] | None:
-    """The names in a list; None if it was made of something else."""
-    first, *names = path.read_text(encoding="utf-8").splitlines() or [""]
-    return set(names) if first == _listed_of(settings) else None
+    """The names in a list; None if it was made of something else, which lists of earlier versions do not say."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    told = [line for line in lines if line.startswith("# ")]
+    return set(lines) - set(told) if told in ([], [_listed_of(settings)]) else None
 
 
 def spread(frames: Sequence[Frame], count: int) -> list[Frame]:

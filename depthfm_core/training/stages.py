@@ -209,6 +209,7 @@ def _train_flow(recipe: Recipe, output: Path, which: str, stream: FrameStream | 
         views = StreamedViews(stream, recipe.photometry, recipe.normalization)
         latents = StreamedLatents(views, view, recipe.frames.stream, load_codec(_codec_path(recipe, output)))
     held_out = encode_held_out(split_frames(recipe, output)[1], view, codec.to(training_device()))
+    codec.cpu()
     train_velocity(network, latents, settings, held_out, codec, folder, output / "events" / f"flow.{which}")
     if share.is_first:
         save_tensors(network.unet.state_dict(), folder / "network.safetensors")

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ...loading import load_pipeline, takes_another_autoencoder
+from ...loading import load_pipeline
 from ...model.bundled import DOWNLOADS
 from ...pipeline import EstimationSettings
 from .method import Estimator, MethodCard, Request, counted_calls
@@ -15,10 +15,9 @@ def load_depthfm(request: Request) -> Estimator:
         ValueError: as `loading.load_pipeline`.
     """
     options = request.options
-    vae = options.vae if options.vae and takes_another_autoencoder(request.weights) else None
     pipeline = load_pipeline(
         request.weights,
-        vae,
+        options.vae,
         options.device,
         request.choice("dtype", "auto"),
         request.choice("attention", "plain"),

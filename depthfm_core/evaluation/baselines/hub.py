@@ -77,8 +77,14 @@ def load_metric3d(request: Request) -> Estimator:
     """Metric3D v2; it gives depth up to scale, or meters where the focal length was given.
 
     Raises:
-        ValueError: as `load_midas`.
+        ValueError: for another device than CUDA, or as `load_midas`.
     """
+    from_hub = not Path(request.weights).is_dir()
+    if from_hub and torch.device(request.options.device).type != "cuda":  # its decoder asks for "cuda" by name
+        raise ValueError(
+            f"{request.name} as published computes on CUDA only, not on {request.options.device}; take "
+            "metric3d-v2-onnx, or name a folder of its code that does otherwise."
+        )
     network = _from_hub(request, METRIC3D, METRIC3D_ENTRIES[request.name], pretrain=True)
 
     def run(framed: Tensor) -> Tensor:

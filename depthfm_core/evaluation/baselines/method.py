@@ -64,7 +64,7 @@ class MethodOptions:
         seed: of a diffusion model's noise; every image gets the same.
         processing_resolution: long side in pixels that a diffusion model sees; 0 = the image's own.
         domain: "indoor", "outdoor" or "object", which GeoWizard is told.
-        focal_px: focal length in pixels of the image, which makes Metric3D's depth metric.
+        focal_px: focal length in pixels of the picture that the method is handed, which makes Metric3D's depth metric.
     """
 
     device: str = "cpu"
