@@ -48,6 +48,18 @@ def test_pictures_that_differ_in_the_suffix_alone_keep_it_and_one_named_twice_is
     assert sorted(path.name for path in folder.iterdir()) == ["a.jpg.npy", "a.png.npy"]
 
 
+def test_a_link_to_a_picture_is_a_picture_of_its_own_and_a_linked_folder_is_not(saved, photo, tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.open(photo).save(tmp_path / "in" / "a.png")
+    try:
+        (tmp_path / "in" / "b.png").symlink_to(tmp_path / "in" / "a.png")
+        (tmp_path / "linked").symlink_to(tmp_path / "in", target_is_directory=True)
+    except OSError:
+        pytest.skip("links need a right that this user does not have")
+    _, _, folder = saved("--save", "npy", inputs=(tmp_path / "in", tmp_path / "linked"))
+    assert sorted(path.name for path in folder.iterdir()) == ["a.npy", "b.npy"]
+
+
 def test_every_kind_of_output_holds_its_view_of_the_prediction(saved, loaded, photo, cli_pipeline):
     _, _, folder = saved("--save", ",".join(OUTPUTS), "--ensemble", "2")
     prediction = cli_pipeline(read_image(photo), replace(SETTINGS, ensemble_size=2))

@@ -89,12 +89,13 @@ def test_contradicting_members_have_a_large_spread():
     assert spread.mean() > base.abs().mean()
 
 
-@pytest.mark.parametrize("members", [(1.0, -0.5), (1.0, 1.0, -1.0)])
-def test_a_member_that_contradicts_the_others_is_not_turned_over(members):
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("members", [(1.0, -0.5), (1.0, 1.0, -1.0), (1.0, 1.0, 1.0, -2.0), (1.0, 1.0, 1.0, 1.0, -1.5)])
+def test_where_a_member_contradicts_the_others_they_are_combined_as_they_are(members, reduction):
     shape = draw(1, 1, 8, 8)
-    stacked = torch.stack([factor * shape for factor in members], dim=1)
-    _, spread = combine_members(stacked, "mean")
-    assert spread.mean() > 0.5 * combine_members(stacked, "mean", align=False)[1].mean()
+    stacked = torch.stack([factor * (shape - shape.mean()) for factor in members], dim=1)
+    for aligned, plain in zip(*(combine_members(stacked, reduction, align=a) for a in (True, False)), strict=True):
+        torch.testing.assert_close(aligned, plain, rtol=0, atol=1e-5)
 
 
 def test_each_image_of_a_batch_is_combined_alone():

@@ -23,7 +23,7 @@ from ..evaluation.run import evaluate, worst_names
 from ..evaluation.share import this_share
 from ..evaluation.spaces import SPACES, check_alignments
 from ..evaluation.summary import Summary, summarize
-from ..evaluation.table import open_folder, read_rows
+from ..evaluation.table import SETTINGS_FILE, open_folder, read_rows
 from .arguments import chosen_device, estimation_settings
 from .methods import add_method_arguments, check_method_arguments, method_options
 
@@ -75,7 +75,8 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         ValueError: for an option, data set or alignment that cannot be used, before anything is measured; for a method
-            that cannot be loaded, when its turn comes. What is measured by then stays, and is not measured again.
+            that cannot be loaded, or weights at a path that give something else than the alignment takes, when its
+            turn comes. What is measured by then stays, and is not measured again.
     """
     benchmark, root = _benchmark(args)
     _check_numbers(args)
@@ -90,8 +91,10 @@ def run(args: argparse.Namespace) -> int:
     for model in args.model:
         folder = _folder(args, model)
         settings = _settings(model, weights[model], args, benchmark, options[model], alignments[model])
-        open_folder(folder, settings | {"root": str(root.resolve())})
         done = read_rows(folder)
+        if not done:  # settings without a result, as of a run that was refused, bind nobody
+            (folder / SETTINGS_FILE).unlink(missing_ok=True)
+        open_folder(folder, settings | {"root": str(root.resolve())})
         if any(entry.name not in done for entry in entries):
             method = load_method(model, options[model])
             names = evaluate(

@@ -130,7 +130,7 @@ def find_images(inputs: Iterable[Path]) -> dict[Path, str]:
             raise ValueError(f"{image} does not exist; check the spelling and the current folder.")
     once: dict[str, Path] = {}
     for image in found:
-        once.setdefault(os.path.abspath(image), image)
+        once.setdefault(os.path.normcase(image.parent.resolve() / image.name), image)
     images = list(once.values())
     stems = Counter(image.stem.casefold() for image in images)
     return {image: image.stem if stems[image.stem.casefold()] == 1 else image.name for image in images}

@@ -26,8 +26,10 @@ def open_folder(folder: Path, settings: Mapping[str, object]) -> None:
     if not path.exists():
         write_text(path, json.dumps(wanted, indent=2))  # whole or not at all: several processes may start at once
         return
-    # A table of an earlier version does not say where its data set lay.
-    found = {"root": wanted.get("root")} | json.loads(path.read_text(encoding="utf-8"))
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if "root" in wanted and "root" not in found:  # a table of an earlier version, which goes on with this one
+        found["root"] = wanted["root"]
+        write_text(path, json.dumps(found, indent=2))
     changed = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
     if changed:
         told = ", ".join(f"{name} was {found.get(name)!r} and is {wanted.get(name)!r}" for name in changed)

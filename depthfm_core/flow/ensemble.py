@@ -61,14 +61,15 @@ def _align_to_mean(log_depth: Tensor) -> Tensor:
     target = centred.mean(1, keepdim=True)
     variance = torch.stack([_mean_product(member, member) for member in centred.unbind(1)], dim=1)
     covariance = torch.stack([_mean_product(member, target[:, 0]) for member in centred.unbind(1)], dim=1)
-    # A member that contradicts the mean is left as it is: turned over it would agree, and the spread would hide it.
-    scale = torch.where(covariance > 0, covariance / variance.clamp_min(1e-12), 1.0)  # [B, E, 1, 1, 1]
+    scale = covariance / variance.clamp_min(1e-12)  # [B, E, 1, 1, 1]
     fitted = sum(member * factor for member, factor in zip(centred.unbind(1), scale.unbind(1), strict=True))
     fitted = fitted[:, None] / centred.shape[1]
     target_range, fitted_range = (x.square().mean(dims, keepdim=True).sqrt() for x in (target, fitted))
     scale = scale * target_range / fitted_range.clamp_min(1e-12)
-    # Members that contradict each other have no common shape to be fitted to; shrinking them would hide that.
+    # Members that contradict each other have no common shape to be fitted to; shrinking them, or turning one over,
+    # would hide that.
     agree = target_range > _LEAST_AGREEMENT * variance.mean(1, keepdim=True).sqrt()
+    agree &= (covariance >= 0).all(1, keepdim=True)
     return centred.mul_(torch.where(agree, scale, 1.0)).add_(log_depth.mean((1, 2, 3, 4), keepdim=True))
 
 

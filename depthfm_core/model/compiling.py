@@ -43,7 +43,8 @@ def compile_networks(
 
 def _allow_shapes() -> None:
     config = torch._dynamo.config
-    config.recompile_limit = max(_MOST_SHAPES, config.recompile_limit)
+    name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # before PyTorch 2.7
+    setattr(config, name, max(_MOST_SHAPES, getattr(config, name)))
 
 
 def _check_tools(device: torch.device) -> None:
