@@ -39,7 +39,7 @@ def load_pipeline(
         device: a torch device.
         dtype: one of `model.precision.DTYPES`, in which network and autoencoder compute; what is sensitive stays
             float32 (see `model.codec`). "auto" takes what the device computes well. The price of bfloat16 is a log
-            depth that deviates from float32's by 0.6 % with nano and 1.8 % with random weights of the published size
+            depth that deviates from float32's by 0.7 % with nano and 1.8 % with random weights of the published size
             (relative root mean square error of one member of two steps at 512 x 512).
         attention: "plain", or "rescaled" for the numbers of the authors' code without xformers.
         backend: one of `backends.choice.BACKENDS`.

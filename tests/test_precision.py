@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -26,21 +24,3 @@ def test_pytorch_says_what_the_cpu_can(monkeypatch, amx, avx512):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
     assert cpu_multiplies_bfloat16() == (amx or avx512)
-
-
-@pytest.mark.parametrize(("flags", "expected"), [("fma avx512_bf16", True), ("amx_bf16", True), ("fma avx512f", False)])
-def test_without_pytorchs_word_the_system_is_asked(monkeypatch, flags, expected):
-    for name in ("amx_tile", "avx512_bf16"):
-        monkeypatch.delattr(torch.cpu, f"_is_{name}_supported", raising=False)
-    monkeypatch.setattr(Path, "read_text", lambda _path: f"flags : {flags}\n")
-    assert cpu_multiplies_bfloat16() == expected
-
-
-def test_without_any_word_a_cpu_has_no_bfloat16(monkeypatch):
-    def read_text(path):
-        raise FileNotFoundError(path)
-
-    for name in ("amx_tile", "avx512_bf16"):
-        monkeypatch.delattr(torch.cpu, f"_is_{name}_supported", raising=False)
-    monkeypatch.setattr(Path, "read_text", read_text)
-    assert not cpu_multiplies_bfloat16()

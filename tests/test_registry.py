@@ -31,8 +31,8 @@ ARGUED_LINT = {
     ("depthfm_core/training/latents.py", "torch.autocast"),
     ("depthfm_core/training/normals.py", "torch.autocast"),
 }
-# Looked up with a default: ComfyUI has it from about 0.12 on.
-ARGUED_IMPORTS = {"comfy.model_patcher.CoreModelPatcher"}
+# Asked for before they are used, or looked up with a default: newer versions of ComfyUI have them.
+ARGUED_IMPORTS = {"comfy.model_patcher.CoreModelPatcher", "comfy.model_management.is_oom"}
 # One picture through the bundled model.
 GRAPH = {
     "image": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},

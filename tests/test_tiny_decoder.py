@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,5 +113,6 @@ def test_predict_and_evaluate_decode_with_the_decoder_that_they_are_given(saved,
     assert np.abs(own - other).max() > 1e-2
     image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     settings = EstimationSettings(processing_resolution=32, num_steps=1)
-    own, other = (load_method("nano", MethodOptions(settings=settings, decoder=d))(image) for d in (None, file))
+    options = MethodOptions(settings=settings, vae=cli_model[3])
+    own, other = (load_method(cli_model[1], replace(options, decoder=d))(image) for d in (None, file))
     assert (own - other).abs().max() > 1e-2
