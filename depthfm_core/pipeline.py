@@ -80,6 +80,11 @@ class EstimationSettings:
         return replace(self, seed=(self.seed + index) % 2**64) if self.noise_per_image else self
 
     @property
+    def is_adaptive(self) -> bool:
+        """Whether the solver chooses its own steps."""
+        return SOLVERS.get(self.solver, 1) is None
+
+    @property
     def solver_options(self) -> dict:
         """The fields that are arguments of `flow.integrate`, by its names."""
         names = ("num_steps", "solver", "grid", "rho", "rtol", "atol", "max_steps")
@@ -193,7 +198,7 @@ class DepthFMPipeline:
     ) -> Tensor:
         """[(B E), 4, h, w] depth latents of each image and member, as many at a time as memory allows."""
         most = settings.members_at_once or self._members_that_fit(image_latent[0, 0].numel())
-        if SOLVERS.get(settings.solver, 1) is None:
+        if settings.is_adaptive:
             most = 1  # an adaptive solver's steps, and so its result, would depend on which members share them
         noise = noise.expand(len(image_latent), *noise.shape[-4:])  # [B, E, 4, h, w]
         latents = repeat(image_latent, "b c h w -> (b e) c h w", e=noise.shape[1])

@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..depthfm_core.depth.prediction import DepthPrediction
-from ..depthfm_core.flow import SOLVERS, combine_members
+from ..depthfm_core.flow import combine_members
 from ..depthfm_core.flow.ode import network_calls
 from ..depthfm_core.model.codec import SD_SCALING_FACTORS
 from ..depthfm_core.pipeline import SHARE_OF_FREE_MEMORY, DepthFMPipeline, EstimationSettings
@@ -48,7 +48,7 @@ def estimate(
     calls = network_calls(settings.solver, settings.num_steps) or _TYPICAL_DOPRI5_CALLS
     progress = Progress(len(image), settings.ensemble_size * calls)
     pipeline = _pipeline(patcher, vae, progress.advance)
-    at_once = 1 if SOLVERS[settings.solver] is None else _pairs_that_fit(pipeline, image, settings)
+    at_once = 1 if settings.is_adaptive else _pairs_that_fit(pipeline, image, settings)
     size = frames_at_once or max(1, at_once // settings.ensemble_size)
     settings = replace(settings, members_at_once=min(at_once, size * settings.ensemble_size))
     groups = []

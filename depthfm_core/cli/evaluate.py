@@ -90,11 +90,11 @@ def run(args: argparse.Namespace) -> int:
     share = this_share()
     for model in args.model:
         folder = _folder(args, model)
-        settings = _settings(model, weights[model], args, benchmark, options[model], alignments[model])
+        settings = _settings(model, weights[model], args, benchmark, root, options[model], alignments[model])
         done = read_rows(folder)
         if not done:  # settings without a result, as of a run that was refused, bind nobody
             (folder / SETTINGS_FILE).unlink(missing_ok=True)
-        open_folder(folder, settings | {"root": str(root.resolve())})
+        open_folder(folder, settings)
         if any(entry.name not in done for entry in entries):
             method = load_method(model, options[model])
             names = evaluate(
@@ -162,6 +162,7 @@ def _settings(
     weights: str,
     args: argparse.Namespace,
     benchmark: Benchmark,
+    root: Path,
     options: MethodOptions,
     alignments: Sequence[str],
 ) -> dict:
@@ -170,6 +171,7 @@ def _settings(
         "model": model,
         "weights": weights,
         "dataset": args.dataset,
+        "root": str(root.resolve()),
         "split": args.split and str(args.split),
         "protocol": benchmark.notes,
         "alignments": list(alignments),

@@ -4,7 +4,7 @@ from random import Random
 
 from . import synthetic_clutter as clutter
 from . import synthetic_materials as mat
-from .synthetic_scene import Place, Scene, curtain, lathe
+from .synthetic_scene import Place, Point, Scene, curtain, lathe
 from .synthetic_shell import THICKNESS_M, Room, Wall
 
 
@@ -95,8 +95,7 @@ def picture(room: Room, wall: Wall, rng: Random) -> None:
         clutter.scatter(room.scene, wall.place.at(middle, 0.11, z + 0.016), rng, width * 0.8, 0.04, clutter.SHELF, 3)
         return
     if rng.random() < 0.75:
-        frame = rng.choice([room.style.wood, room.style.dark, room.style.metal, room.style.white])
-        room.scene.box(wall.place, (middle, 0.012, z), (width, 0.024, tall), frame)
+        _frame(room, wall, rng, (middle, 0.012, z), width, tall)
         mount = room.scene.material(mat.plain(rng, (0.93, 0.92, 0.9), gloss=0.4))
         room.scene.box(wall.place, (middle, 0.022, z), (width - 0.05, 0.008, tall - 0.05), mount)
     border = rng.choice([0.06, 0.06, 0.15])
@@ -108,15 +107,19 @@ def picture(room: Room, wall: Wall, rng: Random) -> None:
     )
 
 
+def _frame(room: Room, wall: Wall, rng: Random, at: Point, width: float, tall: float) -> None:
+    material = rng.choice([room.style.wood, room.style.dark, room.style.metal, room.style.white])
+    room.scene.box(wall.place, at, (width, 0.024, tall), material)
+
+
 def mirror(room: Room, wall: Wall, rng: Random) -> None:
     """A framed mirror where the wall is free; its depth is that of the glass."""
     width, low, high = rng.choice([(0.4, 0.3, 1.8), (0.6, 1.1, 1.9), (0.9, 1.0, 2.0), (0.5, 1.2, 1.7)])
     middle = rng.uniform(0.1, 0.9) * wall.length
     if not wall.take(middle, width + 0.1, low - 0.05, high + 0.05):
         return
-    frame = rng.choice([room.style.wood, room.style.dark, room.style.metal, room.style.white])
     tall, z = high - low, (low + high) / 2
-    room.scene.box(wall.place, (middle, 0.012, z), (width, 0.024, tall), frame)
+    _frame(room, wall, rng, (middle, 0.012, z), width, tall)
     glass = room.scene.material(mat.row(rng, (0.2, 0.22, 0.22), mirror=rng.uniform(0.75, 0.95)))
     room.scene.box(wall.place, (middle, 0.024, z), (width - 0.06, 0.008, tall - 0.06), glass)
 

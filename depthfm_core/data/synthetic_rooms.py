@@ -149,15 +149,15 @@ def _place_at_wall(room: Room, rng: Random, piece: Piece) -> None:
 def _place_in_middle(room: Room, rng: Random, piece: Piece, heading: float | None = None) -> None:
     """Somewhere on the free floor, along the walls or nearly so unless a heading is given."""
     for _ in range(8):
-        turn = (
-            heading
-            if heading is not None
-            else rng.choice([0, 1, 2, 3]) * math.pi / 2 + (rng.gauss(0, 0.15) if rng.random() < 0.4 else 0)
-        )
+        turn = _along_walls(rng) if heading is None else heading
         place = Place(rng.uniform(0.15, 0.85) * room.width, rng.uniform(0.15, 0.85) * room.length, 0, turn)
         if _reserve(room, place, piece, 0.05):
             piece.build(room.scene, place)
             return
+
+
+def _along_walls(rng: Random) -> float:
+    return rng.choice([0, 1, 2, 3]) * math.pi / 2 + (rng.gauss(0, 0.15) if rng.random() < 0.4 else 0)
 
 
 def _partition(room: Room, rng: Random) -> None:

@@ -155,9 +155,9 @@ def _unwritten(
         if path.exists():
             shard = open_shard(path)
             # Shards of earlier versions know their frames by the names alone.
-            known = _name_all([frame._replace(source="") for frame in frames])
-            known = known if shard.origin.get("frames") == known else _name_all(frames)
-            check_origin(shard, {**origin, "frames": known})
+            by_name = _name_all([frame._replace(source="") for frame in frames])
+            expected = by_name if shard.origin.get("frames") == by_name else _name_all(frames)
+            check_origin(shard, {**origin, "frames": expected})
     return [shard for shard in shards if not shard[0].exists()]
 
 

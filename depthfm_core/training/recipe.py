@@ -188,9 +188,9 @@ class Recipe:
                 "[autoencoder.loop] trains another; leave that out."
             )
         labels = [source.label for source in self.frames.sources]
-        for name, latents in self.latents.items() if self.frames.stream else ():
-            _refuse_what_a_stream_does_not_do(name, latents)
         for name, latents in self.latents.items():
+            if self.frames.stream:
+                _refuse_what_a_stream_does_not_do(name, latents)
             strange = [label for label in latents.datasets if label not in labels]
             if strange:
                 raise ValueError(f"[latents.{name}] names data sets {strange}; [frames] has {', '.join(labels)}.")
