@@ -41,7 +41,7 @@ class EstimationSettings:
         reduction: one of `flow.REDUCTIONS`.
         average: one of `AVERAGES`; "latents" is an approximation, see `flow.combine_latents`.
         align_members: fit members to each other by scale and shift before combining them.
-        seed: chooses the noise; the same seed gives the same depth on any device and in any batch.
+        seed: chooses the noise, the same on any device and in any batch, and so the depth but for the precision.
         noise_per_image: image i of a batch gets the noise of `seed` + i. False gives all images the same noise, so
             that neither a batch nor the frames of a video make a difference.
         noising_step: how noisy the source is, of 1000; None = the model's own.

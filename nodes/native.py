@@ -118,9 +118,15 @@ class DepthFMModel(comfy.model_base.BaseModel):
 
     def memory_required(self, input_shape: tuple[int, ...], *_args: object, **_options: object) -> int:
         """Bytes that a call with latents of this shape needs beside the weights; core's samplers ask as well."""
-        casts = self.computed_dtype != self.get_dtype()
-        size = mm.dtype_size(self.computed_dtype)
-        return network_bytes(self.facts.hyper, input_shape, size, casts, attention_in_use())
+        return self._bytes_in(self.computed_dtype, input_shape)
+
+    def memory_required_by(self, patcher: comfy.model_patcher.ModelPatcher, input_shape: tuple[int, ...]) -> int:
+        """The same once `patcher`, one of this model's, is loaded: its clones may compute in another dtype."""
+        return self._bytes_in(patcher.get_model_object("manual_cast_dtype") or self.get_dtype(), input_shape)
+
+    def _bytes_in(self, dtype: torch.dtype, input_shape: tuple[int, ...]) -> int:
+        casts = dtype != self.get_dtype()
+        return network_bytes(self.facts.hyper, input_shape, mm.dtype_size(dtype), casts, attention_in_use())
 
     @property
     def computed_dtype(self) -> torch.dtype:

@@ -123,7 +123,8 @@ class ManagedNetwork:
 
     def load(self, shape: torch.Size) -> None:
         """Brings it to its device, with room for calls with latents of this shape."""
-        mm.load_models_gpu([self.patcher], memory_required=self.patcher.model.memory_required(shape))
+        needed = self.patcher.model.memory_required_by(self.patcher, shape)
+        mm.load_models_gpu([self.patcher], memory_required=needed)
 
     def __call__(self, x_t: Tensor, t: Tensor, image_latent: Tensor) -> Tensor:
         """See `DepthFMModel.velocity`; raises ComfyUI's interrupt when the user has cancelled."""
@@ -229,7 +230,7 @@ def _pairs_that_fit(pipeline: ManagedPipeline, image: Tensor, settings: Estimati
     resolution = pipeline.processing_resolution if resolution is None else resolution
     height, width = fit(torch.empty(image[:1].shape, device="meta"), resolution, pipeline.multiple)[0].shape[-2:]
     patcher = pipeline.network.patcher
-    one = patcher.model.memory_required([1, 4, height // 8, width // 8])
+    one = patcher.model.memory_required_by(patcher, [1, 4, height // 8, width // 8])
     budget = min(_memory_for_a_run(patcher) * SHARE_OF_FREE_MEMORY, pipeline.codec.decode_bytes(height, width))
     return max(1, min(_MOST_AT_ONCE, int(budget / one), len(image) * settings.ensemble_size))
 

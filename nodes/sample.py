@@ -77,6 +77,8 @@ class DepthFMSampler(io.ComfyNode):
         vae: object | None = None,
     ) -> io.NodeOutput:
         """Estimates group by group of frames."""
+        if noise not in NOISES:  # which ComfyUI itself does not check
+            raise ValueError(f"Unknown noise {noise!r}; choose one of {', '.join(NOISES)}.")
         settings = EstimationSettings(
             seed=seed,
             noise_per_image=NOISES[noise],
@@ -125,7 +127,8 @@ def _sampling_widgets() -> list[io.Input]:
             min=0,
             max=2**64 - 1,
             control_after_generate=True,
-            tooltip="Chooses the noise. The same seed gives the same depth, on any device and in any batch.",
+            tooltip="Chooses the noise; the same seed gives the same depth, in any batch. 'control after generate' on "
+            "'fixed' keeps it, so that a run computes the depth only when something changes.",
         ),
         io.Int.Input(
             "num_steps",

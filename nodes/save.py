@@ -81,8 +81,8 @@ class SaveDepth(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="depth/DepthFM",
-                    tooltip="Where in the output folder, and how the names begin. Placeholders as in Save Image, for "
-                    "example %date:yyyy-MM-dd%. No file is ever replaced.",
+                    tooltip="Where in the output folder, and how the names begin. %year%, %month%, %day%, %hour%, "
+                    "%minute% and %second% become the time, %width% and %height% the size. No file is ever replaced.",
                 ),
                 io.Combo.Input(
                     "format",

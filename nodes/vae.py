@@ -33,17 +33,14 @@ class VaeCodec:
 
     Raises:
         ValueError: for a VAE of another kind than Stable Diffusion's.
+        RuntimeError: ComfyUI's, for the VAE of a checkpoint that has none.
     """
 
     downscale = 8
 
     def __init__(self, vae: comfy.sd.VAE, scaling_factor: float = SD_SCALING_FACTOR) -> None:
-        kind = (vae.latent_channels, vae.latent_dim, vae.downscale_ratio)
-        if kind != (4, 2, 8):
-            raise ValueError(
-                f"The VAE has {kind[0]} latent channels; DepthFM needs one of Stable Diffusion 1.5 or 2.x, for "
-                f"example {EXAMPLE_VAE}."
-            )
+        vae.throw_exception_if_invalid()
+        _check_kind(vae)
         self.vae = _unclamped_float32(vae)
         self.scaling_factor = scaling_factor
 
@@ -83,6 +80,20 @@ class VaeCodec:
             mm.throw_exception_if_processing_interrupted()
             results.append(run(one).float())
         return torch.cat(results)
+
+
+def _check_kind(vae: comfy.sd.VAE) -> None:
+    kind = {
+        "latent channels": (vae.latent_channels, 4),
+        "latent dimensions": (vae.latent_dim, 2),
+        "pixels a side of a latent cell": (vae.downscale_ratio, VaeCodec.downscale),
+    }
+    wrong = [f"{found} {name} instead of {wanted}" for name, (found, wanted) in kind.items() if found != wanted]
+    if wrong:
+        raise ValueError(
+            f"The VAE has {', '.join(wrong)}; DepthFM needs one of Stable Diffusion 1.5 or 2.x, for example "
+            f"{EXAMPLE_VAE}."
+        )
 
 
 def build_vae(tensors: Mapping[str, Tensor], config: Mapping) -> comfy.sd.VAE:

@@ -28,9 +28,9 @@ def camera_inputs() -> list[io.Input]:
             default=60.0,
             min=1.0,
             max=170.0,
-            step=1.0,
+            step=0.1,
             tooltip="The camera's horizontal field of view in degrees: about 65 for a phone, 20 for a portrait lens. "
-            "A larger one makes surfaces steeper.",
+            "A larger one makes surfaces flatter.",
         ),
         io.Float.Input(
             "focal_px",
@@ -38,7 +38,7 @@ def camera_inputs() -> list[io.Input]:
             default=0.0,
             min=0.0,
             max=1e6,
-            step=1.0,
+            step=0.01,
             tooltip="The focal length in pixels of this image, where it is known; the field of view is then not used. "
             "0 = from the field of view.",
         ),

@@ -5,6 +5,7 @@ import inspect
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from comfyui_process import GOLDEN, answer, error_of, image, relative, settings, toy_model
 
@@ -36,6 +37,7 @@ def _estimate(model, frames: int = 1, vae=None, frames_at_once: int = 0, **chang
 
 
 def _memory_facts(model) -> dict:
+    import torch
     from a_pack.nodes import runtime
 
     tried = []
@@ -61,7 +63,11 @@ def _memory_facts(model) -> dict:
     del runtime.mm.is_oom
     pipeline = runtime._pipeline(model, None, int)
     one, all_five = (pipeline(image(), settings(members_at_once=n, ensemble_size=5)) for n in (1, 5))
+    in_half = model.clone()
+    in_half.set_model_compute_dtype(torch.float16)
     return {
+        "bytes_by_clone": [_one_pair(runtime._pipeline(patcher, None, int)) for patcher in (model, in_half)],
+        "bytes_after_another_clone_ran": _bytes_after_another_ran(model, in_half),
         "members_tried": first,
         "members_tried_by_newer": newer,
         "members_that_had_room": at_once,
@@ -92,7 +98,19 @@ def _pairs_that_fit(pipeline) -> dict:
 
 def _one_pair(pipeline) -> int:
     """Bytes in the network; 64x72 px are padded to 64x80."""
-    return pipeline.network.patcher.model.memory_required([1, 4, 8, 10])
+    patcher = pipeline.network.patcher
+    return patcher.model.memory_required_by(patcher, [1, 4, 8, 10])
+
+
+def _bytes_after_another_ran(model, other) -> list:
+    """What each needs while the model is set to what the other computes in."""
+    import comfy.model_management
+    from a_pack.nodes import runtime
+
+    comfy.model_management.load_models_gpu([other])
+    needed = [_one_pair(runtime._pipeline(patcher, None, int)) for patcher in (model, other)]
+    comfy.model_management.load_models_gpu([model])
+    return needed
 
 
 def _group_facts(model) -> dict:
@@ -154,7 +172,6 @@ def _run_facts(model) -> dict:
 
 
 def _vae_facts(model) -> dict:
-    from types import SimpleNamespace
 
     import comfy.sd
     import torch
@@ -171,7 +188,6 @@ def _vae_facts(model) -> dict:
     half = comfy.sd.VAE(sd={k: v.bfloat16() for k, v in tensors.items()}, config=_config_of(vae), dtype=torch.bfloat16)
     rounded = build_vae({k: v.bfloat16().float() for k, v in tensors.items()}, config)
     before, in_float32, after = half.decode(latent), VaeCodec(half, 1.0).decode(latent), half.decode(latent)
-    wrong = error_of(lambda: VaeCodec(SimpleNamespace(latent_channels=16, latent_dim=2, downscale_ratio=8)))
     return {
         "log_depth_range": (own.max() - own.min()).item(),
         "vae_difference": (own - on_socket).abs().max().item(),
@@ -183,8 +199,15 @@ def _vae_facts(model) -> dict:
         "half_vae_in_float32": relative(in_float32, VaeCodec(rounded, 1.0).decode(latent)),
         "half_vae_rounds": relative(2 * before - 1, in_float32.permute(0, 2, 3, 1).clamp(-1, 1)),
         "half_vae_changed": (after - before).abs().max().item(),
-        "wrong_vae": str(wrong),
+        "wrong_vaes": [str(error_of(lambda kind=kind: VaeCodec(_vae_of(*kind)))) for kind in ((16, 3, 8), (4, 2, 4))],
+        "no_vae": str(error_of(lambda: VaeCodec(comfy.sd.VAE(sd={})))),
     }
+
+
+def _vae_of(latent_channels: int, latent_dim: int, downscale_ratio: int) -> SimpleNamespace:
+    """A VAE of another kind, as far as it is looked at."""
+    facts = {"latent_channels": latent_channels, "latent_dim": latent_dim, "downscale_ratio": downscale_ratio}
+    return SimpleNamespace(throw_exception_if_invalid=lambda: None, **facts)
 
 
 def _own_latents_facts(vae, other) -> dict:

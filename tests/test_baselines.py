@@ -1,6 +1,8 @@
 """Compared methods: their table, the call that all share, the sizes they see, and those that need no other library."""
 
+import gc
 import re
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,6 +117,19 @@ def test_nano_gives_the_pipelines_log_depth_and_counts_every_members_calls(image
     method = load_method("nano", MethodOptions(settings=settings))
     assert torch.equal(method(image), load_pipeline("nano")(image, settings).log_depth)
     assert method.num_calls == calls
+
+
+def test_nano_goes_as_soon_as_nobody_holds_it():
+    """The next method's weights take its place in a GPU's memory."""
+    gc.disable()  # a cycle would wait for the collector
+    try:
+        method = load_method("nano")
+        method(torch.rand(1, 3, 16, 16))
+        gone = weakref.ref(method)
+        del method
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_path_alone_is_a_depthfm_checkpoint(image):

@@ -89,6 +89,20 @@ def test_a_repository_can_be_named_by_its_folder(hub, image, monkeypatch):
     assert load_method(f"midas={hub / 'isl-org_MiDaS_master'}")(image).shape == (1, 1, 288, 384)
 
 
+def test_weights_that_the_code_would_download_are_not_fetched(hub, image):
+    """MiDaS's and Metric3D's entry points call `load_state_dict_from_url`, which reads the cache first."""
+    conf = hub / "isl-org_MiDaS_master" / "hubconf.py"
+    asks = 'torch.hub.load_state_dict_from_url("https://nowhere.invalid/dpt.pt")'
+    conf.write_text(MIDAS.replace("return Network(1)", f"{asks}; return Network(1)"), encoding="utf-8")
+    fetch = torch.hub.download_url_to_file
+    with pytest.raises(ValueError, match=r"midas cannot be loaded from .*there is no .*dpt\.pt.*Fetch it: "):
+        load_method("midas")
+    assert torch.hub.download_url_to_file is fetch
+    (hub / "checkpoints").mkdir(exist_ok=True)
+    torch.save({}, hub / "checkpoints" / "dpt.pt")
+    assert load_method("midas")(image).shape == (1, 1, 288, 384)
+
+
 def test_omnidata_gives_depth_clipped_to_one_from_its_own_repository(hub, image):
     method = load_method("omnidata")
     network = network_of(method)

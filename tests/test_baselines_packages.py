@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from depthfm_core.evaluation.baselines import load_method
+from depthfm_core.evaluation.baselines import load_method, onnx_graph
 
 
 @pytest.fixture
@@ -122,3 +122,16 @@ def test_depth_anything_3_gets_bytes_and_gives_depth_at_its_own_size(package, tm
 def test_a_missing_package_is_named_with_the_command_that_installs_it(name, command):
     with pytest.raises(ValueError, match=command):
         load_method(name)
+
+
+@pytest.mark.parametrize(
+    ("device", "available", "expected"),
+    [
+        ("cpu", ["CUDAExecutionProvider", "CPUExecutionProvider"], ["CPUExecutionProvider"]),
+        ("cuda", ["CPUExecutionProvider"], ["CPUExecutionProvider"]),
+        ("cuda:1", ["CUDAExecutionProvider"], [("CUDAExecutionProvider", {"device_id": 1}), "CPUExecutionProvider"]),
+    ],
+)
+def test_a_graph_runs_on_the_gpu_that_was_asked_for(monkeypatch, device, available, expected):
+    monkeypatch.setattr(onnx_graph, "usable_device", torch.device)
+    assert onnx_graph._providers(device, available) == expected

@@ -210,6 +210,14 @@ def test_random_weights_are_written_once_and_keep_unit_scale(files, naive, image
     assert 0.01 < prediction.log_depth.std() < 10
 
 
+def test_an_autoencoder_within_the_models_folder_is_one_of_its_files(tmp_path):
+    for name in ("unet", "vae"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights.safetensors").write_bytes(b"1")
+    paths = ModelFiles(tmp_path, tmp_path / "vae").paths
+    assert [path.name for path in paths].count("weights.safetensors") == 2 and len(set(paths)) == len(paths)
+
+
 def test_ratios_compare_neighbours_in_time_and_leave_out_rounds_that_one_lacks():
     assert ratios([10.0, 30.0, 12.0], [5.0, 10.0]) == [2.0, 3.0]
     assert spread([3.0, 1.0, 2.0, 10.0]) == {"median": 2.5, "min": 1.0, "max": 10.0}

@@ -11,7 +11,9 @@ from PIL import Image
 
 from depthfm_core.__main__ import main
 from depthfm_core.depth.align import ALIGNMENTS
+from depthfm_core.evaluation.baselines.method import Estimator
 from depthfm_core.evaluation.table import read_rows
+from depthfm_core.model.bundled import NANO_PATH
 
 ROOT = Path(__file__).parents[1]
 SIZE = (40, 48)
@@ -105,6 +107,51 @@ def test_results_of_an_earlier_version_that_kept_no_root_are_gone_on_with(evalua
     assert settings.pop("root")
     path.write_text(json.dumps(settings), encoding="utf-8")
     evaluated("--model", "ramp")
+
+
+def test_the_same_folder_and_list_may_be_spelled_otherwise(evaluated, pairs, tmp_path, monkeypatch):
+    (tmp_path / "list.txt").write_text("a\nb\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for dataset, split in ((str(pairs), "list.txt"), (f"{pairs}/", str(tmp_path / "list.txt"))):
+        command = ("--dataset", dataset, "--split", split, "--model", "ramp", "--output", str(tmp_path / "results"))
+        assert main(["evaluate", *command]) == 0
+
+
+def test_a_folder_that_is_the_data_set_takes_no_root(evaluated):
+    assert "is a folder itself; leave --root elsewhere out" in evaluated("--root", "elsewhere", code=2)
+
+
+@pytest.mark.parametrize("option", ["--baseline-steps", "--baseline-ensemble"])
+def test_numbers_of_a_baseline_start_at_one(evaluated, option):
+    assert f"{option} is 0; choose 1 or more" in evaluated("--model", "marigold-v1-0", option, "0", code=2)
+
+
+def test_models_whose_names_are_no_folder_names_have_a_folder_each(pairs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    models = ["./nano.safetensors", "模.safetensors", "型.safetensors"]
+    for model in models:
+        shutil.copy(NANO_PATH, model)
+    options = ("--dataset", str(pairs), "--limit", "1", "--output", "out", "--resolution", "32")
+    for _ in range(2):
+        assert main(["evaluate", *options, "--model", *models]) == 0
+    folders = [path for path in Path("out").iterdir() if path.is_dir()]
+    assert len(folders) == 3 and not any(path.name.startswith(".") for path in folders)
+
+
+def test_a_report_tells_what_the_loaded_weights_give(evaluated, monkeypatch):
+    def metric(model, _options):
+        return Estimator(model, "depth_m", lambda image: (image.mean(1) + 1, 1))
+
+    monkeypatch.setattr("depthfm_core.cli.evaluate.load_method", metric)
+    for _ in range(2):  # the second time nothing is loaded
+        _, report, _ = evaluated("--model", "ramp", "--align", "scale")
+        assert method(report, "ramp")["gives"] == "depth_m"
+
+
+def test_a_limit_holds_for_the_pictures_too(evaluated):
+    for options, shown in (((), 3), (("--limit", "1"), 1)):
+        folder, _, _ = evaluated("--model", "constant", *options)
+        assert (folder / "report.md").read_text(encoding="utf-8").count("![constant on ") == shown
 
 
 def test_an_alignment_that_one_method_does_not_have_is_refused_before_the_first_is_measured(evaluated, tmp_path):

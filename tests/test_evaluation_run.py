@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from depthfm_core.depth.align import ALIGNMENTS
 from depthfm_core.depth.inliers import Ransac
 from depthfm_core.evaluation.baselines import GIVES
 from depthfm_core.evaluation.baselines.method import Estimator
+from depthfm_core.evaluation.memory import PeakMemory
 from depthfm_core.evaluation.metrics import METRICS
 from depthfm_core.evaluation.pictures import picture_path
 from depthfm_core.evaluation.protocol import BENCHMARKS
@@ -158,8 +160,8 @@ def test_an_alignment_that_the_method_cannot_have_is_refused_before_anything_is_
 
 
 def test_the_uncertainty_of_an_ensemble_is_scored_and_of_others_left_empty(tmp_path):
-    method = Estimator("rough", "log_depth", rough)
-    method.uncertainty = torch.linspace(0, 1, SIZE[1]).expand(1, 1, *SIZE)
+    uncertainty = torch.linspace(0, 1, SIZE[1]).expand(1, 1, *SIZE)
+    method = Estimator("rough", "log_depth", lambda image: (*rough(image), uncertainty))
     list(evaluate(method, BENCHMARK, ENTRIES[:1], ["log"], tmp_path / "with"))
     list(evaluate(perfect("log_depth"), BENCHMARK, ENTRIES[:1], ["log"], tmp_path / "without"))
     assert -1 <= float(read_rows(tmp_path / "with")["a"]["spearman"]) <= 1
@@ -219,3 +221,19 @@ def test_ransac_is_refused_for_a_ratio_of_medians_before_anything_is_measured(tm
     with pytest.raises(ValueError, match="ransac"):
         list(evaluate(perfect("depth_m"), BENCHMARK, ENTRIES, ["scale"], tmp_path / "run", ransac=Ransac()))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_peak_is_that_of_the_gpu_that_worked(monkeypatch):
+    reset = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: (0, 7_400_000)[device])
+    with PeakMemory() as memory:
+        pass
+    assert (memory.megabytes, reset) == (7, [0, 1])
+
+
+def test_without_a_gpu_the_peak_is_the_processs():
+    with PeakMemory() as memory:
+        pass
+    assert sys.platform == "win32" or memory.megabytes > 50

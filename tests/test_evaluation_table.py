@@ -11,9 +11,14 @@ def row(name, value="0.5", status=MEASURED):
 
 
 def test_rows_come_back_as_they_were_written(tmp_path):
-    for name in ("a/b 1", 'quoted "x", comma'):
+    names = (
+        "a/b 1",
+        'quoted "x", comma',
+        "what Unicode calls \u2028\x85\f the end of a line",
+    )
+    for name in names:
         append_row(tmp_path / "images.csv", COLUMNS, row(name))
-    assert read_rows(tmp_path) == {"a/b 1": row("a/b 1"), 'quoted "x", comma': row('quoted "x", comma')}
+    assert read_rows(tmp_path) == {name: row(name) for name in names}
 
 
 def test_rows_of_several_processes_are_one_table(tmp_path):

@@ -192,3 +192,7 @@ def test_a_choice_that_is_not_on_the_loaders_menu_is_refused_with_the_menu(comfy
     graph = sampler_graph()
     graph["model"]["inputs"][name] = "int3"
     assert "'int3'; choose one of" in error_of(comfyui, graph)
+
+
+def test_noise_that_is_not_on_the_samplers_menu_is_refused_with_the_menu(comfyui):
+    assert "Unknown noise 'per_frame'; choose one of" in error_of(comfyui, sampler_graph(noise="per_frame"))

@@ -92,8 +92,20 @@ def test_an_unclamped_decode_leaves_the_range_of_pictures(facts):
     assert facts["raw_decode_maximum"] > 1.5
 
 
-def test_a_vae_of_another_kind_is_refused_by_its_number_of_channels(facts):
-    assert "16 latent channels" in facts["wrong_vae"]
+def test_a_vae_of_another_kind_is_refused_by_what_is_different(facts):
+    flux, upscaler = facts["wrong_vaes"]
+    assert "has 16 latent channels instead of 4, 3 latent dimensions instead of 2; DepthFM needs" in flux
+    assert "has 4 pixels a side of a latent cell instead of 8; DepthFM needs" in upscaler
+
+
+def test_the_vae_of_a_checkpoint_without_one_is_refused_in_comfyuis_words(facts):
+    assert "VAE is invalid" in facts["no_vae"]
+
+
+def test_memory_is_counted_in_what_the_clone_will_compute_in(facts):
+    in_full, in_half = facts["bytes_by_clone"]
+    assert in_half < in_full
+    assert facts["bytes_after_another_clone_ran"] == [in_full, in_half]
 
 
 def test_decode_combines_what_repeat_latent_batch_repeats(facts):

@@ -103,6 +103,20 @@ def test_dopri5_gives_up_at_its_step_limit():
         integrate(lambda x, t: x * float("nan") if t else x, X_0, 4, "dopri5", max_steps=5)
 
 
+@pytest.mark.parametrize("until", [0.0, 0.5])
+def test_dopri5_does_not_try_all_its_steps_where_the_velocity_overflows_on_the_way(until):
+    velocity, calls = counted(lambda x, t: x if t <= until else x * float("inf"))
+    assert not integrate(velocity, X_0, 4, "dopri5").x_1.isfinite().any()
+    assert len(calls) < 300  # of 1,200
+
+
+def test_dopri5_goes_around_an_overflow_that_only_long_steps_meet():
+    x_1 = integrate(
+        lambda x, t: torch.where(x.abs() < 1e4, -1e4 * x, torch.inf), torch.ones(1), 1, "dopri5", max_steps=10**5
+    ).x_1
+    assert x_1.abs() < 1e-3
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_velocity_that_is_never_finite_gives_a_result_that_is_not_and_takes_no_longer(solver):
     velocity, calls = counted(lambda x, _t: x * float("inf"))

@@ -1,6 +1,8 @@
 """A folder of pictures with depth, in four layouts; and what all readers share."""
 
 import dataclasses
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -159,3 +161,28 @@ def test_an_array_of_another_kind_is_refused_with_its_file(tmp_path, values):
     write_npy(tmp_path / "a.npy", values)
     with pytest.raises(ValueError, match=r"a\.npy"):
         rasters.read_npy(tmp_path / "a.npy")
+
+
+def test_a_list_may_hold_names_with_spaces_and_begin_with_a_byte_order_mark(tmp_path):
+    for name in ("living room", "kitchen"):
+        write_metres(tmp_path, f"{name}.png", f"{name}.npy")
+    split = tmp_path / "split.txt"
+    split.write_bytes(b"\xef\xbb\xbfliving room\r\n\r\nkitchen  \r\n")
+    assert [entry.name for entry in pairs.list_entries(tmp_path, split)] == ["living room", "kitchen"]
+
+
+@pytest.mark.parametrize("hidden", ["._a.png", ".trash/a.png", "__MACOSX/._a.png"])
+def test_hidden_files_are_no_pairs(tmp_path, hidden):
+    for picture in ("a.png", hidden):
+        write_metres(tmp_path, picture, picture.replace(".png", ".npy"))
+    assert [entry.name for entry in pairs.list_entries(tmp_path)] == ["a"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a file name may be any bytes")
+@pytest.mark.parametrize(("name", "told"), [(b"a\xe9", r"'a\\udce9'"), (b"a\nb", r"'a\\nb'"), (b"a\rb", r"'a\\rb'")])
+def test_a_name_that_no_table_can_hold_is_refused(tmp_path, name, told):
+    write_metres(tmp_path, "a.png", "a.npy")
+    for suffix in (".png", ".npy"):
+        os.rename(tmp_path / f"a{suffix}", os.fsencode(tmp_path) + b"/" + name + suffix.encode())
+    with pytest.raises(ValueError, match=f"{told} in .* is no line of UTF-8 text, as a table needs; rename it"):
+        pairs.list_entries(tmp_path)

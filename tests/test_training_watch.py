@@ -103,7 +103,7 @@ def test_without_tensorboard_a_training_goes_on_and_says_so_once(tmp_path, monke
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     caplog.set_level(logging.INFO)
     run(tmp_path)
-    assert caplog.text.count('pip install "depthfm[train]"') == 1
+    assert caplog.text.count('pip install -e ".[train]"') == 1
     assert not (tmp_path / "events").exists() and (tmp_path / "toy" / "check-000025.png").exists()
 
 

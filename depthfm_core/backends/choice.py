@@ -8,7 +8,7 @@ import torch
 from ..model.precision import LARGE_NETWORK
 
 BACKENDS = ("auto", "torch", "openvino")
-INSTALL = 'pip install "depthfm[openvino]"'
+INSTALL = 'pip install -e ".[openvino]"'
 
 
 def choose_backend(

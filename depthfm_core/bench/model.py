@@ -56,7 +56,8 @@ class ModelFiles:
     def paths(self) -> list[Path]:
         """Every file that belongs to the model."""
         given = [path for path in (self.model, self.vae) if path is not None]
-        return [file for path in given for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+        found = [file for path in given for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+        return list(dict.fromkeys(found))  # an autoencoder may lie in the model's folder
 
 
 def model_files(model: str, vae: str | None, folder: Path, device: str = "cpu") -> ModelFiles:

@@ -12,7 +12,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", nargs="+", choices=tuple(EXPERIMENTS), default=list(EXPERIMENTS), help="these experiments alone"
     )
-    parser.add_argument("--workers", type=int, default=1, help="trainings at a time, one thread each (default: 1)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        help="trainings at a time, from 2 on with one thread each (default: 1, with all)",
+    )
     for field in fields(AblationSettings):
         option = "--" + field.name.replace("_", "-")
         parser.add_argument(option, type=type(field.default), default=field.default, help=f"default: {field.default}")

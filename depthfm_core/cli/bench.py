@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_sizes,
         default="512x512",
         metavar="LIST",
-        help="HEIGHTxWIDTH in pixels; own: the example photograph at the model's own resolution (default: 512x512)",
+        help="HEIGHTxWIDTH in pixels; own: the example picture at the model's own resolution (default: 512x512)",
     )
     steps = EstimationSettings().num_steps
     parser.add_argument("--steps", type=_numbers, default=str(steps), metavar="LIST", help=f"default: {steps}")

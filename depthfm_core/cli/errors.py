@@ -9,7 +9,8 @@ def sentence(error: BaseException) -> str:
     """The error on one line, with advice where the error itself has none."""
     text = " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError):
-        return f'This needs the package {error.name}, which is not installed; `pip install "depthfm[train]"` brings it.'
+        install = '`pip install -e ".[train]"` in the project\'s folder'
+        return f"This needs the package {error.name}, which is not installed; {install} brings it."
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}."
     if isinstance(error, MemoryError | RuntimeError) and _is_memory(error):

@@ -1,9 +1,10 @@
 """`evaluate`: scores of one or more methods on a data set, under the protocol that published numbers were made with."""
 
 import argparse
+import hashlib
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,10 +21,10 @@ from ..evaluation.pictures import keep_only, picture_path
 from ..evaluation.protocol import BENCHMARKS, Benchmark, choose_benchmark
 from ..evaluation.report import Report, build_tables, published_notes, write_report
 from ..evaluation.run import evaluate, worst_names
-from ..evaluation.share import this_share
+from ..evaluation.share import Share, this_share
 from ..evaluation.spaces import SPACES, check_alignments
 from ..evaluation.summary import Summary, summarize
-from ..evaluation.table import SETTINGS_FILE, open_folder, read_rows
+from ..evaluation.table import SETTINGS_FILE, open_folder, read_gives, read_rows, write_gives
 from .arguments import chosen_device, estimation_settings
 from .methods import add_method_arguments, check_method_arguments, method_options
 
@@ -96,29 +97,36 @@ def run(args: argparse.Namespace) -> int:
             (folder / SETTINGS_FILE).unlink(missing_ok=True)
         open_folder(folder, settings)
         if any(entry.name not in done for entry in entries):
-            method = load_method(model, options[model])
-            names = evaluate(
-                method,
-                benchmark,
-                entries,
-                alignments[model],
-                folder,
-                ransac=Ransac() if args.ransac else None,
-                share=share,
-                num_pictures=args.worst,
-            )
-            for _ in tqdm(names, total=len(share.part(entries)), desc=model, unit="image", disable=None):
-                pass
+            _measure(model, options[model], benchmark, entries, alignments[model], args, share)
     share.wait()
     if share.is_first:
         summaries = [
-            _summary(model, weights[model], read_rows(_folder(args, model)), entries, alignments[model])
-            for model in args.model
+            _summary(model, weights[model], _folder(args, model), entries, alignments[model]) for model in args.model
         ]
-        report = _report(args, benchmark, len(entries), summaries, list(dict.fromkeys(sum(alignments.values(), []))))
+        report = _report(args, benchmark, entries, summaries, list(dict.fromkeys(sum(alignments.values(), []))))
         print(write_report(report, summaries, args.output))
         print(f"{args.output / 'report.html'}")
     return 0
+
+
+def _measure(
+    model: str,
+    options: MethodOptions,
+    benchmark: Benchmark,
+    entries: Sequence[Entry],
+    alignments: Sequence[str],
+    args: argparse.Namespace,
+    share: Share,
+) -> None:
+    """Loads a method, measures what it has not been measured on, and lets it go before the next one is loaded."""
+    method, folder = load_method(model, options), _folder(args, model)
+    write_gives(folder, method.gives)
+    ransac = Ransac() if args.ransac else None
+    names = evaluate(
+        method, benchmark, entries, alignments, folder, ransac=ransac, share=share, num_pictures=args.worst
+    )
+    for _ in tqdm(names, total=len(share.part(entries)), desc=model, unit="image", disable=None):
+        pass
 
 
 def _benchmark(args: argparse.Namespace) -> tuple[Benchmark, Path]:
@@ -129,6 +137,8 @@ def _benchmark(args: argparse.Namespace) -> tuple[Benchmark, Path]:
         return choose_benchmark(args.dataset, args.kitti_mask, args.diode_gradient_filter), args.root
     if not Path(args.dataset).is_dir():
         raise ValueError(f"There is no data set or folder {args.dataset!r}; choose one of {', '.join(BENCHMARKS)}.")
+    if args.root is not None:
+        raise ValueError(f"--dataset {args.dataset} is a folder itself; leave --root {args.root} out.")
     return choose_benchmark("folder", args.kitti_mask, args.diode_gradient_filter), Path(args.dataset)
 
 
@@ -154,7 +164,11 @@ def _alignments(model: str, args: argparse.Namespace) -> list[str]:
 
 
 def _folder(args: argparse.Namespace, model: str) -> Path:
-    return args.output / re.sub(r"[^A-Za-z0-9_.-]+", "_", model)
+    """Where a model's results lie; a name that is no folder's gets one, and no two get the same."""
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", model)
+    if readable == model and not model.startswith("."):
+        return args.output / model
+    return args.output / f"{readable.strip('._')[-60:]}_{hashlib.sha256(model.encode()).hexdigest()[:8]}"
 
 
 def _settings(
@@ -170,9 +184,9 @@ def _settings(
     return {
         "model": model,
         "weights": weights,
-        "dataset": args.dataset,
+        "dataset": args.dataset if args.dataset in BENCHMARKS else root.resolve().name,
         "root": str(root.resolve()),
-        "split": args.split and str(args.split),
+        "split": args.split and str(args.split.resolve()),
         "protocol": benchmark.notes,
         "alignments": list(alignments),
         "ransac": args.ransac,
@@ -180,17 +194,16 @@ def _settings(
     }
 
 
-def _summary(
-    model: str, weights: str, rows: Mapping[str, Mapping], entries: Sequence[Entry], alignments: Sequence[str]
-) -> Summary:
-    wanted = [rows[entry.name] for entry in entries]
-    return summarize(model, find_method(model)[1].gives, weights, wanted, alignments)
+def _summary(model: str, weights: str, folder: Path, entries: Sequence[Entry], alignments: Sequence[str]) -> Summary:
+    rows = read_rows(folder)
+    gives = read_gives(folder) or find_method(model)[1].gives
+    return summarize(model, gives, weights, [rows[entry.name] for entry in entries], alignments)
 
 
 def _report(
     args: argparse.Namespace,
     benchmark: Benchmark,
-    num_images: int,
+    entries: Sequence[Entry],
     summaries: Sequence[Summary],
     alignments: Sequence[str],
 ) -> Report:
@@ -198,7 +211,7 @@ def _report(
     told = [f"{name} {'of the model' if value is None else value}" for name, value in settings.items()]
     device = chosen_device(args.device)
     facts = {
-        "data set": f"{args.dataset} ({benchmark.name}), {num_images} images",
+        "data set": f"{args.dataset} ({benchmark.name}), {len(entries)} images",
         "DepthFM settings": ", ".join(told),
         "fitted to": "the pixels that RANSAC keeps" if args.ransac else "all measured pixels, by least squares",
         "machine": f"{_device_name(device)}, PyTorch {torch.__version__}",
@@ -209,19 +222,18 @@ def _report(
         facts=facts,
         tables=build_tables(benchmark.name, summaries, alignments),
         notes=notes,
-        pictures=_pictures(args, args.model[0]),
+        pictures=_pictures(args, args.model[0], entries),
     )
 
 
-def _pictures(args: argparse.Namespace, model: str) -> dict[str, str]:
+def _pictures(args: argparse.Namespace, model: str, entries: Sequence[Entry]) -> dict[str, str]:
     """Caption -> path below the output folder, of the first method's largest errors; other pictures are removed."""
     folder = _folder(args, model)
     rows = read_rows(folder)
     first = _alignments(model, args)[0]
-    names = worst_names(list(rows.values()), first, args.worst)
-    keep_only(folder / "worst", names)
+    keep_only(folder / "worst", worst_names(list(rows.values()), first, args.worst))
     found = {}
-    for name in names:
+    for name in worst_names([rows[entry.name] for entry in entries], first, args.worst):
         path = picture_path(folder / "worst", name)
         if path.exists():
             error = float(rows[name][f"{first}.abs_rel"])

@@ -41,13 +41,17 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_method_arguments(models: Sequence[str], args: argparse.Namespace) -> None:
-    """Refuses an option that none of the models takes, and a focal length that is none.
+    """Refuses an option that none of the models takes, and numbers that are none.
 
     Raises:
         ValueError: naming the option, and the models that do not take it.
     """
     if args.focal_px is not None and not 0 < args.focal_px < math.inf:
         raise ValueError(f"--focal-px is {args.focal_px}; give a positive number of pixels, or leave it out.")
+    for name in ("baseline_steps", "baseline_ensemble"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option} is {getattr(args, name)}; choose 1 or more, or leave it out.")
     taken = {option for model in models for option in _options_of(model, args)}
     for option, field in _chosen(args):
         if field not in taken:

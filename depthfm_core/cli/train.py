@@ -10,7 +10,12 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, metavar="RECIPE.toml", help="e.g. depthfm_core/training/nano.toml")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for all results")
-    parser.add_argument("--steps", type=int, metavar="N", help="at most N steps a training, to see if the recipe runs")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="at most N steps a training, to see if the recipe runs; docs/training.md: what to delete then",
+    )
     parser.add_argument("--stage", metavar="NAME", help="run one stage only: frames, autoencoder, latents.NAME, ...")
 
 

@@ -28,7 +28,12 @@ class Entry:
 
 
 def read_split(split: Path) -> list[list[str]]:
-    """The fields of each line of a split list; blank lines are left out.
+    """The fields of each line of a split list; blank lines are left out. Errors: `read_lines`."""
+    return [line.split() for line in read_lines(split)]
+
+
+def read_lines(split: Path) -> list[str]:
+    """The lines of a split list without what surrounds them; blank lines are left out.
 
     Raises:
         ValueError: no such file, no text, or a list without a line.
@@ -39,12 +44,13 @@ def read_split(split: Path) -> list[list[str]]:
             f"There is no split list at {split}; docs/benchmarks.md and docs/training.md say where each one comes from."
         )
     try:
-        lines = [line.split() for line in split.read_text(encoding="utf-8").splitlines()]
+        text = split.read_text(encoding="utf-8-sig")  # editors on Windows begin a file with a mark
     except UnicodeDecodeError as error:
         raise ValueError(f"{split} is not a text file; a split list has one line an image.") from error
-    if not any(lines):
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    if not lines:
         raise ValueError(f"The split list {split} is empty; a split list has one line an image.")
-    return [line for line in lines if line]
+    return lines
 
 
 def fields_of(line: list[str], count: int, split: Path, example: str) -> list[str]:

@@ -206,7 +206,7 @@ def _read_hdf5(path: Path) -> np.ndarray:
     try:
         import h5py  # optional: the extra "train"
     except ImportError as error:
-        raise ValueError(f'Reading {path} needs the package h5py; `pip install "depthfm[train]"`.') from error
+        raise ValueError(f'Reading {path} needs the package h5py; `pip install -e ".[train]"`.') from error
     try:
         with h5py.File(path) as file:
             return file["dataset"][()]

@@ -108,7 +108,7 @@ def _splits_mat(path: Path) -> list[int]:
         import scipy.io  # optional: the extra "eval"
     except ImportError as error:
         raise ValueError(
-            f'Reading {path} needs the package scipy; `pip install "depthfm[eval]"`, or give a text list.'
+            f'Reading {path} needs the package scipy; `pip install -e ".[eval]"`, or give a text list.'
         ) from error
     try:
         return [int(number) for number in scipy.io.loadmat(path)["testNdxs"].flatten()]
@@ -123,7 +123,7 @@ def _read_mat(path: Path, number: int) -> tuple[torch.Tensor, torch.Tensor]:
     try:
         import h5py  # optional: the extra "eval"
     except ImportError as error:
-        raise ValueError(f'Reading {path} needs the package h5py; `pip install "depthfm[eval]"`.') from error
+        raise ValueError(f'Reading {path} needs the package h5py; `pip install -e ".[eval]"`.') from error
     try:
         with h5py.File(path) as file:
             image = file["images"][number - 1]  # [3, W, H]

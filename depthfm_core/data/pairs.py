@@ -14,13 +14,16 @@ import re
 from pathlib import Path
 
 from ..depth.files import read_image
-from .entries import Entry, read_split, require_folder
+from .entries import Entry, read_lines, require_folder
 from .folder import KNOWN_UP_TO_M
+from .photos import is_hidden
 from .rasters import between, make_sample, read_npy, read_png_m
 from .sample import DepthSample
 
 NAME = "folder"
 MIN_DEPTH_M, MAX_DEPTH_M = 0.0, math.inf
+# Ends of lines, and what Python makes of a file name's bytes that are no UTF-8.
+_UNFIT = re.compile("[\n\r\ud800-\udfff]")
 # End of the picture's path -> end of the depth map's.
 _LAYOUTS = (
     ("/image.png", "/depth.npy"),
@@ -35,17 +38,21 @@ _LAYOUTS = (
 
 
 def list_entries(root: Path, split: Path | None = None) -> list[Entry]:
-    """The pairs below a folder, by name (in the list's order with a list); pictures without depth are left out.
+    """The pairs below a folder, by name (in the list's order with a list).
+
+    Pictures without depth are left out, and hidden files, as a Mac leaves them (`._NAME.png`).
 
     Args:
         root: the folder.
         split: a list of NAMEs, one a line, relative to `root`, for a part of the pairs.
 
     Raises:
-        ValueError: no such folder, no pair in it, two depth maps for one picture, or a name that is not there.
+        ValueError: no such folder, no pair in it, two depth maps for one picture, a file name
+            that is no line of UTF-8, or a name that is not there.
     """
     root = require_folder(root, "a set of pictures with depth")
-    files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    found = (path for path in root.rglob("*") if path.is_file())
+    files = {path.as_posix() for path in (path.relative_to(root) for path in found) if not is_hidden(path)}
     pairs = [(image, layout) for image in sorted(files) for layout in _LAYOUTS if _depth_of(image, layout) in files]
     if not pairs:
         ends = "; ".join(f"NAME{image} with NAME{depth}" for image, depth in _LAYOUTS)
@@ -53,6 +60,8 @@ def list_entries(root: Path, split: Path | None = None) -> list[Entry]:
     entries: dict[str, Entry] = {}
     for image, layout in pairs:
         name = _name(image, layout)
+        if _UNFIT.search(name):
+            raise ValueError(f"The file name {name!a} in {root} is no line of UTF-8 text, as a table needs; rename it.")
         if name in entries:
             raise ValueError(f"{name} in {root} has more than one picture or depth map; keep one pair of them.")
         entries[name] = Entry(name, root / image, root / _depth_of(image, layout))
@@ -72,7 +81,7 @@ def read(entry: Entry) -> DepthSample:
 
 
 def _chosen(entries: dict[str, Entry], root: Path, split: Path) -> list[Entry]:
-    names = [line[0] for line in read_split(split)]
+    names = read_lines(split)  # whole lines: a NAME may hold spaces
     missing = [name for name in names if name not in entries]
     if missing:
         raise ValueError(

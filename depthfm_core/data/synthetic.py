@@ -23,7 +23,9 @@ try:
     import embreex  # noqa: F401
     import numba  # noqa: F401
 except ImportError as error:
-    raise ImportError('Synthetic scenes need embreex and numba: pip install "depthfm[train]"') from error
+    raise ImportError(
+        'Synthetic scenes need embreex and numba: pip install -e ".[train]" in the project\'s folder'
+    ) from error
 
 from .synthetic_camera import Camera, room_camera
 from .synthetic_outdoors import build_outdoors, outdoor_camera

@@ -7,7 +7,9 @@ import torch
 
 
 class PeakMemory:
-    """Measures within `with`: of a GPU, what PyTorch allocated; else the process's peak so far, which never falls.
+    """Measures within `with`: of the GPUs, the most that PyTorch allocated on one; else the process's peak so far.
+
+    That of the process never falls.
 
     Attributes:
         megabytes: the peak, rounded; empty where the system does not tell (Windows).
@@ -16,8 +18,8 @@ class PeakMemory:
     megabytes: int | str = ""
 
     def __enter__(self) -> "PeakMemory":
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
+        for device in range(torch.cuda.device_count()):  # whichever it is that the work is done on
+            torch.cuda.reset_peak_memory_stats(device)
         return self
 
     def __exit__(
@@ -27,9 +29,9 @@ class PeakMemory:
 
 
 def _peak_megabytes() -> int | str:
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        torch.cuda.synchronize()
-        return round(torch.cuda.max_memory_allocated() / 1e6)
+    allocated = [torch.cuda.max_memory_allocated(device) for device in range(torch.cuda.device_count())]
+    if any(allocated):
+        return round(max(allocated) / 1e6)
     if sys.platform == "win32":
         return ""
     import resource  # not on Windows

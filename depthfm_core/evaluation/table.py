@@ -4,6 +4,7 @@ CSV, one file a process; whatever number of processes goes on with a run, it rea
 """
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from ..depth.files import write_text
 NAME, STATUS = "name", "status"
 MEASURED, SKIPPED = "measured", "no valid pixel"
 SETTINGS_FILE = "settings.json"
+_GIVES_FILE = "gives.txt"
 
 
 def open_folder(folder: Path, settings: Mapping[str, object]) -> None:
@@ -36,6 +38,17 @@ def open_folder(folder: Path, settings: Mapping[str, object]) -> None:
         raise ValueError(f"{folder} holds results of other settings ({told}); choose another --output or delete it.")
 
 
+def write_gives(folder: Path, gives: str) -> None:
+    """Keeps what the loaded method gives, a key of `baselines.GIVES`: weights at a path may give something unusual."""
+    write_text(folder / _GIVES_FILE, f"{gives}\n")
+
+
+def read_gives(folder: Path) -> str | None:
+    """What `write_gives` kept; None in a run of an earlier version."""
+    path = folder / _GIVES_FILE
+    return path.read_text(encoding="utf-8").strip() if path.exists() else None
+
+
 def read_rows(folder: Path) -> dict[str, dict[str, str]]:
     """All finished lines of a run, by image; a line that was cut off by an interruption is not one."""
     return {row[NAME]: row for path in sorted(folder.glob("images*.csv")) for row in _finished(path)}
@@ -54,8 +67,9 @@ def append_row(path: Path, columns: Sequence[str], row: Mapping[str, object]) ->
 
 
 def _finished(path: Path) -> Iterator[dict[str, str]]:
-    text = path.read_text(encoding="utf-8")
-    yield from csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+    text = path.read_bytes().decode("utf-8")
+    # Lines end where CSV says, unlike `splitlines`: a name may hold what Unicode calls the end of a line.
+    yield from csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
 
 
 def _cut_unfinished(path: Path) -> None:

@@ -110,7 +110,7 @@ def _writer(events: Path, next_step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter  # optional: an extra of this package
     except ModuleNotFoundError:
-        _LOGGER.info('No curves for TensorBoard, which is not installed; `pip install "depthfm[train]"` brings it.')
+        _LOGGER.info('No curves for TensorBoard, which is not installed; `pip install -e ".[train]"` brings it.')
         return None
     return SummaryWriter(str(events), purge_step=next_step)
 

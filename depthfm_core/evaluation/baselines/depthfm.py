@@ -26,14 +26,12 @@ def load_depthfm(request: Request) -> Estimator:
     )
     settings = request.choice("settings", EstimationSettings())
 
-    def estimate(image: Tensor) -> tuple[Tensor, int]:
+    def estimate(image: Tensor) -> tuple[Tensor, int, Tensor | None]:
         with counted_calls(pipeline.network) as calls:
             prediction = pipeline(image, settings)
-        method.uncertainty = prediction.uncertainty if settings.ensemble_size > 1 else None
-        return prediction.log_depth, sum(calls)
+        return prediction.log_depth, sum(calls), prediction.uncertainty if settings.ensemble_size > 1 else None
 
-    method = request.method(estimate)
-    return method
+    return request.method(estimate)
 
 
 def _card(weights: str, fetch: str, licence: str, size: str, published: str = "") -> MethodCard:

@@ -1,10 +1,11 @@
 """Methods whose code lives in a torch.hub repository: MiDaS, Omnidata, HDN, Metric3D v2.
 
 A hub repository is code that runs on this machine, so it is never fetched here: it comes from a folder that is named,
-or from torch.hub's cache, where the user's own `torch.hub.load` put it.
+or from torch.hub's cache, where the user's own `torch.hub.load` put it. So do the weights that its code asks for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -121,9 +122,23 @@ def _run_midas(network: nn.Module, image: Tensor, bound: str, colors: tuple) -> 
 def _from_hub(request: Request, repository: str, entry: str, folder: str = "", **arguments: bool) -> nn.Module:
     """The network that an entry point of a hub repository makes."""
     folder = folder or (request.weights if Path(request.weights).is_dir() else _cached(request, repository))
-    with request.complaining(RuntimeError):
+    with request.complaining(RuntimeError), _nothing_fetched():
         network = torch.hub.load(str(folder), entry, source="local", **arguments)
     return network.to(request.options.device).eval()
+
+
+@contextmanager
+def _nothing_fetched() -> Iterator[None]:
+    """Entry points find weights in torch.hub's cache, or fail."""
+
+    def refuse(_url: str, place: str, *_arguments: object, **_options: object) -> None:
+        raise FileNotFoundError(f"there is no {place}")
+
+    original, torch.hub.download_url_to_file = torch.hub.download_url_to_file, refuse
+    try:
+        yield
+    finally:
+        torch.hub.download_url_to_file = original
 
 
 def _cached(request: Request, repository: str) -> Path:

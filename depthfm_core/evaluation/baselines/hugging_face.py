@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .method import Estimator, MethodCard, Request, import_library
 
-INSTALL = 'pip install "depthfm[baselines]"'
+INSTALL = 'pip install -e ".[baselines]"'
 # The first fusion layer has no second input, so this part of it exists in the library's class and in no checkpoint.
 _NEVER_USED = "fusion_stage.layers.0.residual_layer1."
 

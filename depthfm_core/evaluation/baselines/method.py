@@ -118,8 +118,8 @@ class Request:
     weights: str
     options: MethodOptions = field(default_factory=MethodOptions)
 
-    def method(self, estimate: Callable[[Tensor], tuple[Tensor, int]], gives: str = "") -> Estimator:
-        """The method that `estimate` makes: from an image to a map of any leading shape, and network calls."""
+    def method(self, estimate: Callable[[Tensor], tuple], gives: str = "") -> Estimator:
+        """The method that `estimate` makes; see `Estimator`. The map may have any leading shape of size 1."""
         return Estimator(self.name, gives or self.card.gives, estimate)
 
     def choice(self, option: str, default: float | str) -> float | str:
@@ -143,11 +143,14 @@ class Request:
 
 @dataclass
 class Estimator:
-    """A `Method` made of one function; it checks what goes in and comes out."""
+    """A `Method` made of one function, from an image to a map, network calls and, where it has one, an uncertainty.
+
+    It checks what goes in and comes out.
+    """
 
     name: str
     gives: str
-    estimate: Callable[[Tensor], tuple[Tensor, int]]
+    estimate: Callable[[Tensor], tuple[Tensor, int] | tuple[Tensor, int, Tensor | None]]
     num_calls: int = 0
     uncertainty: Tensor | None = None
 
@@ -159,7 +162,8 @@ class Estimator:
             ValueError: for an image of another shape, type or range, or a map that is not one finite number a pixel.
         """
         _check_image(image)
-        found, self.num_calls = self.estimate(image)
+        found, self.num_calls, *uncertainty = self.estimate(image)
+        self.uncertainty = uncertainty[0] if uncertainty else None
         found = found.detach().float().cpu()
         if found.ndim < 2 or found.shape[:-2].numel() != 1 or not found.isfinite().all():
             raise ValueError(f"{self.name} gave a map of shape {list(found.shape)}; expected one finite map.")

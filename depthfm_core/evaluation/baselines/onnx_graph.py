@@ -1,10 +1,12 @@
 """Metric3D v2 as an ONNX graph, which needs neither its code nor its packages."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ...loading import usable_device
 from .hub import METRIC3D_SIZE, metric3d_method
 from .method import Estimator, MethodCard, Request, import_library
 
@@ -17,14 +19,13 @@ def load_onnx(request: Request) -> Estimator:
     Raises:
         ValueError: without onnxruntime, or for a missing or broken file.
     """
-    runtime = import_library("onnxruntime", 'pip install "depthfm[baselines]"')
+    runtime = import_library("onnxruntime", 'pip install -e ".[baselines]"')
     if not Path(request.weights).is_file():
         raise ValueError(f"There is no file {request.weights}. Fetch one: {request.card.fetch}")
     errors = runtime.capi.onnxruntime_pybind11_state
-    wanted = ["CUDAExecutionProvider"] * request.options.device.startswith("cuda") + ["CPUExecutionProvider"]
     with request.complaining(errors.Fail, errors.InvalidProtobuf, errors.InvalidGraph, errors.InvalidArgument):
         session = runtime.InferenceSession(
-            request.weights, providers=[p for p in wanted if p in runtime.get_available_providers()]
+            request.weights, providers=_providers(request.options.device, runtime.get_available_providers())
         )
     given = session.get_inputs()[0]
     names = [output.name for output in session.get_outputs()]
@@ -38,6 +39,13 @@ def load_onnx(request: Request) -> Estimator:
         return torch.from_numpy(depth).float()
 
     return metric3d_method(request, run, size)
+
+
+def _providers(device: str, available: Sequence[str]) -> list[str | tuple[str, dict[str, int]]]:
+    """What ONNX Runtime is to compute with, best first: the GPU that PyTorch means by `device`, and the CPU."""
+    on_gpu = device.startswith("cuda") and "CUDAExecutionProvider" in available
+    gpu = [("CUDAExecutionProvider", {"device_id": usable_device(device).index})] if on_gpu else []
+    return [*gpu, "CPUExecutionProvider"]
 
 
 ONNX = {
