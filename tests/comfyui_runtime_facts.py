@@ -15,6 +15,7 @@ def facts(folder: Path) -> dict:
     nodes = asyncio.run(asyncio.run(sys.modules["a_pack"].comfy_entrypoint()).get_node_list())
     model = toy_model(folder)
     return {
+        "handed_on": _handed_on(),
         "signatures": {node.__name__: _signature(node) for node in nodes},
         **_memory_facts(model),
         **_group_facts(model),
@@ -24,6 +25,34 @@ def facts(folder: Path) -> dict:
         **_folder_facts(),
         "growth": _growth(model),
     }
+
+
+def _handed_on() -> dict:
+    """What the nodes hand to the run, for settings that are none of the defaults."""
+    from a_pack.nodes import decode, runtime, sample
+
+    seen = {}
+    depth = runtime.DepthPrediction.from_log_depth(*[image()[:, :1]] * 2)
+
+    def estimate(patcher, frames, chosen, vae, frames_at_once):
+        seen["sampler"] = [patcher, list(frames.shape), chosen.num_steps, chosen.ensemble_size, vae, frames_at_once]
+        return depth
+
+    def decoded(latent, vae, ensemble_size, reduction):
+        seen["decode"] = [latent, vae, ensemble_size, reduction]
+        return depth
+
+    real = runtime.estimate, runtime.decode
+    runtime.estimate, runtime.decode = estimate, decoded
+    try:
+        pixels = image().permute(0, 2, 3, 1)
+        sample.DepthFMSampler.execute(
+            "model", pixels, 3, 7, "heun", "rho", 5, "median", 128, "per frame", 4, vae="the VAE"
+        )
+        decode.DepthFMDecode.execute({"samples": "latents"}, "the VAE", 5, "median")
+    finally:
+        runtime.estimate, runtime.decode = real
+    return seen
 
 
 def _signature(node) -> tuple[list, list]:

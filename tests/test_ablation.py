@@ -1,7 +1,9 @@
 """The ablations' arms, what they are measured by, and a whole run with toy settings."""
 
 import csv
+import time
 from dataclasses import fields, replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +16,7 @@ from depthfm_core.training.ablation import data
 from depthfm_core.training.ablation.arms import ARMS, BASE, CALLS, EXPERIMENTS, AblationSettings, Claim, arms_of
 from depthfm_core.training.ablation.networks import build_arm_network, train_prior
 from depthfm_core.training.ablation.results import judge, leads
-from depthfm_core.training.ablation.run import run_ablation
+from depthfm_core.training.ablation.run import _run_missing, run_ablation
 from depthfm_core.training.ablation.scores import measure_arm, read_scores, scores_path
 from depthfm_core.training.latents import encode
 from depthfm_core.training.normalize import NormalizationSettings, normalize_target
@@ -200,3 +202,18 @@ def test_a_scene_is_always_the_same_photograph_and_keeps_its_depth(finished):
 def test_budgets_that_cannot_be_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} is {value}"):
         AblationSettings(**{name: value})
+
+
+def _fail_or_write(path, fails):
+    if fails:
+        raise OSError("the disk is full")
+    time.sleep(0.2)
+    path.write_text("done", encoding="utf-8")
+
+
+def test_a_training_that_fails_ends_the_others_that_have_not_begun(tmp_path):
+    paths = [tmp_path / str(index) for index in range(60)]
+    jobs = {path: partial(_fail_or_write, path, path.name == "0") for path in paths}
+    with pytest.raises(OSError, match="the disk is full"):
+        _run_missing(jobs, "arms", 2)
+    assert not paths[-1].exists()

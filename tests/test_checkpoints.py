@@ -199,10 +199,15 @@ def test_an_autoencoder_and_all_settings_travel_inside(golden_dir, reference, tm
 
 def test_conversion_refuses_what_would_lose_data(golden_dir, tmp_path):
     source = golden_dir / "depthfm-micro-heads8.ckpt"
-    for target, dtype in ((source, "float16"), (tmp_path / "a.ckpt", "float16"), (tmp_path / "a.safetensors", "int8")):
-        with pytest.raises(ValueError):
-            convert(source, target, dtype)
+    for name, dtype, told in (("a.ckpt", "float16", "safetensors"), ("a.safetensors", "int8", "int8")):
+        with pytest.raises(ValueError, match=told):
+            convert(source, tmp_path / name, dtype)
     assert list(tmp_path.iterdir()) == []
+    convert(source, tmp_path / "a.safetensors", "float32")
+    content = (tmp_path / "a.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="is the file to convert"):
+        convert(tmp_path / "a.safetensors", tmp_path / "a.safetensors", "float16")
+    assert (tmp_path / "a.safetensors").read_bytes() == content
 
 
 def test_a_failed_write_leaves_nothing(reference, tmp_path):

@@ -172,10 +172,20 @@ def test_each_alignment_is_measured_where_it_is_chosen(evaluated, alignment):
     assert {name.partition(".")[0] for name in method(report, "ramp")["scores"]} == {alignment}
 
 
-def test_ransac_is_named_in_the_report(evaluated):
-    _, report, _ = evaluated("--model", "ramp", "--ransac")
-    assert "RANSAC" in report["facts"]["fitted to"]
-    assert method(report, "ramp")["scores"]["log.delta1"] == 1
+def test_ransac_leaves_wrong_measurements_out_of_the_fit_and_is_named_in_the_report(pairs, tmp_path):
+    damaged, found = tmp_path / "damaged", {}
+    shutil.copytree(pairs / "a", damaged / "a")
+    depth_m = np.load(damaged / "a" / "depth.npy")
+    depth_m[:8] = 0.1
+    np.save(damaged / "a" / "depth.npy", depth_m)
+    for name, options in (("all", ()), ("ransac", ("--ransac",))):
+        folder = tmp_path / name
+        command = ("evaluate", "--dataset", str(damaged), "--model", "ramp", "--align", "log", "--output", str(folder))
+        assert main([*command, *options]) == 0
+        found[name] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    scores = {name: method(report, "ramp")["scores"]["log.delta1"] for name, report in found.items()}
+    assert scores["ransac"] == pytest.approx(0.8) and scores["all"] < 0.7
+    assert "RANSAC" in found["ransac"]["facts"]["fitted to"] and "RANSAC" not in found["all"]["facts"]["fitted to"]
 
 
 def test_limit_measures_the_first_images_alone(evaluated):

@@ -92,6 +92,11 @@ def test_an_unclamped_decode_leaves_the_range_of_pictures(facts):
     assert facts["raw_decode_maximum"] > 1.5
 
 
+def test_the_sampler_and_decode_hand_on_what_is_connected_and_set(facts):
+    assert facts["handed_on"]["sampler"] == ["model", [1, 3, 64, 72], 7, 5, "the VAE", 4]
+    assert facts["handed_on"]["decode"] == ["latents", "the VAE", 5, "median"]
+
+
 def test_a_vae_of_another_kind_is_refused_by_what_is_different(facts):
     flux, upscaler = facts["wrong_vaes"]
     assert "has 16 latent channels instead of 4, 3 latent dimensions instead of 2; DepthFM needs" in flux

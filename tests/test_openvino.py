@@ -293,13 +293,25 @@ def values_of(graph):
     return openvino_networks.SizedGraph((graph, torch.float32))(torch.ones(1, 50))
 
 
+@needs_openvino
+def test_what_another_process_stored_meanwhile_stays_in_its_place(tmp_path):
+    def slowly():
+        store.GraphStore(tmp_path).graph("first", {}, tiny_graph, half=False)
+        times.append(entries(tmp_path)[0].stat().st_mtime_ns)
+        return tiny_graph()
+
+    times = []
+    assert store.GraphStore(tmp_path).graph("first", {}, slowly, half=False).get_ops()
+    assert [entry.stat().st_mtime_ns for entry in entries(tmp_path)] == times
+
+
 def test_openvino_where_it_cannot_be_used_says_what_to_do(monkeypatch):
     for device, attention, word in (("cuda", "plain", "--device cpu"), ("cpu", "rescaled", "plain attention")):
         with pytest.raises(ValueError, match=word):
             choose_backend("openvino", torch.device(device), attention, 1)
         assert choose_backend("auto", torch.device(device), attention, 10**9) == "torch"
     monkeypatch.setattr(choice.importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(ValueError, match=r'pip install "depthfm\[openvino\]"'):
+    with pytest.raises(ValueError, match=r'pip install -e "\.\[openvino\]"'):
         choose_backend("openvino", CPU, "plain", 1)
     assert choose_backend("auto", CPU, "plain", 10**9) == "torch"
     with pytest.raises(ValueError, match="no decoder and no compile"):

@@ -1,4 +1,5 @@
 import mmap
+import os
 import sys
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from depthfm_core.model.pages import convert_tensors
+from depthfm_core.model.pages import _mapped_areas, convert_tensors
 from depthfm_core.model.reading import read_tensor_file
 
 SAVERS = {"safetensors": save_file, "ckpt": torch.save}
@@ -50,3 +51,12 @@ def test_what_needs_no_conversion_stays_the_same_tensor(tmp_path):
     tensors, _ = read_tensor_file(tmp_path / "file.safetensors")
     converted = convert_tensors(tensors, tmp_path / "file.safetensors", lambda _name, tensor: tensor.float())
     assert converted["weight"] is tensors["weight"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a path may be any bytes")
+def test_a_file_whose_path_is_no_text_is_found_among_what_is_mapped(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.bin"))
+    path.write_bytes(bytes(2 * mmap.PAGESIZE))
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
+        ((start, end),) = _mapped_areas(path)
+    assert end - start == 2 * mmap.PAGESIZE

@@ -14,6 +14,13 @@ def test_auto_takes_bfloat16_on_a_cpu_only_where_it_pays(monkeypatch, has_bfloat
     assert choose_dtype("auto", CPU, LARGE_NETWORK - 1) == torch.float32
 
 
+@pytest.mark.parametrize(("has_bfloat16", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_auto_takes_half_precision_on_gpus(monkeypatch, has_bfloat16, expected):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_how: has_bfloat16)
+    assert choose_dtype("auto", torch.device("cuda"), 1) == expected
+    assert choose_dtype("auto", torch.device("mps"), 1) == torch.float16
+
+
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
 def test_a_dtype_that_is_named_is_taken(name):
     assert choose_dtype(name, CPU, 1) == choose_dtype(name, torch.device("mps"), LARGE_NETWORK) == getattr(torch, name)

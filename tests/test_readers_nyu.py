@@ -145,7 +145,7 @@ def test_a_damaged_splits_file_is_named(labeled, damage):
 def test_a_missing_package_is_named_with_how_to_get_it(labeled, monkeypatch, package, action):
     entries = nyu.list_entries(labeled)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ValueError, match=r"pip install \"depthfm\[eval\]\""):
+    with pytest.raises(ValueError, match=r"pip install -e \"\.\[eval\]\""):
         nyu.read(entries[0]) if action == "read" else nyu.list_entries(labeled)
 
 

@@ -261,5 +261,5 @@ def test_the_command_refuses_to_render_nothing(tmp_path, options):
 def test_without_numba_the_error_names_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.delitem(sys.modules, "depthfm_core.data.synthetic")
-    with pytest.raises(ImportError, match=r'pip install "depthfm\[train\]"'):
+    with pytest.raises(ImportError, match=r'pip install -e "\.\[train\]"'):
         importlib.import_module("depthfm_core.data.synthetic")

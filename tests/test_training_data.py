@@ -150,7 +150,15 @@ def test_a_border_covers_the_edges_and_leaves_the_middle():
     assert not torch.allclose(changed[:, 0], image[:, 0], atol=0.01)
 
 
-def test_hue_and_saturation_leave_brightness_where_it_is():
+def test_hue_keeps_the_mean_of_the_channels_and_saturation_the_luma():
+    image = scene().image * 0.2 + 0.4
+    for settings, weights in (({"hue_deg": 90.0}, (1 / 3, 1 / 3, 1 / 3)), ({"saturation": 0.5}, (0.299, 0.587, 0.114))):
+        changed = change_photometry(image, dataclasses.replace(STILL, **settings), np.random.default_rng(0))
+        before, after = (torch.einsum("c,chw->hw", torch.tensor(weights), picture) for picture in (image, changed))
+        assert torch.allclose(before, after, atol=1e-3) and (changed - image).abs().max() > 1e-3
+
+
+def test_a_picture_without_color_is_its_luma():
     image = scene().image * 0.2 + 0.4
     grey = change_photometry(image, dataclasses.replace(STILL, grey_probability=1.0), np.random.default_rng(0))
     assert (grey - grey.mean(0)).abs().max() < 1e-6
@@ -164,6 +172,12 @@ def test_a_new_autoencoder_codes_a_thumbnail_in_color():
     with torch.no_grad():
         decoded = autoencoder.decoder(autoencoder.encoder(color))
     assert (decoded - color)[..., 24:40, 24:40].abs().max() < 0.2
+
+
+def test_an_autoencoder_of_other_block_numbers_keeps_its_own_tensors():
+    autoencoder = AutoencoderTiny(num_decoder_blocks=(2, 2, 2, 1), num_encoder_blocks=(1, 1, 2, 1))
+    saved = full_state_dict(autoencoder)
+    assert saved.keys() == autoencoder.state_dict().keys()
 
 
 def test_the_idle_blocks_are_zero_in_the_file_and_diffusers_computes_the_same_with_it():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from depthfm_core.training.engine import Engine
 from depthfm_core.training.lora import LoraSettings, add_lora, merge_lora
 from depthfm_core.training.recipe import read_recipe
 from depthfm_core.training.stages import run_recipe
@@ -38,7 +39,7 @@ def test_additions_are_nothing_at_first_and_the_merged_network_computes_what_the
     before = {name: tensor.clone() for name, tensor in network.unet.state_dict().items()}
     untrained = velocity(network)
     add_lora(network.unet, LORA, seed=0)
-    assert torch.equal(velocity(network), untrained)
+    torch.testing.assert_close(velocity(network), untrained, rtol=0, atol=1e-5)  # some CPUs round by where memory lies
     learn(network)
     learned = velocity(network)
     merge_lora(network.unet)
@@ -91,7 +92,7 @@ def test_settings_without_effect_and_unknown_layers_are_refused():
         add_lora(network.unet, dataclasses.replace(LORA, layers=("to_q", "to_z")), seed=0)
 
 
-def test_a_stage_with_lora_hands_on_an_ordinary_network_and_resumes(tmp_path):
+def test_a_stage_with_lora_hands_on_an_ordinary_network_and_resumes(tmp_path, monkeypatch):
     output = tmp_path / "out"
     write_toy_frames(output)
     text = TOY.replace("noising_step = 300", "lora = { rank = 2 }")
@@ -102,6 +103,7 @@ def test_a_stage_with_lora_hands_on_an_ordinary_network_and_resumes(tmp_path):
     assert first.keys() == second.keys()
     changed = {name for name in first if not torch.equal(first[name], second[name])}
     assert "conv_in.weight" in changed and not any(".conv1." in name for name in changed)
+    monkeypatch.setattr(Engine, "backward", lambda *_args: pytest.fail("it trained again"))
     run_recipe(recipe, output, "flow.second")
     again = load_file(output / "flow" / "second" / "network.safetensors")
     assert all(torch.equal(second[name], again[name]) for name in second)

@@ -8,10 +8,18 @@ from torch import nn
 
 from depthfm_core.evaluation.share import ALL
 from depthfm_core.flow import integrate, noise_source
+from depthfm_core.model.hyperparameters import UNetHyperParameters
 from depthfm_core.training.latents import LatentBatch
 from depthfm_core.training.loop import LoopSettings
 from depthfm_core.training.objective import own_parts, step_random
-from depthfm_core.training.velocity import FlowSettings, draw_batch, flow_losses, flow_objective, own_points
+from depthfm_core.training.velocity import (
+    FlowSettings,
+    build_network,
+    draw_batch,
+    flow_losses,
+    flow_objective,
+    own_points,
+)
 
 SIZE = 8
 LOOP = LoopSettings(num_steps=4, batch_size=SIZE, learning_rate=1e-2, mixed_precision="no")
@@ -50,6 +58,17 @@ def drawn(share, **others):
 
 def velocity_loss(network, batch, share):
     return flow_losses(network, batch, settings(share), codec=None)["velocity"]
+
+
+def test_every_weight_learns_on_the_own_path_in_mixed_precision():
+    """Casts of weights that the steps without gradient made must not be taken for the one with it."""
+    network = build_network(UNetHyperParameters(32, (1, 1), 1, (1, 2), 8), 2, seed=0)
+    torch.nn.init.normal_(network.unet.conv_out.weight)  # zero at first, which lets no gradient through
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = velocity_loss(network, drawn(1.0), 1.0)
+    loss.backward()
+    still = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert len(still) < len(list(network.parameters())) / 4, still
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0, 0), (0.25, 2), (0.5, 4), (0.3, 2), (1, 8)])

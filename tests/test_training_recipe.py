@@ -13,7 +13,9 @@ from depthfm_core.data.folder import write_frame
 from depthfm_core.data.sample import DepthSample
 from depthfm_core.loading import load_pipeline
 from depthfm_core.model.checkpoints import load_checkpoint
-from depthfm_core.training.recipe import read_recipe, shorten
+from depthfm_core.training.autoencoder import AutoencoderSettings
+from depthfm_core.training.engine import Engine
+from depthfm_core.training.recipe import AutoencoderStage, read_recipe, shorten
 from depthfm_core.training.stages import run_recipe, split_frames, stage_names
 
 TOY = """
@@ -92,6 +94,9 @@ def test_the_recipes_of_nano_are_valid_and_name_their_stages(name):
         ("view = { height_px = 32, width_px = 48 }", "view = 3", "view must be a table"),
         ("noising_step = 300", 'time_sampling = "never"', "uniform"),
         ("[frames]", "[frames", "not valid TOML"),
+        ("held_out = 2", "held_out = 0", "checked on held-out frames: 1 or more"),
+        ("height_px = 32, width_px = 48", "height_px = 36, width_px = 48", "36x48 pixels; its sides must be multiples"),
+        ("[autoencoder.loop]", "[autoencoder.loop]\ngradient_checkpointing = true", "cannot have gradient_checkpoint"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_the_place_of_the_mistake(tmp_path, old, new, complaint):
@@ -114,7 +119,7 @@ def test_the_first_frames_of_each_folder_are_held_out(tmp_path):
         split_frames(read_recipe(write_toy(tmp_path, TOY.replace("held_out = 2", "held_out = 4"))), tmp_path)
 
 
-def test_a_recipe_runs_from_frames_to_a_model_that_estimates_depth_and_resumes(tmp_path):
+def test_a_recipe_runs_from_frames_to_a_model_that_estimates_depth_and_resumes(tmp_path, monkeypatch):
     write_toy_frames(tmp_path)
     recipe = read_recipe(write_toy(tmp_path))
     run_recipe(recipe, tmp_path)
@@ -126,6 +131,7 @@ def test_a_recipe_runs_from_frames_to_a_model_that_estimates_depth_and_resumes(t
     assert prediction.depth.shape == (1, 1, 50, 70) and prediction.depth.isfinite().all()
     first = load_file(model)
     model.unlink()
+    monkeypatch.setattr(Engine, "backward", lambda *_args: pytest.fail("it trained again"))
     run_recipe(recipe, tmp_path)
     again = load_file(model)
     assert first.keys() == again.keys() and all(torch.equal(first[name], again[name]) for name in first)
@@ -167,3 +173,8 @@ def test_the_command_runs_a_recipe_with_fewer_steps_on_demand(tmp_path):
 def test_a_shortened_recipe_keeps_trainings_that_are_shorter_already(tmp_path):
     recipe = shorten(read_recipe(write_toy(tmp_path)), 2)
     assert [stage.loop.num_steps for stage in recipe.flow.values()] == [2, 1] and recipe.autoencoder.loop.num_steps == 2
+
+
+def test_how_to_train_an_autoencoder_is_refused_where_none_is_trained():
+    with pytest.raises(ValueError, match="there is no .autoencoder.loop.; leave it out"):
+        AutoencoderStage(path="vae", model=AutoencoderSettings(latent_noise=0.3))

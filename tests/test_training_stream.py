@@ -5,15 +5,15 @@ import pytest
 import torch
 
 import depthfm_core.training.stages as stages
-from depthfm_core.data.synthetic import render_scene
-from depthfm_core.evaluation.share import Share
+from depthfm_core.data.synthetic import render_scene, write_frames
+from depthfm_core.evaluation.share import ALL, Share
 from depthfm_core.loading import load_pipeline
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings
 from depthfm_core.training.batched_views import change_photometry_of_batch, draw_views, normalize_targets
 from depthfm_core.training.latents import encode
 from depthfm_core.training.normalize import NormalizationSettings, normalize_target
 from depthfm_core.training.recipe import read_recipe
-from depthfm_core.training.stages import prepare_latents, run_recipe, stage_names
+from depthfm_core.training.stages import prepare_latents, run_recipe, split_frames, stage_names
 from depthfm_core.training.stream import FrameStream, StreamSettings
 from depthfm_core.training.streamed import StreamedLatents, StreamedViews
 
@@ -234,6 +234,31 @@ def test_so_many_views_are_there_before_the_first_step(frames, codec, rng):
     latents = StreamedLatents(still_views(frames), ViewSettings(24, 32), StreamSettings(first_views=5), codec)
     latents.draw(4, rng)
     assert latents._made == 5
+
+
+@pytest.mark.parametrize("first_seed", [0, 9])
+def test_a_stream_renders_other_frames_than_the_held_out_ones(tmp_path, monkeypatch, first_seed):
+    rendered = []
+    monkeypatch.setattr(stages, "FrameStream", lambda seeds, *_args: rendered.append(seeds))
+    text = RECIPE.replace("count = 20", f"count = 20\nfirst_seed = {first_seed}")
+    recipe = read_recipe(write_recipe(tmp_path, text))
+    stages._stream(recipe.frames, ALL)
+    folder = tmp_path / "out" / "frames"
+    list(write_frames(folder, range(first_seed, first_seed + 5), (16, 16)))  # two more, as of an earlier run
+    train, held_out = split_frames(recipe, tmp_path / "out")
+    held_out = [int(frame.name) for frame in held_out]
+    assert not train and held_out == list(range(first_seed, first_seed + 3))
+    assert rendered == [range(first_seed + 3, first_seed + 20)] and not set(held_out) & set(rendered[0])
+
+
+def test_the_outermost_pixels_go_on_beyond_the_frame():
+    images = torch.arange(2 * 3 * 6 * 8).reshape(2, 3, 6, 8).to(torch.uint8)
+    depths_m = images[:, :1].float() + 1
+    view = ViewSettings(12, 16, min_scale=1.0, aspect_jitter=0.0, flip_probability=0.0)
+    pictures, depths = draw_views(images, depths_m, view, np.random.default_rng(0))
+    for corner in (0, -1):
+        torch.testing.assert_close(pictures[..., corner, corner], images[..., corner, corner] / 255)
+    assert depths.min() == depths_m.min() and set(depths.flatten().tolist()) == set(depths_m.flatten().tolist())
 
 
 @pytest.mark.parametrize("name", ["first_frames", "first_views", "kept_views", "fresh_share"])

@@ -63,6 +63,9 @@ class GraphStore:
     def _stored(self, entry: Path, convert: Callable[[], openvino.Model], half: bool) -> openvino.Model:
         _log.info("Converting for OpenVINO, once for this model and kind of precision, into %s", entry)
         graph = convert()
+        quicker = _read(entry)  # another process's, which must not vanish while that one opens it
+        if quicker is not None:
+            return quicker
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with replacing_folder(entry) as temporary:
@@ -79,7 +82,10 @@ class GraphStore:
         gc.collect()  # a traced module refers to itself, and would keep PyTorch's weights in memory
         with suppress(OSError):  # another process may be removing the same
             self._evict(keep=entry)
-        return _read(entry)
+        found = _read(entry)
+        if found is None:
+            raise OSError(f"{entry} was replaced by another process while it was read; try again.")
+        return found
 
     def _evict(self, keep: Path) -> None:
         """Removes what was used longest ago until the rest fits, and what killed processes left."""

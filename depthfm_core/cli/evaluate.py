@@ -55,8 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--align",
         nargs="+",
         choices=tuple(ALIGNMENTS),
-        help=f"what is fitted before measuring (default: {' and '.join(DEFAULT_ALIGNMENTS)}, where the method's "
-        "numbers can be)",
+        help=f"what is fitted before measuring (default: {' and '.join(DEFAULT_ALIGNMENTS)}, where the numbers "
+        "that a method of this name usually gives can be)",
     )
     parser.add_argument(
         "--ransac", action="store_true", help="fit to the pixels that RANSAC keeps; not a benchmark's way"

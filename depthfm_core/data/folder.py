@@ -39,6 +39,11 @@ def list_frames(folders: Sequence[Path]) -> list[Path]:
     return frames
 
 
+def frame_name(seed: int) -> str:
+    """What a rendered frame is called; names are in the order of seeds."""
+    return f"{seed:08d}"
+
+
 def read_frame(frame: Path) -> DepthSample:
     """One frame, `valid` where depth is known: where something was hit, nearer than what a file can hold.
 

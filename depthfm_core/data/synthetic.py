@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .folder import DEPTH_SUFFIX, IMAGE_SUFFIX, write_frame
+from .folder import DEPTH_SUFFIX, IMAGE_SUFFIX, frame_name, write_frame
 from .sample import DepthSample
 
 try:
@@ -121,7 +121,7 @@ def _is_sensible(hits: Hits, directions: np.ndarray, face_normal: np.ndarray, in
 
 def frame_paths(out_dir: Path, seed: int) -> tuple[Path, Path]:
     """Where the picture and the depth of a seed are stored."""
-    return tuple(out_dir / (_frame_name(seed) + suffix) for suffix in (IMAGE_SUFFIX, DEPTH_SUFFIX))
+    return tuple(out_dir / (frame_name(seed) + suffix) for suffix in (IMAGE_SUFFIX, DEPTH_SUFFIX))
 
 
 def write_frames(
@@ -155,7 +155,7 @@ def write_frames(
 
 def _write_frame(out_dir: Path, size: tuple[int, int], antialias: bool, seed: int) -> int:
     if not _is_there(out_dir, seed):
-        write_frame(out_dir / _frame_name(seed), render_scene(seed, size, antialias=antialias))
+        write_frame(out_dir / frame_name(seed), render_scene(seed, size, antialias=antialias))
     return seed
 
 
@@ -173,7 +173,3 @@ def _refuse_another_size(out_dir: Path, seed: int, size: tuple[int, int]) -> Non
                 f"{path} has {picture.size[0]} x {picture.size[1]} pixels, not {size[1]} x {size[0]}; take that size "
                 "or another folder."
             )
-
-
-def _frame_name(seed: int) -> str:
-    return f"{seed:08d}"

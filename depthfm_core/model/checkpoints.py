@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..replacing import replacing
+from ..replacing import remove_leftovers, replacing
 from .codec import SD_SCALING_FACTORS, LatentCodec, build_codec
 from .hyperparameters import UNetHyperParameters, from_ldm, from_state_dict
 from .layouts import (
@@ -192,6 +192,7 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
     Raises:
         OSError: when the disk refuses; what was there before stays.
     """
+    remove_leftovers(path)
     try:
         with replacing(path, durable=True) as temporary:
             temporary.touch()

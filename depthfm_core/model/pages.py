@@ -70,7 +70,10 @@ class MappedPages:
 def _mapped_areas(source: Path) -> list[tuple[int, int]]:
     """First and last address of each mapping of the file, or of a file below the folder."""
     areas, name = [], str(source)
-    for line in Path("/proc/self/maps").read_text().splitlines():
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape")  # paths may be any bytes
+    for line in maps.split("\n"):
+        if not line:
+            continue
         addresses, *_, path = line.split(maxsplit=5)
         if path == name or path.startswith(f"{name}/"):
             start, end = addresses.split("-")

@@ -40,7 +40,9 @@ def draw_views(
     boxes = _draw_boxes(len(images), images.shape[-2:], settings, rng)
     theta = torch.from_numpy(boxes).to(images.device)
     grid = F.affine_grid(theta, [len(images), 1, settings.height_px, settings.width_px], align_corners=False)
-    how = {"align_corners": False, "padding_mode": "border"}
+    # No further out than the outermost pixels' centers: padding_mode="border", which MPS lacked before PyTorch 2.13.
+    edge = 1 - 1 / grid.new_tensor([images.shape[-1], images.shape[-2]])
+    grid, how = grid.clamp(-edge, edge), {"align_corners": False}
     return (
         F.grid_sample(images.float() / 255, grid, mode="bilinear", **how).clamp(0, 1),
         F.grid_sample(depths_m.float(), grid, mode="nearest", **how),

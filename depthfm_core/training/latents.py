@@ -36,7 +36,7 @@ class LatentSettings:
         workers: processes, of one CPU thread each; the latents do not depend on how many.
 
     Raises:
-        ValueError: an unknown format.
+        ValueError: an unknown format, or sides that are no multiples of 8.
     """
 
     view: ViewSettings
@@ -51,6 +51,11 @@ class LatentSettings:
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
             raise ValueError(f"Unknown format of latents {self.format!r}; choose one of {', '.join(FORMATS)}.")
+        size = self.view.height_px, self.view.width_px
+        if any(side < 1 or side % LatentCodec.downscale for side in size):
+            raise ValueError(
+                f"The view is {size[0]}x{size[1]} pixels; its sides must be multiples of {LatentCodec.downscale}."
+            )
 
 
 class LatentBatch(NamedTuple):

@@ -124,6 +124,7 @@ def train(
                 if share.is_first:
                     run.save()
                     run.checked(check, watch)
+                run.saved_step = run.step  # the first process's state is everybody's
                 share.wait()
     run.ema.copy_to(run.parameters)
     model.to(home)

@@ -44,7 +44,8 @@ class FrameSettings:
             [frames.stream] table is there; then `folders` is where the held-out ones lie.
 
     Raises:
-        ValueError: nothing to train on, no folder to render into, two data sets of one name, or shares for some only.
+        ValueError: nothing to train on, no folder to render into, nothing held out, two data sets of one name, or
+            shares for some only.
     """
 
     folders: tuple[str, ...] = ("frames",)
@@ -64,6 +65,10 @@ class FrameSettings:
             raise ValueError(
                 "[frames.stream] trains on rendered frames only: one folder, no data sets, and a count above held_out; "
                 f"got {', '.join(labels)}, count {self.count}, held_out {self.held_out}."
+            )
+        if self.held_out < 1:
+            raise ValueError(
+                f"[frames] has held_out {self.held_out}; trainings are checked on held-out frames: 1 or more."
             )
         if not labels or (self.count and not self.folders):
             raise ValueError("[frames] names no folder to render into and to train on, or no data set; name one.")
@@ -97,7 +102,7 @@ class AutoencoderStage:
             brings.
 
     Raises:
-        ValueError: for both `path` and `loop`.
+        ValueError: for both `path` and `loop`, a `model` that nothing trains, or gradient checkpointing.
     """
 
     path: str = ""
@@ -109,6 +114,14 @@ class AutoencoderStage:
             raise ValueError(
                 "[autoencoder] has both; it needs either path, an existing autoencoder, or [autoencoder.loop]."
             )
+        if self.loop is None and self.model != AutoencoderSettings():
+            raise ValueError(
+                "[autoencoder.model] says how to train one, and there is no [autoencoder.loop]; leave it out."
+            )
+        if (
+            self.loop is not None and self.loop.gradient_checkpointing
+        ):  # diffusers' encoder then scales pictures otherwise
+            raise ValueError("[autoencoder.loop] cannot have gradient_checkpointing; choose a smaller batch_size.")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from ..data.folder import frame_name
 from ..evaluation.share import ALL, Share, this_share
 from ..model.checkpoints import save_tensors
 from ..model.codec import LatentCodec, load_codec
@@ -76,6 +77,8 @@ def run_recipe(recipe: Recipe, output: Path, stage: str | None = None) -> None:
         raise ValueError(f"Unknown stage {stage!r}; choose one of {', '.join(names)}.")
     output.mkdir(parents=True, exist_ok=True)
     if recipe.network.start:
+        if not recipe.autoencoder.path:
+            start_codec(recipe.network, output)
         check_start(recipe.network, output, {name: stage.noising_step for name, stage in recipe.flow.items()})
     share = this_share()
     with _stream(recipe.frames, share) as stream:
@@ -136,8 +139,10 @@ def split_frames(recipe: Recipe, output: Path) -> tuple[list[Frame], list[Frame]
         ValueError: a missing data set, or one with nothing left to train on.
     """
     if recipe.frames.stream:
-        folder = recipe.frames.folders[0]
-        return [], folder_frames(output / folder, Path(folder).name)
+        folder, first = recipe.frames.folders[0], recipe.frames.first_seed
+        names = {frame_name(seed) for seed in range(first, first + recipe.frames.held_out)}
+        found = folder_frames(output / folder, Path(folder).name)
+        return [], [frame for frame in found if frame.name in names]  # others that lie there may be trained on
     train, held_out = [], []
     for source in recipe.frames.sources:
         own, own_held_out = source_frames(source, output, recipe.frames.held_out)

@@ -173,6 +173,9 @@ def own_points(network: nn.Module, x_0: Tensor, t: Tensor, image_latent: Tensor)
     x_t = x_0
     for start in (torch.zeros_like(t), half):
         x_t = x_t + half[:, None, None, None] * network(x_t, start, image_latent)
+    # Older versions of PyTorch would hand the casts of weights that were made here, which have no gradient, to the
+    # step that learns (https://github.com/pytorch/pytorch/issues/65766).
+    torch.clear_autocast_cache()
     return x_t
 
 

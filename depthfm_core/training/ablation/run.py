@@ -91,9 +91,13 @@ def _run_missing(jobs: Mapping[Path, Job], what: str, workers: int) -> None:
         _without_inner_bars(),
         ProcessPoolExecutor(min(workers, len(missing)), get_context("spawn"), torch.set_num_threads, (1,)) as pool,
     ):
-        for done in as_completed([pool.submit(job) for job in missing]):
-            done.result()
-            bar.update()
+        try:
+            for done in as_completed([pool.submit(job) for job in missing]):
+                done.result()
+                bar.update()
+        except BaseException:  # not after hours of what would be thrown away
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 @contextmanager
