@@ -95,7 +95,7 @@ def full_state_dict(autoencoder: AutoencoderTiny) -> dict[str, Tensor]:
     """The autoencoder's tensors under diffusers' names, with zeros for the blocks that are skipped."""
     own = autoencoder.state_dict()
     with torch.device("meta"):
-        whole = AutoencoderTiny.from_config(autoencoder.config).state_dict()
+        whole = AutoencoderTiny.from_config(autoencoder_config(autoencoder, 1.0)).state_dict()
     return {name: own.get(name, torch.zeros(tensor.shape)).contiguous() for name, tensor in whole.items()}
 
 
