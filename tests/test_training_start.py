@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL
 from depthfm_core.model.bundled import NANO_PATH
 from depthfm_core.model.checkpoints import load_checkpoint, replace_codec, save_checkpoint
 from depthfm_core.model.codec import LatentCodec, load_codec
+from depthfm_core.training import stages
 from depthfm_core.training.export import save_codec
 from depthfm_core.training.first_weights import first_network, start_codec
 from depthfm_core.training.recipe import NetworkSettings, read_recipe
@@ -115,6 +116,13 @@ def test_a_model_without_an_autoencoder_asks_for_one(golden_dir, tmp_path):
     start = NetworkSettings(start=str(golden_dir / "depthfm-micro-heads8.ckpt"))
     with pytest.raises(ValueError, match="brings no autoencoder; name the one .*path in"):
         start_codec(start, tmp_path)
+
+
+def test_a_model_without_an_autoencoder_is_refused_before_frames_are_rendered(golden_dir, output, monkeypatch):
+    monkeypatch.setitem(stages.STAGES, "frames", lambda *_args: pytest.fail("it went on"))
+    recipe = read(output, RECIPE.replace('"nano"', f"'{golden_dir / 'depthfm-micro-heads8.ckpt'}'"))
+    with pytest.raises(ValueError, match="brings no autoencoder; name the one .*path in"):
+        run_recipe(recipe, output)
 
 
 def test_another_noise_than_the_models_is_refused_before_anything_is_trained(output):

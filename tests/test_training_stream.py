@@ -1,4 +1,4 @@
-"""Frames rendered during a training: the stream, its views in batches, and a whole recipe with it."""
+"""Frames rendered during a training: the stream, what is drawn from it, and a whole recipe with it."""
 
 import numpy as np
 import pytest
@@ -8,20 +8,17 @@ import depthfm_core.training.stages as stages
 from depthfm_core.data.synthetic import render_scene, write_frames
 from depthfm_core.evaluation.share import ALL, Share
 from depthfm_core.loading import load_pipeline
-from depthfm_core.training.augment import PhotometricSettings, ViewSettings
-from depthfm_core.training.batched_views import change_photometry_of_batch, draw_views, normalize_targets
+from depthfm_core.training.augment import ViewSettings
 from depthfm_core.training.latents import encode
-from depthfm_core.training.normalize import NormalizationSettings, normalize_target
+from depthfm_core.training.normalize import NormalizationSettings
 from depthfm_core.training.recipe import read_recipe
 from depthfm_core.training.stages import prepare_latents, run_recipe, split_frames, stage_names
 from depthfm_core.training.stream import FrameStream, StreamSettings
 from depthfm_core.training.streamed import StreamedLatents, StreamedViews
 
+from .test_training_batched_views import NOTHING, still_frames
+
 CPU = torch.device("cpu")
-NOTHING = PhotometricSettings(
-    exposure_stops=0, gamma=1, contrast=0, white_balance=0, saturation=0, hue_deg=0, grey_probability=0, vignette=0,
-    blur_px=0, noise=0, jpeg_quality=100, border_probability=0,
-)  # fmt: skip
 RECIPE = """
 [frames]
 count = 20
@@ -69,12 +66,7 @@ def codec():
 
 @pytest.fixture
 def frames():
-    """Pictures [5, 3, 24, 32] uint8 and depth [5, 1, 24, 32], a corner of it sky."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (5, 3, 24, 32), dtype=torch.uint8, generator=generator)
-    depths_m = torch.rand(5, 1, 24, 32, generator=generator) * 5 + 1
-    depths_m[:, :, :6, :8] = 0
-    return images, depths_m
+    return still_frames()
 
 
 def write_recipe(tmp_path, text=RECIPE):
@@ -124,90 +116,6 @@ def test_a_frame_that_cannot_be_rendered_ends_the_training():
         stream.wait_for(1)
 
 
-def test_the_whole_view_is_the_frame(frames, rng):
-    whole = ViewSettings(24, 32, min_scale=1, aspect_jitter=0, flip_probability=0)
-    images, depths_m = draw_views(*frames, whole, rng)
-    torch.testing.assert_close(images, frames[0] / 255)
-    assert torch.equal(depths_m, frames[1])
-
-
-def test_picture_and_depth_are_mirrored_together(frames, rng):
-    mirrored = ViewSettings(24, 32, min_scale=1, aspect_jitter=0, flip_probability=1)
-    images, depths_m = draw_views(*frames, mirrored, rng)
-    torch.testing.assert_close(images, frames[0].flip(-1) / 255)
-    assert torch.equal(depths_m, frames[1].flip(-1))
-
-
-def test_crops_lie_within_the_frame_and_mix_no_depths(frames, rng):
-    images, depths_m = draw_views(*frames, ViewSettings(16, 16, min_scale=0.5), rng)
-    assert images.shape == (5, 3, 16, 16) and depths_m.shape == (5, 1, 16, 16)
-    for view, frame in zip(depths_m, frames[1], strict=True):
-        assert torch.isin(view, frame).all()
-
-
-def test_pictures_and_depth_of_a_crop_stay_aligned(rng):
-    ramp = torch.linspace(0, 255, 64).round().byte().expand(4, 3, 48, 64).contiguous()
-    images, depths_m = draw_views(ramp, ramp[:, :1].float() + 1, ViewSettings(24, 32, min_scale=0.5), rng)
-    assert (images[:, :1] * 255 + 1 - depths_m).abs().max() < 255 / 64 * 1.01  # one pixel of the ramp
-
-
-def test_no_photometry_leaves_pictures_as_they_are(rng):
-    images = torch.rand(3, 3, 16, 24)
-    torch.testing.assert_close(change_photometry_of_batch(images, NOTHING, rng), images)
-
-
-@pytest.mark.parametrize(
-    "strength",
-    [
-        {"exposure_stops": 2},
-        {"gamma": 3},
-        {"contrast": 0.9},
-        {"white_balance": 0.3},
-        {"saturation": 1},
-        {"hue_deg": 90},
-        {"grey_probability": 1},
-        {"vignette": 1},
-        {"blur_px": 2},
-        {"noise": 0.2},
-        {"jpeg_quality": 1},
-        {"border_probability": 1, "border": 0.3},
-    ],
-    ids=lambda strength: next(iter(strength)),
-)
-def test_each_effect_changes_pictures_alone_and_within_their_range(rng, strength):
-    images = torch.rand(8, 3, 16, 24)
-    settings = PhotometricSettings(**{**vars(NOTHING), "probability": 1.0, **strength})
-    changed = change_photometry_of_batch(images, settings, rng)
-    assert changed.shape == images.shape and changed.min() >= 0 and changed.max() <= 1
-    assert ((changed - images).abs().amax((1, 2, 3)) > 1e-3).float().mean() > 0.7
-
-
-def test_grey_pictures_have_equal_channels(rng):
-    images = torch.rand(4, 3, 16, 16)
-    grey = change_photometry_of_batch(images, PhotometricSettings(**{**vars(NOTHING), "grey_probability": 1.0}), rng)
-    torch.testing.assert_close(grey, grey.mean(1, keepdim=True).expand(-1, 3, -1, -1))
-
-
-def test_worse_jpegs_differ_more(rng):
-    images = torch.rand(64, 3, 16, 16)
-
-    def error(quality):
-        settings = PhotometricSettings(**{**vars(NOTHING), "probability": 1.0, "jpeg_quality": quality})
-        return (change_photometry_of_batch(images, settings, rng) - images).abs().mean()
-
-    assert 0 < error(90) < error(50) < error(5)
-
-
-def test_targets_of_a_batch_are_those_of_each_frame(frames):
-    settings = NormalizationSettings(5.0, 90.0)
-    alone = [normalize_target(depth_m, depth_m > 0, settings) for depth_m in frames[1]]
-    torch.testing.assert_close(normalize_targets(frames[1], settings), torch.stack(alone))
-
-
-def test_a_frame_of_sky_alone_is_far():
-    assert torch.equal(normalize_targets(torch.zeros(1, 1, 8, 8), NormalizationSettings()), torch.ones(1, 1, 8, 8))
-
-
 def test_streamed_latents_are_those_of_the_views(frames, codec, rng):
     view = ViewSettings(24, 32, min_scale=1, aspect_jitter=0, flip_probability=0)
     views = still_views((frames[0][:1], frames[1][:1]))
@@ -249,16 +157,6 @@ def test_a_stream_renders_other_frames_than_the_held_out_ones(tmp_path, monkeypa
     held_out = [int(frame.name) for frame in held_out]
     assert not train and held_out == list(range(first_seed, first_seed + 3))
     assert rendered == [range(first_seed + 3, first_seed + 20)] and not set(held_out) & set(rendered[0])
-
-
-def test_the_outermost_pixels_go_on_beyond_the_frame():
-    images = torch.arange(2 * 3 * 6 * 8).reshape(2, 3, 6, 8).to(torch.uint8)
-    depths_m = images[:, :1].float() + 1
-    view = ViewSettings(12, 16, min_scale=1.0, aspect_jitter=0.0, flip_probability=0.0)
-    pictures, depths = draw_views(images, depths_m, view, np.random.default_rng(0))
-    for corner in (0, -1):
-        torch.testing.assert_close(pictures[..., corner, corner], images[..., corner, corner] / 255)
-    assert depths.min() == depths_m.min() and set(depths.flatten().tolist()) == set(depths_m.flatten().tolist())
 
 
 @pytest.mark.parametrize("name", ["first_frames", "first_views", "kept_views", "fresh_share"])

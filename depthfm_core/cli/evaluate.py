@@ -1,7 +1,6 @@
 """`evaluate`: scores of one or more methods on a data set, under the protocol that published numbers were made with."""
 
 import argparse
-import hashlib
 import platform
 import re
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from ..depth.align import ALIGNMENTS
 from ..depth.inliers import Ransac
 from ..evaluation.baselines import METHODS, MethodOptions, find_method, load_method
 from ..evaluation.fingerprint import fingerprint
-from ..evaluation.pictures import keep_only, picture_path
+from ..evaluation.pictures import keep_only, picture_path, unique_name
 from ..evaluation.protocol import BENCHMARKS, Benchmark, choose_benchmark
 from ..evaluation.report import Report, build_tables, published_notes, write_report
 from ..evaluation.run import evaluate, worst_names
@@ -165,10 +164,8 @@ def _alignments(model: str, args: argparse.Namespace) -> list[str]:
 
 def _folder(args: argparse.Namespace, model: str) -> Path:
     """Where a model's results lie; a name that is no folder's gets one, and no two get the same."""
-    readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", model)
-    if readable == model and not model.startswith("."):
-        return args.output / model
-    return args.output / f"{readable.strip('._')[-60:]}_{hashlib.sha256(model.encode()).hexdigest()[:8]}"
+    is_a_name = re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", model)
+    return args.output / (model if is_a_name else unique_name(model).lstrip("._"))
 
 
 def _settings(

@@ -19,8 +19,13 @@ LARGEST_ERROR = 0.5  # the relative error that takes the brightest color
 
 def picture_path(folder: Path, name: str) -> Path:
     """Where the picture of an image lies; a name that is no file name gets one, and no two get the same."""
+    return folder / f"{unique_name(name)}.png"
+
+
+def unique_name(name: str) -> str:
+    """What of a name any file system takes, and a digest of all of it."""
     readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[-60:]
-    return folder / f"{readable}_{hashlib.sha256(name.encode()).hexdigest()[:8]}.png"
+    return f"{readable}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def save_error_picture(folder: Path, name: str, sample: DepthSample, depth_m: Tensor) -> None:

@@ -66,32 +66,41 @@ def start_codec(settings: NetworkSettings, output: Path) -> LatentCodec:
         ValueError: for a model that brings none.
     """
     checkpoint, own = _read_start(settings, output)
-    codec = load_codec(own) if own else checkpoint.build_codec()
-    if codec is None:
-        raise ValueError(
-            f"{checkpoint.path} brings no autoencoder; name the one that it was trained with: path in [autoencoder]."
-        )
-    return codec
+    _check_codec(checkpoint, own)
+    return load_codec(own) if own else checkpoint.build_codec()
 
 
-def check_start(settings: NetworkSettings, output: Path, noising_steps: Mapping[str, int]) -> None:
+def check_start(
+    settings: NetworkSettings, output: Path, noising_steps: Mapping[str, int], *, brings_codec: bool
+) -> None:
     """Whether `settings.start` is there and fits; known before hours of rendering.
 
     Args:
         settings, output: as in `first_network`.
         noising_steps: of the source of each flow stage.
+        brings_codec: whether its autoencoder is needed.
 
     Raises:
         CheckpointError: for a file that cannot be read.
-        ValueError: for a model that is not there, or a source of other noise than it was trained with.
+        ValueError: for a model that is not there or brings no autoencoder, or a source of other noise than it was
+            trained with.
     """
-    checkpoint, _ = _read_start(settings, output)
+    checkpoint, own = _read_start(settings, output)
+    if brings_codec:
+        _check_codec(checkpoint, own)
     for stage, noising_step in noising_steps.items():
         if noising_step != checkpoint.noising_step:
             raise ValueError(
                 f"[flow.{stage}] has noising_step {noising_step}, and {checkpoint.path} was trained with "
                 f"{checkpoint.noising_step}; set noising_step = {checkpoint.noising_step}."
             )
+
+
+def _check_codec(checkpoint: DepthFMCheckpoint, own: Path | None) -> None:
+    if own is None and not checkpoint.codec_tensors:
+        raise ValueError(
+            f"{checkpoint.path} brings no autoencoder; name the one that it was trained with: path in [autoencoder]."
+        )
 
 
 def _shaped_like(checkpoint: DepthFMCheckpoint) -> DepthFMUNet:

@@ -118,9 +118,8 @@ class AutoencoderStage:
             raise ValueError(
                 "[autoencoder.model] says how to train one, and there is no [autoencoder.loop]; leave it out."
             )
-        if (
-            self.loop is not None and self.loop.gradient_checkpointing
-        ):  # diffusers' encoder then scales pictures otherwise
+        # diffusers' encoder does not scale pictures to [0, 1] then, as it does everywhere else.
+        if self.loop is not None and self.loop.gradient_checkpointing:
             raise ValueError("[autoencoder.loop] cannot have gradient_checkpointing; choose a smaller batch_size.")
 
 

@@ -77,9 +77,8 @@ def run_recipe(recipe: Recipe, output: Path, stage: str | None = None) -> None:
         raise ValueError(f"Unknown stage {stage!r}; choose one of {', '.join(names)}.")
     output.mkdir(parents=True, exist_ok=True)
     if recipe.network.start:
-        if not recipe.autoencoder.path:
-            start_codec(recipe.network, output)
-        check_start(recipe.network, output, {name: stage.noising_step for name, stage in recipe.flow.items()})
+        noising_steps = {name: stage.noising_step for name, stage in recipe.flow.items()}
+        check_start(recipe.network, output, noising_steps, brings_codec=not recipe.autoencoder.path)
     share = this_share()
     with _stream(recipe.frames, share) as stream:
         for name in names if stage is None else [stage]:

@@ -1,0 +1,85 @@
+"""Facts about ComfyUI's VAE as the autoencoder of a DepthFM; `comfyui_runtime_facts.py` answers with them."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+from comfyui_process import GOLDEN, error_of, image, relative, settings
+
+
+def vae_facts(model) -> dict:
+    """What comes of the VAE on the socket, and of the model's own."""
+    import comfy.sd
+    import torch
+    from a_pack.nodes.runtime import estimate
+    from a_pack.nodes.vae import VaeCodec, build_vae
+    from safetensors.torch import load_file
+
+    tensors = load_file(GOLDEN / "micro-vae-diffusers.safetensors")
+    config = json.loads((GOLDEN / "micro-vae-diffusers.json").read_text(encoding="utf-8"))
+    vae, other = build_vae(tensors, config), build_vae({k: 1.1 * v for k, v in tensors.items()}, config)
+    attributes = dict(vars(vae))
+    own, on_socket, another = (estimate(model, image(), settings(), choice).log_depth for choice in (None, vae, other))
+    latent = 20 * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    raw = VaeCodec(vae).decode(latent)
+    half = comfy.sd.VAE(sd={k: v.bfloat16() for k, v in tensors.items()}, config=_config_of(vae), dtype=torch.bfloat16)
+    rounded = build_vae({k: v.bfloat16().float() for k, v in tensors.items()}, config)
+    before, in_float32, after = half.decode(latent), VaeCodec(half, 1.0).decode(latent), half.decode(latent)
+    return {
+        "log_depth_range": (own.max() - own.min()).item(),
+        "vae_difference": (own - on_socket).abs().max().item(),
+        "another_vae": relative(another, own),
+        **_own_latents_facts(vae, other),
+        "pixels_changed_in_place": _pixels_changed_in_place(latent, vae),
+        "vae_attributes_changed": [k for k, v in vars(vae).items() if attributes.get(k) is not v],
+        "raw_decode_maximum": raw.abs().max().item(),
+        "half_vae_in_float32": relative(in_float32, VaeCodec(rounded, 1.0).decode(latent)),
+        "half_vae_rounds": relative(2 * before - 1, in_float32.permute(0, 2, 3, 1).clamp(-1, 1)),
+        "half_vae_changed": (after - before).abs().max().item(),
+        "wrong_vaes": [str(error_of(lambda kind=kind: VaeCodec(_vae_of(*kind)))) for kind in ((16, 3, 8), (4, 2, 4))],
+        "no_vae": str(error_of(lambda: VaeCodec(comfy.sd.VAE(sd={})))),
+    }
+
+
+def _vae_of(latent_channels: int, latent_dim: int, downscale_ratio: int) -> SimpleNamespace:
+    """A VAE of another kind, as far as it is looked at."""
+    facts = {"latent_channels": latent_channels, "latent_dim": latent_dim, "downscale_ratio": downscale_ratio}
+    return SimpleNamespace(throw_exception_if_invalid=lambda: None, **facts)
+
+
+def _own_latents_facts(vae, other) -> dict:
+    """A model whose latents are not scaled as Stable Diffusion's: with its own VAE on the socket, and with another."""
+    from a_pack.nodes.native import Facts
+    from a_pack.nodes.runtime import _codec
+
+    facts = Facts(Path("own.safetensors"), None, None, 400, 64, 1.0, "depthfm", vae, 0.9)
+    return {
+        "own_scaling": [_codec(facts, choice).scaling_factor for choice in (None, vae)],
+        "foreign_latents": str(error_of(lambda: _codec(facts, other))),
+    }
+
+
+def _pixels_changed_in_place(latent, vae) -> float:
+    """How far a decode is off where ComfyUI takes nothing that `process_output` returns, as in 2026."""
+    import comfy.sd
+    from a_pack.nodes.vae import VaeCodec
+
+    expected, real = VaeCodec(vae).decode_log_depth(latent), comfy.sd.VAE.decode
+
+    def decode(self, samples):
+        pixels = self.first_stage_model.decode(samples.to(self.vae_dtype))
+        self.process_output(pixels)
+        return pixels.movedim(1, -1)
+
+    comfy.sd.VAE.decode = decode
+    try:
+        return relative(VaeCodec(vae).decode_log_depth(latent), expected)
+    finally:
+        comfy.sd.VAE.decode = real
+
+
+def _config_of(vae) -> dict:
+    """The configuration that the toy autoencoder was made with."""
+    ddconfig = {"double_z": True, "z_channels": 4, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": 32}
+    ddconfig |= {"ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0}
+    return {"params": {"ddconfig": ddconfig, "embed_dim": vae.latent_channels}}
