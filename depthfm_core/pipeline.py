@@ -131,6 +131,7 @@ class DepthFMPipeline:
 
         Raises:
             ValueError: for an image of another shape or range, or a setting outside its range.
+            RuntimeError: when "dopri5" needs more than `max_steps` steps.
         """
         _check_image(image)
         resolution = settings.processing_resolution
@@ -169,7 +170,7 @@ class DepthFMPipeline:
         Args:
             image_latent: [B, 4, h, w] scaled latents.
             noise: [E, 4, h, w] or [B, E, 4, h, w], as in `__call__`.
-            settings: how to estimate; what concerns noise and combining is of no use here.
+            settings: how to estimate; the seed, and what combines members, are of no use here.
             on_step: as in `__call__`.
 
         Yields:

@@ -6,6 +6,7 @@ is padded by reflection, then cut off again. Rounding the sides instead would st
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -100,4 +101,4 @@ def _pad_axis(image: Tensor, before: int, after: int, axis: int) -> Tensor:
     positions = [abs((i + side - 1) % period - (side - 1)) for i in range(-before, side + after)]
     if not before and not after:
         return image
-    return image.index_select(axis, image.new_tensor(positions).long())
+    return image.index_select(axis, torch.tensor(positions, device=image.device))

@@ -54,7 +54,10 @@ class LoadDepthFMModel(io.ComfyNode):
                 io.Conditioning.Output(
                     display_name="CONDITIONING", tooltip="The empty prompt, for KSampler's positive and negative."
                 ),
-                io.Vae.Output(display_name="VAE", tooltip="The model's own autoencoder. Only 'nano' brings one."),
+                io.Vae.Output(
+                    display_name="VAE",
+                    tooltip="The model's own autoencoder: 'nano' and models that this project trained bring one.",
+                ),
             ],
         )
 

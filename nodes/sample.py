@@ -50,13 +50,13 @@ class DepthFMSampler(io.ComfyNode):
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="A Stable Diffusion 1.5 or 2.x VAE, for models that bring none: all but 'nano', which "
-                    "takes no other than its own.",
+                    tooltip="A Stable Diffusion 1.5 or 2.x VAE, for models that bring none, as the authors'; "
+                    "'nano' takes no other than its own.",
                 ),
             ],
             outputs=depth_sockets(
-                "The error to expect in log depth, from how far the ensemble's members disagree (0.1 is about 10 %, "
-                "clipped at 1); black for an ensemble of one."
+                "How far the ensemble's members disagree, in log depth (0.1 is about 10 %, clipped at 1), scaled to the "
+                "error to expect where the model was measured for it, as 'nano'; black for an ensemble of one."
             ),
         )
 
@@ -136,7 +136,7 @@ def _sampling_widgets() -> list[io.Input]:
             default=DEFAULTS.num_steps,
             min=1,
             max=200,
-            tooltip="Steps from image to depth. 1 is fastest; 2 to 4 are usual; more makes edges sharper.",
+            tooltip="Steps from image to depth. 1 is fastest; 2 to 4 are usual, and a little better.",
         ),
         io.Combo.Input(
             "solver",

@@ -242,6 +242,13 @@ def test_the_thinned_map_is_the_one_that_the_benchmark_fits_to(height, width, ma
     np.testing.assert_allclose(aligned.numpy(), prediction.double().numpy() * scale + shift, rtol=1e-9)
 
 
+def test_a_map_too_narrow_to_be_thinned_is_fitted_to_one_column():
+    depth_m = torch.rand(1, 1, 100, 5, generator=torch.Generator().manual_seed(0)) + 1
+    prediction = torch.cat([depth_m[..., :1] * 3, torch.rand(1, 1, 100, 4)], dim=-1)
+    aligned = align(prediction, depth_m, torch.ones_like(depth_m, dtype=torch.bool), "affine", max_side_px=10)
+    torch.testing.assert_close(aligned[..., 0], depth_m[..., 0])
+
+
 @pytest.mark.parametrize("max_side_px", [9, 10, 1000, None])
 def test_a_map_that_is_small_enough_is_not_thinned(max_side_px):
     depth_m, valid = scene()

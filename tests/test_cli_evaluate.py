@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from depthfm_core.__main__ import main
 from depthfm_core.depth.align import ALIGNMENTS
@@ -198,6 +199,15 @@ def test_the_steps_and_the_ensemble_reach_nano(evaluated):
     _, report, _ = evaluated("--model", "nano", "--steps", "1", "--ensemble", "3", "--limit", "1", "--resolution", "32")
     assert method(report, "nano")["cost"]["num_calls"] == 3
     assert {"spearman", "ause", "calibration_error"} <= set(method(report, "nano")["scores"])
+
+
+def test_results_of_another_autoencoder_in_the_same_place_are_not_gone_on_with(evaluated, golden_dir, tmp_path):
+    vae = tmp_path / "vae.safetensors"
+    shutil.copy(golden_dir / "micro-vae-diffusers.safetensors", vae)
+    options = ("--model", str(golden_dir / "depthfm-micro-heads8.ckpt"), "--vae", str(vae), "--resolution", "32")
+    evaluated(*options, "--limit", "1")
+    save_file({name: tensor * 1.01 for name, tensor in load_file(vae).items()}, vae)
+    assert "holds results of other settings (beside was" in evaluated(*options, code=2)
 
 
 def test_a_checkpoint_is_named_by_its_path(evaluated, golden_dir):

@@ -233,11 +233,22 @@ def test_ransac_is_refused_for_a_ratio_of_medians_before_anything_is_measured(tm
 def test_the_peak_is_that_of_the_gpu_that_worked(monkeypatch):
     reset = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: (0, 7_400_000)[device])
     with PeakMemory() as memory:
         pass
     assert (memory.megabytes, reset) == (7, [0, 1])
+
+
+def test_a_gpu_that_was_not_used_yet_is_left_alone(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)  # PyTorch refuses to reset then
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: pytest.fail(f"GPU {device} was reset"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _device: 0)
+    with PeakMemory() as memory:
+        pass
+    assert sys.platform == "win32" or memory.megabytes > 50
 
 
 def test_without_a_gpu_the_peak_is_the_processs():

@@ -78,6 +78,13 @@ def test_a_palette_is_looked_up(tmp_path):
     assert torch.equal(read_image(tmp_path / "a.png")[0, :, 0], torch.eye(3))
 
 
+def test_the_transparent_value_of_a_gray_png_of_16_bits_becomes_white(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.array([[1000, 30000]], np.uint16)).save(path, transparency=1000)
+    image = read_image(path)
+    assert image[0, :, 0, 0].tolist() == [1, 1, 1] and image[0, 0, 0, 1] == pytest.approx(30000 / 65535)
+
+
 @pytest.mark.parametrize("transparency", [1, bytes([255, 0, 255])])
 def test_a_transparent_palette_entry_becomes_white(tmp_path, transparency):
     palette_picture().save(tmp_path / "a.png", transparency=transparency)

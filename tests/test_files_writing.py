@@ -130,7 +130,14 @@ def test_every_writer_takes_tensors_and_arrays_that_need_grad_or_are_not_contigu
     depth = depth_map().requires_grad_()
     WRITERS[name](tmp_path / "a", depth.T)
     WRITERS[name](tmp_path / "b", np.ascontiguousarray(depth.detach().T.numpy()))
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    WRITERS[name](tmp_path / "c", np.flipud(np.flipud(depth.detach().T.numpy())))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
+
+
+def test_npy_holds_bfloat16_as_float32(tmp_path):
+    write_npy(tmp_path / "a.npy", torch.tensor([1.5, -2.0], dtype=torch.bfloat16))
+    loaded = np.load(tmp_path / "a.npy")
+    assert loaded.dtype == np.float32 and loaded.tolist() == [1.5, -2.0]
 
 
 @pytest.mark.parametrize("name", WRITERS)

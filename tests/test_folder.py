@@ -58,5 +58,5 @@ def test_a_missing_folder_is_named(tmp_path):
 def test_a_picture_and_a_depth_map_of_different_sizes_are_refused(tmp_path):
     write_frame(tmp_path / "a", frame())
     Image.fromarray(np.ones((5, 5), np.uint16)).save(tmp_path / "a_depth_mm.png")
-    with pytest.raises(ValueError, match="height and width"):
+    with pytest.raises(ValueError, match="a_rgb.jpg is .* but its depth map is"):
         read_frame(tmp_path / "a")

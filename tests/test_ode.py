@@ -98,6 +98,13 @@ def test_dopri5_tries_smaller_steps_where_the_first_is_too_long():
     torch.testing.assert_close(x_1, X_0 + math.sin(40), rtol=0, atol=1e-4)
 
 
+def test_dopri5_does_not_try_a_rejected_last_step_again():
+    # Nothing happens until the middle, so the next step grows beyond the end and is cut there; then much happens.
+    velocity, calls = counted(lambda x, t: torch.full_like(x, math.sin(40 * max(0.0, t - 0.5))))
+    integrate(velocity, X_0, 2, "dopri5", rtol=1e-9, atol=1e-9)
+    assert sum(math.isclose(t, 0.65) for t in calls) == 1  # the second stage of a step from 0.5 to 1
+
+
 def test_dopri5_gives_up_at_its_step_limit():
     with pytest.raises(RuntimeError, match="max_steps"):
         integrate(lambda x, t: x * float("nan") if t else x, X_0, 4, "dopri5", max_steps=5)

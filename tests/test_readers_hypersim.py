@@ -123,6 +123,13 @@ def test_the_raw_reader_gives_planar_depth_and_leaves_out_what_the_renderer_did_
     assert (~sample.valid[0]).nonzero().tolist() == [[0, 1], [0, 2], [100, 0]]
 
 
+@pytest.mark.parametrize(("part", "named"), [("radiance", "color.hdf5"), ("entities", "render_entity_id.hdf5")])
+def test_files_of_one_frame_that_differ_in_size_are_named(tmp_path, part, named):
+    other = {"radiance": np.zeros((5, 8, 3)), "entities": np.zeros((5, 8))}
+    with pytest.raises(ValueError, match=f"{named} is 8x5 pixels, but its depth map is 8x6"):
+        read_raw(tmp_path, **{part: other[part]})
+
+
 def test_without_the_map_of_entities_a_number_for_a_distance_is_a_hit(tmp_path):
     distance_m = np.full((6, 8), 3.0)
     distance_m[2, 2:4] = np.nan, np.inf

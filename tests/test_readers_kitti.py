@@ -25,6 +25,12 @@ def read_only(root, **options):
     return kitti.read(kitti.list_entries(root)[0], **options)
 
 
+def test_a_depth_map_of_another_size_is_named_though_both_are_cropped(archive):
+    write_numbered_picture(archive / IMAGE, 376, 1241)
+    with pytest.raises(ValueError, match="0000000069.png is 1241x376 pixels, but its depth map is 1242x375"):
+        read_only(archive)
+
+
 def test_of_697_listed_images_the_652_with_depth_are_read(tmp_path):
     lines = []
     for i in range(697):
@@ -116,6 +122,7 @@ def test_an_unknown_mask_is_refused_with_the_known_ones(archive):
 
 def test_a_picture_smaller_than_the_crop_is_refused(archive):
     write_picture(archive / IMAGE, 300, 1242)
+    write_png16(archive / DEPTH, np.full((300, 1242), 20 * 256))
     with pytest.raises(ValueError, match="1242x300.*1216x352"):
         read_only(archive)
 

@@ -144,6 +144,13 @@ def test_a_png_cut_short_at_any_place_is_named(tmp_path, length):
         rasters.read_png_m(path, 1000)
 
 
+def test_a_png_larger_than_pillow_opens_is_named(tmp_path, monkeypatch):
+    write_png16(tmp_path / "a.png", np.ones((16, 16)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"a\.png cannot be read as a picture .*exceeds limit"):
+        rasters.read_png_m(tmp_path / "a.png", 1000)
+
+
 def test_depth_in_a_png_of_8_bits_is_refused(tmp_path):
     write_picture(tmp_path / "a.png", 2, 3)
     with pytest.raises(ValueError, match="RGB.*16-bit"):

@@ -6,7 +6,7 @@ import pytest
 from depthfm_core.data import vkitti2
 from depthfm_core.training.normalize import NormalizationSettings, normalize_target
 
-from .rgbd_files import write_list, write_numbered_picture
+from .rgbd_files import write_list, write_numbered_picture, write_picture
 from .training_trees import write_vkitti2
 
 LINE = "rgb/Scene02/clone/frames/rgb/Camera_0/rgb_00000.jpg depth/Scene02/clone/frames/depth/Camera_0/depth_00000.png"
@@ -75,6 +75,15 @@ def test_the_crop_is_the_lowest_352_rows_and_the_middle_1216_columns(tmp_path):
     assert cropped.depth_m[0, 0, 0] * 100 == pytest.approx(23 * 20 + 13)
     assert cropped.depth_m[0, 351, 1215] * 100 == pytest.approx(374 * 20 + 1228 % 20)
     assert cropped.valid.shape == (1, 352, 1216)
+
+
+@pytest.mark.parametrize("crop", [False, True])
+def test_a_depth_map_of_another_size_is_named_also_when_both_are_cropped(tmp_path, crop):
+    image = write_vkitti2(tmp_path, "Scene02", "clone", 0, 0, np.full((375, 1242), 2000))
+    write_picture(image, 380, 1250)
+    (entry,) = vkitti2.list_entries(tmp_path, listed=write_list(tmp_path / "list.txt", LINE))
+    with pytest.raises(ValueError, match="rgb_00000.jpg is 1250x380 pixels, but its depth map is 1242x375"):
+        vkitti2.read(entry, crop=crop)
 
 
 def test_what_is_missing_or_unknown_is_named(tmp_path):

@@ -48,6 +48,13 @@ def test_padding_is_a_reflection():
     assert fitted[0, 0, 0].tolist() == [1, 0, 1, 2, 3, 4, 3, 2]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.uint8])
+def test_padding_keeps_every_column_of_a_wide_picture_in_any_dtype(dtype):
+    picture = (torch.arange(4 * 2100) % 251).reshape(1, 1, 4, 2100).to(dtype)
+    fitted, frame = fit(picture, 0, 64)
+    assert fitted.shape[-2:] == (64, 2112) and torch.equal(fitted[..., 30:34, 6:2106], picture)
+
+
 def test_shrinking_does_not_alias():
     checkerboard = (torch.arange(256)[:, None] + torch.arange(256)) % 2.0
     fitted, _ = fit(checkerboard.expand(1, 3, 256, 256), 64, 32)

@@ -1,11 +1,13 @@
 """Low-rank adaptation of a flow stage, through `peft`."""
 
 import dataclasses
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from depthfm_core.training import loop
 from depthfm_core.training.engine import Engine
 from depthfm_core.training.lora import LoraSettings, add_lora, merge_lora
 from depthfm_core.training.recipe import read_recipe
@@ -81,6 +83,29 @@ def test_alpha_over_rank_is_the_scale():
         return network.unet.conv_in.weight - before
 
     torch.testing.assert_close(moved(8.0), 2 * moved(4.0), rtol=1e-3, atol=1e-5)
+
+
+def test_an_interrupted_training_of_additions_ends_where_an_unbroken_one_does(tmp_path):
+    output = tmp_path / "out"
+    write_toy_frames(output)
+    text = TOY.replace("noising_step = 300", "lora = { rank = 2 }")
+    recipe = read_recipe(write_toy(tmp_path, text.replace("num_steps = 1", "num_steps = 3\nsave_every = 1")))
+    run_recipe(recipe, output)
+    unbroken = load_file(output / "flow" / "second" / "network.safetensors")
+    shutil.rmtree(output / "flow" / "second")
+    advance = loop._Run.advance
+
+    def stop_after_two(run, objective):
+        if run.step == 2:
+            raise KeyboardInterrupt
+        return advance(run, objective)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop._Run, "advance", stop_after_two)
+        run_recipe(recipe, output, "flow.second")
+    run_recipe(recipe, output, "flow.second")
+    resumed = load_file(output / "flow" / "second" / "network.safetensors")
+    assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
 
 
 def test_settings_without_effect_and_unknown_layers_are_refused():

@@ -13,6 +13,7 @@ from depthfm_core.model.checkpoints import load_checkpoint
 from depthfm_core.model.codec import load_codec
 from depthfm_core.model.names import diffusers_to_ldm
 from depthfm_core.model.reading import CheckpointError
+from depthfm_core.training.first_weights import find_null_text
 from depthfm_core.training.null_text import embed_empty_prompt
 from depthfm_core.training.prior import read_prior
 from depthfm_core.training.recipe import read_recipe
@@ -237,3 +238,16 @@ def test_a_stage_with_checkpointed_gradients_gives_the_same_weights(output):
 def test_a_recipe_that_contradicts_itself_is_refused(output, old, new, complaint):
     with pytest.raises(ValueError, match=complaint):
         recipe_of(output, RECIPE.replace(old, new))
+
+
+def test_a_corrected_text_encoder_is_not_given_the_old_ones_embedding(output):
+    recipe = recipe_of(output)
+    first = find_null_text(recipe.network, output)
+    shutil.copytree(output / "sd", output / "right")
+    file = output / "right" / "text_encoder" / "model.safetensors"
+    save_file({name: tensor + 0.5 for name, tensor in load_file(file).items()}, file, metadata={"format": "pt"})
+    corrected = recipe_of(output, RECIPE.replace('text_encoder = "sd"', 'text_encoder = "right"'))
+    second = find_null_text(corrected.network, output)
+    assert not torch.equal(first, second) and torch.equal(second, embed_empty_prompt(output / "right"))
+    shutil.rmtree(output / "right")  # made once; the encoder is not needed again
+    assert torch.equal(find_null_text(corrected.network, output), second)

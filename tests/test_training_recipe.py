@@ -15,8 +15,9 @@ from depthfm_core.loading import load_pipeline
 from depthfm_core.model.checkpoints import load_checkpoint
 from depthfm_core.training.autoencoder import AutoencoderSettings
 from depthfm_core.training.engine import Engine
+from depthfm_core.training.frames import split_frames
 from depthfm_core.training.recipe import AutoencoderStage, read_recipe, shorten
-from depthfm_core.training.stages import run_recipe, split_frames, stage_names
+from depthfm_core.training.stages import run_recipe, stage_names
 
 TOY = """
 [frames]
@@ -94,6 +95,14 @@ def test_the_recipes_of_nano_are_valid_and_name_their_stages(name):
         ("view = { height_px = 32, width_px = 48 }", "view = 3", "view must be a table"),
         ("noising_step = 300", 'time_sampling = "never"', "uniform"),
         ("[frames]", "[frames", "not valid TOML"),
+        ("noising_step = 300", "noising_step = 1000", "noising_step is 1000"),
+        ("crop_px = 32", "crop_px = 36", "crop_px is 36; choose a multiple of 8"),
+        ("crop_px = 32", "encoder_blocks = [2, 3, 3, 3]", r"encoder_blocks is \[2, 3, 3, 3\]"),
+        ("crop_px = 32", "decoder_blocks = [3, 3, 3]", r"decoder_blocks is \[3, 3, 3\]"),
+        ("frames_per_shard = 2", "frames_per_shard = 0", "frames_per_shard is 0"),
+        ("frames_per_shard = 2", "views_per_frame = 0", "views_per_frame is 0"),
+        ("frames_per_shard = 2", "workers = 0", "workers is 0"),
+        ("held_out = 2", "held_out = 2\nworkers = 0", "workers 0; choose 1 or more"),
         ("held_out = 2", "held_out = 0", "checked on held-out frames: 1 or more"),
         ("height_px = 32, width_px = 48", "height_px = 36, width_px = 48", "36x48 pixels; its sides must be multiples"),
         ("[autoencoder.loop]", "[autoencoder.loop]\ngradient_checkpointing = true", "cannot have gradient_checkpoint"),
@@ -112,11 +121,11 @@ def test_whole_numbers_serve_as_fractions(tmp_path):
 
 def test_the_first_frames_of_each_folder_are_held_out(tmp_path):
     write_toy_frames(tmp_path)
-    train, held_out = split_frames(read_recipe(write_toy(tmp_path)), tmp_path)
+    train, held_out = split_frames(read_recipe(write_toy(tmp_path)).frames, tmp_path)
     assert [f"{frame.data_set}/{frame.name}" for frame in held_out] == ["frames/0", "frames/1", "more/0", "more/1"]
     assert len(train) == 4 and not set(train) & set(held_out)
     with pytest.raises(ValueError, match="held out"):
-        split_frames(read_recipe(write_toy(tmp_path, TOY.replace("held_out = 2", "held_out = 4"))), tmp_path)
+        split_frames(read_recipe(write_toy(tmp_path, TOY.replace("held_out = 2", "held_out = 4"))).frames, tmp_path)
 
 
 def test_a_recipe_runs_from_frames_to_a_model_that_estimates_depth_and_resumes(tmp_path, monkeypatch):

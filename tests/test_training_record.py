@@ -9,6 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from depthfm_core import __version__
 from depthfm_core.__main__ import main
+from depthfm_core.data.folder import write_frame
+from depthfm_core.data.sample import DepthSample
 from depthfm_core.model.checkpoints import convert, load_checkpoint
 from depthfm_core.model.layouts import flatten_settings
 from depthfm_core.training.recipe import read_recipe, shorten
@@ -83,6 +85,41 @@ def test_results_of_other_settings_are_refused_before_anything_is_done(trained, 
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("stage", ["flow.second", "export"])
+def test_a_network_that_was_trained_anew_since_is_not_gone_on_from(trained, tmp_path, stage):
+    output = tmp_path / "out"
+    shutil.copytree(trained, output)
+    recipe = read_recipe(write_toy(tmp_path))
+    network = output / "flow" / "first" / "network.safetensors"
+    save_file({name: tensor + 1 for name, tensor in load_file(network).items()}, network)
+    with pytest.raises(ValueError, match="flow.second was made with weights of flow.first .*delete that folder"):
+        run_recipe(recipe, output, stage)
+    network.unlink()  # nothing to compare with, and nothing that is needed
+    run_recipe(recipe, output, "export")
+
+
+def test_an_autoencoder_keeps_the_scale_of_its_latents_when_frames_are_added(trained, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(trained, output)
+    config = (output / "autoencoder" / "config.json").read_text(encoding="utf-8")
+    image = torch.rand(3, 40, 56, generator=torch.Generator().manual_seed(0))
+    for index in range(4):
+        sample = DepthSample(image, 1 + image[:1], torch.ones(1, 40, 56, dtype=torch.bool))
+        write_frame(output / "more" / f"new{index}", sample)
+    run_recipe(read_recipe(write_toy(tmp_path)), output, "autoencoder")
+    assert (output / "autoencoder" / "config.json").read_text(encoding="utf-8") == config
+
+
+def test_latents_made_ahead_are_bound_to_what_they_were_made_with(trained, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(trained, output)
+    shutil.rmtree(output / "latents")
+    (output / "recipes" / "latents.small.json").unlink()
+    assert main(["precompute", str(write_toy(tmp_path)), "--output", str(output)]) == 0
+    with pytest.raises(ValueError, match="frames.held_out 2"):
+        run_recipe(changed_recipe(tmp_path, "held_out = 2", "held_out = 1"), output, "flow.first")
+
+
 def test_what_does_not_spoil_a_result_may_change(trained, tmp_path):
     text = TOY.replace("frames_per_shard = 2", "frames_per_shard = 2\nworkers = 2")
     recipe = read_recipe(write_toy(tmp_path, text))
@@ -108,7 +145,7 @@ def test_a_spoiled_result_of_an_earlier_stage_is_one_sentence(trained, tmp_path,
     shutil.copytree(trained, tmp_path / "out")
     network = tmp_path / "out" / "flow" / "first" / "network.safetensors"
     network.write_bytes(network.read_bytes()[:1000])
-    (tmp_path / "out" / "flow" / "second" / "state.pt").unlink()
+    shutil.rmtree(tmp_path / "out" / "flow" / "second")
     command = ["train", str(write_toy(tmp_path)), "--output", str(tmp_path / "out"), "--stage"]
     assert main([*command, "flow.second"]) == 2
     assert "network.safetensors: is truncated or damaged" in capsys.readouterr().err

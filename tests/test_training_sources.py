@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from depthfm_core.training import sources
-from depthfm_core.training.recipe import FrameSettings, read_recipe
+from depthfm_core.training.frames import FrameSettings, split_frames
+from depthfm_core.training.recipe import read_recipe
 from depthfm_core.training.sources import KINDS, DataSetSettings, find_complete_frames, source_frames
-from depthfm_core.training.stages import run_recipe, split_frames
+from depthfm_core.training.stages import run_recipe
 
 from .rgbd_files import write_list, write_npy, write_picture
 from .test_training_recipe import TOY, write_toy, write_toy_frames
@@ -94,7 +95,7 @@ def test_stage_frames_looks_for_complete_frames(output):
     text = '[frames]\nfolders = []\nheld_out = 1\n[[frames.datasets]]\nkind = "hypersim"\nroot = "hypersim"\n'
     recipe = read_recipe(write_toy(output, with_frames(text + "complete_only = true\n")))
     run_recipe(recipe, output, "frames")
-    train, held_out = split_frames(recipe, output)
+    train, held_out = split_frames(recipe.frames, output)
     assert names(held_out + train) == ["ai_001_001/cam_00/0001", "ai_001_001/cam_00/0003"]
 
 
@@ -124,7 +125,7 @@ def test_folders_and_data_sets_are_trained_on_together(output):
     text = '[frames]\nfolders = ["more"]\nheld_out = 1\n'
     tables = ('kind = "hypersim"\nroot = "hypersim"', 'kind = "frames"\nroot = "frames"')
     text += "".join(f"[[frames.datasets]]\n{table}\n" for table in tables)
-    train, held_out = split_frames(read_recipe(write_toy(output, with_frames(text))), output)
+    train, held_out = split_frames(read_recipe(write_toy(output, with_frames(text))).frames, output)
     assert [frame.data_set for frame in train] == ["more"] * 3 + ["hypersim"] * 3 + ["frames"] * 3
     assert [frame.data_set for frame in held_out] == ["more", "hypersim", "frames"]
 

@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+import depthfm_core.training.frames as frames_module
 import depthfm_core.training.stages as stages
 from depthfm_core.data.synthetic import render_scene, write_frames
 from depthfm_core.evaluation.share import ALL, Share
 from depthfm_core.loading import load_pipeline
 from depthfm_core.training.augment import ViewSettings
+from depthfm_core.training.frames import split_frames
 from depthfm_core.training.latents import encode
 from depthfm_core.training.normalize import NormalizationSettings
 from depthfm_core.training.recipe import read_recipe
-from depthfm_core.training.stages import prepare_latents, run_recipe, split_frames, stage_names
+from depthfm_core.training.stages import prepare_latents, run_recipe, stage_names
 from depthfm_core.training.stream import FrameStream, StreamSettings
 from depthfm_core.training.streamed import StreamedLatents, StreamedViews
 
@@ -147,13 +149,13 @@ def test_so_many_views_are_there_before_the_first_step(frames, codec, rng):
 @pytest.mark.parametrize("first_seed", [0, 9])
 def test_a_stream_renders_other_frames_than_the_held_out_ones(tmp_path, monkeypatch, first_seed):
     rendered = []
-    monkeypatch.setattr(stages, "FrameStream", lambda seeds, *_args: rendered.append(seeds))
+    monkeypatch.setattr(frames_module, "FrameStream", lambda seeds, *_args: rendered.append(seeds))
     text = RECIPE.replace("count = 20", f"count = 20\nfirst_seed = {first_seed}")
     recipe = read_recipe(write_recipe(tmp_path, text))
-    stages._stream(recipe.frames, ALL)
+    frames_module.open_stream(recipe.frames, ALL)
     folder = tmp_path / "out" / "frames"
     list(write_frames(folder, range(first_seed, first_seed + 5), (16, 16)))  # two more, as of an earlier run
-    train, held_out = split_frames(recipe, tmp_path / "out")
+    train, held_out = split_frames(recipe.frames, tmp_path / "out")
     held_out = [int(frame.name) for frame in held_out]
     assert not train and held_out == list(range(first_seed, first_seed + 3))
     assert rendered == [range(first_seed + 3, first_seed + 20)] and not set(held_out) & set(rendered[0])

@@ -116,6 +116,8 @@ class LoadedWay:
         self._gpu = torch.device(subject.device) if subject.device.startswith("cuda") else None
         self._warm: dict[Case, float | None] = {}
         read = _seconds_to_read(subject.files)
+        if self._gpu:
+            torch.cuda.init()  # a fresh process has not used it yet, and there would be no peak to reset
         self._reset_peak()
         self._start, allocated = self._peak(), self._allocated()
         start = time.perf_counter()

@@ -25,7 +25,7 @@ from ..evaluation.spaces import SPACES, check_alignments
 from ..evaluation.summary import Summary, summarize
 from ..evaluation.table import SETTINGS_FILE, open_folder, read_gives, read_rows, write_gives
 from .arguments import chosen_device, estimation_settings
-from .methods import add_method_arguments, check_method_arguments, method_options
+from .methods import add_method_arguments, check_method_arguments, fingerprints_beside, method_options
 
 DEFAULT_MODELS = ("nano", "constant", "ramp")
 DEFAULT_ALIGNMENTS = ("affine", "log")
@@ -90,11 +90,11 @@ def run(args: argparse.Namespace) -> int:
     share = this_share()
     for model in args.model:
         folder = _folder(args, model)
-        settings = _settings(model, weights[model], args, benchmark, root, options[model], alignments[model])
-        done = read_rows(folder)
-        if not done:  # settings without a result, as of a run that was refused, bind nobody
+        if not read_rows(folder):  # settings without a result, as of a run that was refused, bind nobody
             (folder / SETTINGS_FILE).unlink(missing_ok=True)
-        open_folder(folder, settings)
+        open_folder(folder, _settings(model, weights[model], args, benchmark, root, options[model], alignments[model]))
+    for model in args.model:
+        done = read_rows(_folder(args, model))
         if any(entry.name not in done for entry in entries):
             _measure(model, options[model], benchmark, entries, alignments[model], args, share)
     share.wait()
@@ -181,6 +181,7 @@ def _settings(
     return {
         "model": model,
         "weights": weights,
+        **({"beside": beside} if (beside := fingerprints_beside(model, options)) else {}),
         "dataset": args.dataset if args.dataset in BENCHMARKS else root.resolve().name,
         "root": str(root.resolve()),
         "split": args.split and str(args.split.resolve()),

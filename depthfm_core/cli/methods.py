@@ -5,7 +5,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 from ..evaluation.baselines import MethodOptions, find_method
+from ..evaluation.fingerprint import fingerprint
 from ..loading import load_pipeline, takes_another_autoencoder
+from ..model.bundled import MODELS, find_model
 from ..pipeline import EstimationSettings
 from .arguments import (
     ESTIMATION_OPTIONS,
@@ -94,3 +96,16 @@ def method_options(model: str, args: argparse.Namespace, processing_resolution: 
     chosen["processing_resolution"] = processing_resolution
     taken = _options_of(model, args)
     return MethodOptions(chosen_device(args.device), **{name: chosen[name] for name in chosen if name in taken})
+
+
+def fingerprints_beside(model: str, options: MethodOptions) -> dict[str, str]:
+    """`fingerprint` of the files beside a model's weights that its results depend on: autoencoder and tiny decoder.
+
+    Args:
+        model: as `find_method` takes it.
+        options: as `method_options` gives them.
+    """
+    weights = find_method(model)[2]
+    own = find_model(weights)[1] if weights in MODELS else None
+    files = {"vae": options.vae or own, "decoder": options.decoder}
+    return {name: fingerprint(str(file)) for name, file in files.items() if file}

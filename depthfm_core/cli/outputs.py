@@ -74,7 +74,7 @@ OUTPUTS = {
     "disparity": Output("16-bit gray, inverse depth, 65535 = nearest", {"_disparity.png": write_png16}, _disparity),
     "controlnet": Output("gray for depth ControlNets, near = white", {"_controlnet.png": write_png}, _controlnet),
     "uncertainty": Output(
-        "with --ensemble 2 or more: bright = uncertain; float32 error of log depth, 0.1 = 10 %",
+        "with --ensemble 2 or more: bright = uncertain; float32 in log depth, 0.1 = 10 %",
         {"_uncertainty.png": write_png, "_uncertainty.npy": write_npy},
         _uncertainty,
     ),

@@ -8,6 +8,7 @@ from ..evaluation.share import this_share
 from ..loading import usable_device
 from ..training.precompute import summarize
 from ..training.recipe import Recipe, read_recipe
+from ..training.record import write_record
 from ..training.stages import latents_folder, prepare_frames, prepare_latents
 from .arguments import add_device_argument, add_shard_argument, chosen_device
 
@@ -35,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
     share = replace(this_share(), outer=args.shard)  # first, because it decides which GPU "cuda" is
     device = usable_device(chosen_device(args.device))
     prepare_frames(recipe, args.output, share)
+    for name in names:
+        write_record(recipe, args.output, f"latents.{name}")  # the shards are compared by what they say themselves
     planned = {name: prepare_latents(recipe, args.output, name, share, device) for name in names}
     share.wait()
     if share.is_first:

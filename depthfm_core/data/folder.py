@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .rasters import read_png_m, read_rgb
+from ..replacing import replacing
+from .rasters import make_sample, read_png_m, read_rgb
 from .sample import DepthSample
 
 IMAGE_SUFFIX = "_rgb.jpg"
@@ -55,7 +56,8 @@ def read_frame(frame: Path) -> DepthSample:
     """
     depth_m = read_png_m(frame.with_name(frame.name + DEPTH_SUFFIX), units_per_m=1000)
     valid = (depth_m > 0) & (depth_m < KNOWN_UP_TO_M)
-    return DepthSample(read_rgb(frame.with_name(frame.name + IMAGE_SUFFIX)), depth_m, valid)
+    image_path = frame.with_name(frame.name + IMAGE_SUFFIX)
+    return make_sample(read_rgb(image_path), depth_m, valid, image_path)
 
 
 def write_frame(frame: Path, sample: DepthSample) -> None:
@@ -75,6 +77,5 @@ def write_frame(frame: Path, sample: DepthSample) -> None:
 
 
 def _save(image: Image.Image, path: Path, **options: object) -> None:
-    partial_path = path.with_suffix(".part")
-    image.save(partial_path, **options)
-    partial_path.replace(path)
+    with replacing(path) as temporary:
+        image.save(temporary, **options)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from .entries import Entry, nothing_found, read_split, require_folder
-from .rasters import between, make_sample, read_png_m, read_rgb
+from .rasters import between, check_sizes, make_sample, read_png_m, read_rgb
 from .sample import DepthSample
 
 NAME = "hypersim"
@@ -76,7 +76,9 @@ def read(entry: Entry) -> DepthSample:
     if _is_processed(entry):
         image = read_rgb(entry.image)
     else:
-        image = tone_map(_read_hdf5(entry.image), measured.numpy()[0])
+        radiance = _read_hdf5(entry.image)
+        check_sizes(torch.from_numpy(radiance).movedim(-1, 0), depth_m, entry.image)
+        image = tone_map(radiance, measured.numpy()[0])
     valid = between(depth_m, MIN_DEPTH_M, MAX_DEPTH_M) & measured
     return make_sample(image, depth_m.where(measured, 0.0), valid, entry.image)
 
@@ -198,7 +200,9 @@ def _read_depth(entry: Entry) -> tuple[Tensor, Tensor]:
     distance_m = _read_hdf5(entry.depth).astype(np.float32)
     measured = np.isfinite(distance_m)
     if entry.extra["entities"].is_file():
-        measured &= _read_hdf5(entry.extra["entities"]) != _NO_ENTITY
+        entities = _read_hdf5(entry.extra["entities"])
+        check_sizes(torch.from_numpy(entities)[None], torch.from_numpy(distance_m)[None], entry.extra["entities"])
+        measured &= entities != _NO_ENTITY
     return torch.from_numpy(planar_depth_m(distance_m))[None], torch.from_numpy(measured)[None]
 
 

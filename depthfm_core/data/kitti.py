@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import Tensor
 
 from .entries import Entry, fields_of, first_existing, list_needed, nothing_found, read_split, require_folder
-from .rasters import between, make_sample, read_png_m, read_rgb, rectangle
+from .rasters import between, check_sizes, make_sample, read_png_m, read_rgb, rectangle
 from .sample import DepthSample
 
 NAME = "kitti"
@@ -65,12 +65,14 @@ def read(entry: Entry, mask: str = DEFAULT_MASK) -> DepthSample:
         mask: a key of `MASKS`.
 
     Raises:
-        ValueError: an unknown mask, a file that cannot be read, or a picture smaller than the crop.
+        ValueError: an unknown mask, a file that cannot be read, files of different sizes, or a picture smaller than
+            the crop.
     """
     if mask not in MASKS:
         raise ValueError(f"Unknown KITTI mask {mask!r}; choose one of {', '.join(MASKS)}.")
-    image = benchmark_crop(read_rgb(entry.image), entry.image)
-    depth_m = benchmark_crop(read_png_m(entry.depth, 256), entry.depth)
+    image, depth_m = read_rgb(entry.image), read_png_m(entry.depth, 256)
+    check_sizes(image, depth_m, entry.image)
+    image, depth_m = benchmark_crop(image, entry.image), benchmark_crop(depth_m, entry.depth)
     valid = between(depth_m, MIN_DEPTH_M, MAX_DEPTH_M) & _inside(depth_m, mask)
     return make_sample(image, depth_m, valid, entry.image)
 

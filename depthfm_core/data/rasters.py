@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..depth.files import DECODER_ERRORS
 from .sample import DepthSample
 
 
@@ -83,17 +84,21 @@ def rectangle(depth_m: Tensor, rows: tuple[int, int], cols: tuple[int, int]) -> 
 
 
 def make_sample(image: Tensor, depth_m: Tensor, valid: Tensor, image_path: Path) -> DepthSample:
-    """The sample, with 0 where depth is NaN or infinite.
+    """The sample, with 0 where depth is NaN or infinite. Errors: `check_sizes`."""
+    check_sizes(image, depth_m, image_path)
+    return DepthSample(image=image, depth_m=depth_m.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0), valid=valid)
 
-    Raises:
-        ValueError: picture and depth map differ in size; the picture's file is named.
+
+def check_sizes(image: Tensor, depth_m: Tensor, image_path: Path) -> None:
+    """Raises ValueError where a picture [C, H, W] and its depth map differ in size; names the picture's file.
+
+    To be called before both are cropped to one size, which hides it.
     """
     if image.shape[1:] != depth_m.shape[1:]:
         raise ValueError(
             f"{image_path} is {image.shape[2]}x{image.shape[1]} pixels, but its depth map is "
             f"{depth_m.shape[2]}x{depth_m.shape[1]}; are the two of one data set and neither resized?"
         )
-    return DepthSample(image=image, depth_m=depth_m.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0), valid=valid)
 
 
 @contextmanager
@@ -101,5 +106,5 @@ def _picture(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as picture:
             yield picture
-    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
+    except (*DECODER_ERRORS, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as a picture ({error}); copy or download it again.") from error

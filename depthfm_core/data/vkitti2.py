@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .entries import Entry, first_existing, nothing_found, read_split, require_folder
 from .kitti import benchmark_crop
-from .rasters import between, make_sample, read_png_m, read_rgb
+from .rasters import between, check_sizes, make_sample, read_png_m, read_rgb
 from .sample import DepthSample
 
 NAME = "vkitti2"
@@ -71,6 +71,7 @@ def read(entry: Entry, *, crop: bool = False) -> DepthSample:
         ValueError: a file that cannot be read, files of different sizes, or a picture smaller than the crop.
     """
     image, depth_m = read_rgb(entry.image), read_png_m(entry.depth, 100)
+    check_sizes(image, depth_m, entry.image)
     if crop:
         image, depth_m = benchmark_crop(image, entry.image), benchmark_crop(depth_m, entry.depth)
     return make_sample(image, depth_m, between(depth_m, MIN_DEPTH_M, MAX_DEPTH_M), entry.image)

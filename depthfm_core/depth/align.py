@@ -176,6 +176,8 @@ def _kept_columns(height: int, width: int, max_side_px: int) -> Tensor:
     factor = max_side_px / max(height, width)
     if factor >= 1:
         return columns.long()
+    if width * factor < 1:
+        return columns[:1].long()
     return F.interpolate(columns.view(1, 1, width), scale_factor=factor, mode="nearest").flatten().long()
 
 

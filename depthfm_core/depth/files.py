@@ -26,8 +26,8 @@ from ..replacing import replacing
 MAX_SIDE_PX = 16384
 _PILLOW_LIMIT_LOCK = threading.Lock()
 # What Pillow's decoders raise for damaged files and odd tags: most were seen, some Pillow itself expects.
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, struct.error)
-_DECODER_ERRORS += (TypeError, AttributeError, LookupError, ArithmeticError)
+DECODER_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, struct.error)
+DECODER_ERRORS += (TypeError, AttributeError, LookupError, ArithmeticError)
 _ORIENTATION = 0x0112  # EXIF's tag; its values 2 to 8 say how to turn the picture
 _TURNS = dict(
     enumerate(
@@ -76,7 +76,7 @@ def read_image(path: str | Path) -> Tensor:
         ) from error
     except ImageFileError:
         raise
-    except _DECODER_ERRORS as error:
+    except DECODER_ERRORS as error:
         raise ImageFileError(
             f"{path} cannot be read as a picture ({error}); it may be damaged or cut short. "
             "Copy or download it again, or save it as PNG."
@@ -112,10 +112,15 @@ def write_png(path: str | Path, image: Tensor | np.ndarray) -> None:
 
 
 def write_npy(path: str | Path, array: Tensor | np.ndarray) -> None:
-    """Write an array or tensor of any shape and dtype as it is, for `numpy.load`. Errors: `write_png16`."""
-    values = array.detach().cpu().numpy() if isinstance(array, Tensor) else array
+    """Write an array or tensor of any shape and dtype as it is, for `numpy.load`; bfloat16 (not NumPy's) as float32.
+
+    Errors: `write_png16`.
+    """
+    if isinstance(array, Tensor):
+        array = array.detach().cpu()
+        array = (array.float() if array.dtype == torch.bfloat16 else array).numpy()
     with _replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, np.asarray(values, order="C"), allow_pickle=False)
+        np.save(file, np.asarray(array, order="C"), allow_pickle=False)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -194,7 +199,10 @@ def _check_size(path: Path, size: tuple[int, int]) -> None:
 def _pixels(image: Image.Image) -> np.ndarray:
     """uint8 [H, W, 3], or [H, W] as stored for the modes of more than 8 bits (I;16*, I, F)."""
     if image.mode == "F" or image.mode.startswith("I"):
-        return np.array(image)
+        pixels = np.array(image)
+        if "transparency" in image.info:  # of a PNG: the one value that is not to be seen
+            pixels[pixels == image.info["transparency"]] = 65535
+        return pixels
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
@@ -217,6 +225,8 @@ def _to_image(path: Path, pixels: np.ndarray) -> Tensor:
 
 def _as_array(values: Tensor | np.ndarray, shape: tuple[str | int, ...]) -> np.ndarray:
     """float32 array, checked for its shape (a letter is any length) and for finite values."""
+    if isinstance(values, np.ndarray):
+        values = np.ascontiguousarray(values)  # PyTorch refuses negative strides
     array = torch.as_tensor(values).detach().cpu().float().numpy()
     fits = array.ndim == len(shape) and all(
         have > 0 and want in (have, "H", "W") for have, want in zip(array.shape, shape, strict=True)

@@ -18,7 +18,8 @@ class PeakMemory:
     megabytes: int | str = ""
 
     def __enter__(self) -> "PeakMemory":
-        for device in range(torch.cuda.device_count()):  # whichever it is that the work is done on
+        # Whichever it is that the work is done on; before the first use of any there is nothing to reset.
+        for device in range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0):
             torch.cuda.reset_peak_memory_stats(device)
         return self
 

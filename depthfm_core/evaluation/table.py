@@ -15,6 +15,7 @@ NAME, STATUS = "name", "status"
 MEASURED, SKIPPED = "measured", "no valid pixel"
 SETTINGS_FILE = "settings.json"
 _GIVES_FILE = "gives.txt"
+_LATER = ("root", "beside")  # settings that earlier versions did not keep
 
 
 def open_folder(folder: Path, settings: Mapping[str, object]) -> None:
@@ -29,8 +30,9 @@ def open_folder(folder: Path, settings: Mapping[str, object]) -> None:
         write_text(path, json.dumps(wanted, indent=2))  # whole or not at all: several processes may start at once
         return
     found = json.loads(path.read_text(encoding="utf-8"))
-    if "root" in wanted and "root" not in found:  # a table of an earlier version, which goes on with this one
-        found["root"] = wanted["root"]
+    later = {name: wanted[name] for name in _LATER if name in wanted and name not in found}
+    if later:  # a table of an earlier version, which goes on with these
+        found |= later
         write_text(path, json.dumps(found, indent=2))
     changed = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
     if changed:

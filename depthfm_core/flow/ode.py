@@ -207,10 +207,11 @@ def _dopri5(
         return Solution(torch.full_like(x, torch.nan), num_calls)
     for _ in range(max_steps):
         t_next = 1.0 if t + dt > 1 - 1e-6 else t + dt
+        dt = t_next - t  # the last step ends at 1; if it is rejected, the next try is shorter than what was tried
         slopes = _stages(velocity, x, t, t_next, _DOPRI5, first=slope)
         num_calls += len(slopes) - 1
-        x_next = _advance(x, t_next - t, _DOPRI5.result, slopes)
-        error = _error_ratio(x, x_next, _advance(x, t_next - t, _DOPRI5_FOURTH, slopes), rtol, atol)
+        x_next = _advance(x, dt, _DOPRI5.result, slopes)
+        error = _error_ratio(x, x_next, _advance(x, dt, _DOPRI5_FOURTH, slopes), rtol, atol)
         if error <= 1:
             t, x, slope, accepted = t_next, x_next, slopes[-1], accepted + 1
             report(SolverProgress(accepted, max_steps, num_calls, t, x))

@@ -32,6 +32,7 @@ from .thumbnail import start_as_thumbnail
 from .watch import Checked, titled
 
 _COARSE_PX = 4
+_ENCODER_BLOCKS = (1, 3, 3, 3)  # TAESD's on each level; its decoder's are the same the other way round
 _SHOWN = 4  # frames in a check's picture
 
 
@@ -48,6 +49,9 @@ class AutoencoderSettings:
         coarse_weight: of the squared error of 4x4 means, which is what makes it learn color.
         whitening_weight: of the pull towards latents of zero mean and unit covariance.
         latent_noise: standard deviation of the noise that the decoder learns to live with.
+
+    Raises:
+        ValueError: for crops that are no multiple of 8, or blocks that TAESD does not have.
     """
 
     crop_px: int = 96
@@ -59,13 +63,19 @@ class AutoencoderSettings:
     whitening_weight: float = 0.05
     latent_noise: float = 0.1
 
+    def __post_init__(self) -> None:
+        if self.crop_px < 1 or self.crop_px % LatentCodec.downscale:
+            raise ValueError(f"crop_px is {self.crop_px}; choose a multiple of {LatentCodec.downscale}.")
+        for name, most in (("encoder_blocks", _ENCODER_BLOCKS), ("decoder_blocks", _ENCODER_BLOCKS[::-1])):
+            active = getattr(self, name)
+            if len(active) != len(most) or any(not 0 <= n <= m for n, m in zip(active, most, strict=True)):
+                raise ValueError(
+                    f"{name} is {list(active)}; TAESD has {list(most)}: choose 0 to so many of each level."
+                )
+
 
 def build_autoencoder(settings: AutoencoderSettings, seed: int) -> AutoencoderTiny:
-    """A freshly initialized autoencoder that codes thumbnails, with its idle blocks skipped.
-
-    Raises:
-        ValueError: for numbers of blocks that TAESD does not have.
-    """
+    """A freshly initialized autoencoder that codes thumbnails, with its idle blocks skipped."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         autoencoder = AutoencoderTiny()
@@ -79,8 +89,6 @@ def build_autoencoder(settings: AutoencoderSettings, seed: int) -> AutoencoderTi
 def _idle(layers: nn.Sequential, active: Sequence[int]) -> None:
     """Zeroes all but the first `active` blocks of each level."""
     levels = [list(run) for block, run in groupby(layers, _is_block) if block]
-    if len(levels) != len(active) or any(not 0 <= n <= len(level) for n, level in zip(active, levels, strict=True)):
-        raise ValueError(f"Active blocks {list(active)} do not fit; TAESD has {[len(level) for level in levels]}.")
     for level, count in zip(levels, active, strict=True):
         for block in level[count:]:
             for parameter in block.parameters():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..depth.files import write_text
 from ..model.bundled import MODELS, find_model
 from ..model.checkpoints import DepthFMCheckpoint, load_checkpoint
 from ..model.codec import LatentCodec, load_codec
@@ -52,11 +53,20 @@ def untrained_network(settings: NetworkSettings, output: Path) -> DepthFMUNet:
 def find_null_text(settings: NetworkSettings, output: Path) -> Tensor | None:
     """The empty prompt's embedding [1, L, D] that a recipe names, or whose encoder; None where it names neither."""
     path = output / (settings.null_text or f"{NULL_TEXT}.npy")
-    if settings.text_encoder and not path.exists():
-        save_null_text(embed_empty_prompt(output / settings.text_encoder), path)
+    if settings.text_encoder:
+        _embed_once(output / settings.text_encoder, path)
     if not settings.null_text and not settings.text_encoder:
         return None
     return read_null_text(path, read_null_text_file(path), settings.unet)
+
+
+def _embed_once(encoder: Path, path: Path) -> None:
+    """Makes the embedding, unless it is there already of this encoder: a corrected recipe must not find the old one."""
+    note = path.with_suffix(".txt")
+    made_by = note.read_text(encoding="utf-8").strip() if note.exists() else str(encoder)
+    if not path.exists() or made_by != str(encoder):
+        save_null_text(embed_empty_prompt(encoder), path)
+        write_text(note, f"{encoder}\n")
 
 
 def start_codec(settings: NetworkSettings, output: Path) -> LatentCodec:

@@ -36,7 +36,7 @@ class LatentSettings:
         workers: processes, of one CPU thread each; the latents do not depend on how many.
 
     Raises:
-        ValueError: an unknown format, or sides that are no multiples of 8.
+        ValueError: an unknown format, sides that are no multiples of 8, or counts below 1.
     """
 
     view: ViewSettings
@@ -51,6 +51,9 @@ class LatentSettings:
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
             raise ValueError(f"Unknown format of latents {self.format!r}; choose one of {', '.join(FORMATS)}.")
+        for name in ("views_per_frame", "frames_per_shard", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; choose 1 or more.")
         size = self.view.height_px, self.view.width_px
         if any(side < 1 or side % LatentCodec.downscale for side in size):
             raise ValueError(

@@ -15,81 +15,16 @@ from ..model.hyperparameters import UNetHyperParameters
 from ..model.parameterization import DEFAULT_PARAMETERIZATION, check_parameterization
 from .augment import PhotometricSettings
 from .autoencoder import AutoencoderSettings
+from .frames import FrameSettings
 from .latents import LatentSettings
 from .loop import LoopSettings
 from .normalize import NormalizationSettings
-from .sources import DataSetSettings
-from .stream import StreamSettings
 from .velocity import FlowSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-
-@dataclass(frozen=True)
-class FrameSettings:
-    """Where frames come from.
-
-    Attributes:
-        folders: folders of frames, absolute or below the output folder; each is a data set named as the folder.
-        datasets: other data sets.
-        count: frames to render into the first of them with our own generator; 0 = render none.
-        first_seed: seed of the first rendered frame.
-        height_px, width_px: their size.
-        workers: processes that render.
-        held_out: how many frames of each folder and data set are for checks and never trained on.
-        stream: renders the frames after the held-out ones while the training runs and keeps them in memory, where a
-            [frames.stream] table is there; then `folders` is where the held-out ones lie.
-
-    Raises:
-        ValueError: nothing to train on, no folder to render into, nothing held out, two data sets of one name, or
-            shares for some only.
-    """
-
-    folders: tuple[str, ...] = ("frames",)
-    datasets: tuple[DataSetSettings, ...] = ()
-    count: int = 0
-    first_seed: int = 0
-    height_px: int = 192
-    width_px: int = 256
-    workers: int = 1
-    held_out: int = 100
-    stream: StreamSettings | None = None
-
-    def __post_init__(self) -> None:
-        labels = [source.label for source in self.sources]
-        shared = [source.label for source in self.sources if source.share]
-        if self.stream and (len(labels) != 1 or self.datasets or self.count <= self.held_out):
-            raise ValueError(
-                "[frames.stream] trains on rendered frames only: one folder, no data sets, and a count above held_out; "
-                f"got {', '.join(labels)}, count {self.count}, held_out {self.held_out}."
-            )
-        if self.held_out < 1:
-            raise ValueError(
-                f"[frames] has held_out {self.held_out}; trainings are checked on held-out frames: 1 or more."
-            )
-        if not labels or (self.count and not self.folders):
-            raise ValueError("[frames] names no folder to render into and to train on, or no data set; name one.")
-        if len(set(labels)) < len(labels):
-            raise ValueError(f"Data sets must differ in their names, which name their latents; got {labels}.")
-        if shared and len(shared) < len(labels):
-            raise ValueError(
-                f"Of the data sets {', '.join(labels)} only {', '.join(shared)} have a share; give all of them one "
-                '(a folder as [[frames.datasets]] with kind = "frames"), or none.'
-            )
-
-    @property
-    def sources(self) -> tuple[DataSetSettings, ...]:
-        """The folders and the other data sets, in this order."""
-        folders = (DataSetSettings("frames", folder, Path(folder).name) for folder in self.folders)
-        return (*folders, *self.datasets)
-
-    @property
-    def shares(self) -> dict[str, float]:
-        """The share of each data set, or nothing where no data set has one."""
-        return {source.label: source.share for source in self.sources if source.share}
 
 
 @dataclass(frozen=True)

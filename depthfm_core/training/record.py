@@ -1,5 +1,7 @@
 """What each result was made with: the settings that it depends on, written down, and compared before it is used.
 
+So are the weights that a stage goes on from, where nothing else would tell that they were trained anew since.
+
 How long and how fast to train is not among them: that belongs to the saved state, which watches over it itself. Nor is
 what may grow or differ without making a result wrong: more data sets, and the number of workers.
 """
@@ -11,11 +13,13 @@ from typing import Any
 
 from .. import __version__
 from ..depth.files import write_text
+from ..evaluation.fingerprint import fingerprint
 from ..model.layouts import flatten_settings
 from .recipe import Recipe
 
 _RECORDS = "recipes"
 _FREE = ("loop", "workers", "datasets")
+_WEIGHTS_OF = "weights of "
 # By kind of stage, the parts of a recipe that its own work depends on; {} is the stage's name.
 _FRAMES = tuple(f"frames.{name}" for name in ("held_out", "first_seed", "height_px", "width_px"))
 _PARTS = {
@@ -43,21 +47,27 @@ def keep_record(recipe: Recipe, output: Path, stage: str) -> None:
     """
     for name in _needed(recipe, stage):
         _compare(recipe, output, name)
+    write_record(recipe, output, stage)
+
+
+def write_record(recipe: Recipe, output: Path, stage: str) -> None:
+    """Writes down what a stage is made with, unless there are results, and compares nothing; see `keep_record`."""
     if _has_parts(stage) and not _has_results(_folder(output, stage)):
         path = _record(output, stage)
         path.parent.mkdir(exist_ok=True)
-        write_text(path, json.dumps(_settings(recipe, stage), indent=1))
+        write_text(path, json.dumps(_settings(recipe, stage) | _weights(recipe, output, stage), indent=1))
 
 
 def _compare(recipe: Recipe, output: Path, stage: str) -> None:
     folder, record = _folder(output, stage), _record(output, stage)
     if not _has_results(folder) or not record.exists():
         return
-    made, now = json.loads(record.read_text(encoding="utf-8")), _settings(recipe, stage)
+    made = json.loads(record.read_text(encoding="utf-8"))
+    now = _settings(recipe, stage) | _weights(recipe, output, stage)
     changed = [
         f"{name} {value!r} (now {now.get(name, 'something else')!r})"
         for name, value in made.items()
-        if name not in now or now[name] != value
+        if (now[name] != value if name in now else not name.startswith(_WEIGHTS_OF))  # files may be gone by now
     ]
     if changed:
         raise ValueError(
@@ -112,3 +122,20 @@ def _settings(recipe: Recipe, stage: str) -> dict[str, Any]:
         for name, value in flatten_settings(provenance(recipe)["recipe"]).items()
         if any(f"{name}.".startswith(f"{part}.") for part in parts) and not set(name.split(".")) & set(_FREE)
     }
+
+
+def _weights(recipe: Recipe, output: Path, stage: str) -> dict[str, str]:
+    """Fingerprints of what a stage starts from or trains against, of files that are there.
+
+    Latents on the disk know their autoencoder themselves.
+    """
+    kind, _, which = stage.partition(".")
+    if kind != "flow":
+        return {}
+    files = {}
+    if start := recipe.flow[which].start:
+        files[f"flow.{start}"] = output / "flow" / start / "network.safetensors"
+    if recipe.frames.stream:
+        own = output / "autoencoder" / "diffusion_pytorch_model.safetensors"
+        files["autoencoder"] = output / recipe.autoencoder.path if recipe.autoencoder.path else own
+    return {f"{_WEIGHTS_OF}{name}": fingerprint(str(path)) for name, path in files.items() if path.exists()}

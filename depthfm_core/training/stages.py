@@ -1,4 +1,4 @@
-"""Runs a recipe: frames, autoencoder, latents, flow, export, each resumable and each leaving its result in a folder.
+"""Runs a recipe: frames, autoencoder, latents, flow, export; each can be resumed and leaves its result in a folder.
 
 OUTPUT/frames/              rendered frames (or wherever the recipe says)
 OUTPUT/lists/NAME.txt       the frames of a data set that are complete, where the recipe wants these only
@@ -18,13 +18,11 @@ They see one output folder.
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
+from diffusers import AutoencoderTiny
 
-from ..data.folder import frame_name
 from ..evaluation.share import ALL, Share, this_share
 from ..model.checkpoints import save_tensors
 from ..model.codec import LatentCodec, load_codec
@@ -35,12 +33,13 @@ from .calibration import measure_spread_scale
 from .engine import training_device
 from .export import export, save_codec
 from .first_weights import check_start, find_null_text, first_network, start_codec, untrained_network
+from .frames import open_stream, split_frames, write_frames
 from .latents import LatentSet
 from .precompute import describe, write_latents
-from .recipe import FrameSettings, Recipe
+from .recipe import Recipe
 from .record import keep_record, provenance
 from .scaling import measure_scaling_factor
-from .sources import Frame, find_complete_frames, folder_frames, source_frames, spread
+from .sources import spread
 from .stream import FrameStream
 from .streamed import StreamedLatents, StreamedViews
 from .validation import encode_held_out
@@ -80,7 +79,7 @@ def run_recipe(recipe: Recipe, output: Path, stage: str | None = None) -> None:
         noising_steps = {name: stage.noising_step for name, stage in recipe.flow.items()}
         check_start(recipe.network, output, noising_steps, brings_codec=not recipe.autoencoder.path)
     share = this_share()
-    with _stream(recipe.frames, share) as stream:
+    with open_stream(recipe.frames, share) as stream:
         for name in names if stage is None else [stage]:
             _LOGGER.info("stage %s", name)
             kind, _, which = name.partition(".")
@@ -90,22 +89,8 @@ def run_recipe(recipe: Recipe, output: Path, stage: str | None = None) -> None:
             share.wait()
 
 
-def _stream(frames: FrameSettings, share: Share) -> AbstractContextManager[FrameStream | None]:
-    """The frames that are rendered during the training, where the recipe wants that; the first who asks starts it."""
-    if frames.stream is None:
-        return nullcontext()
-    if share.count > 1:
-        raise ValueError(f"[frames.stream] trains in one process, and {share.count} were started; start one.")
-    seeds = range(frames.first_seed + frames.held_out, frames.first_seed + frames.count)
-    return FrameStream(seeds, (frames.height_px, frames.width_px), frames.workers, training_device())
-
-
-def _prepare_frames(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | None = None) -> None:
-    if recipe.frames.count:
-        _render(recipe.frames, output)
-    for source in recipe.frames.sources:
-        if source.complete_only:
-            find_complete_frames(source, output)
+def _write_frames(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | None) -> None:
+    write_frames(recipe.frames, output)
 
 
 def prepare_frames(recipe: Recipe, output: Path, share: Share) -> None:
@@ -116,38 +101,8 @@ def prepare_frames(recipe: Recipe, output: Path, share: Share) -> None:
     """
     _codec(recipe, output)
     if share.is_first:
-        _prepare_frames(recipe, output, "")
+        write_frames(recipe.frames, output)
     share.wait()
-
-
-def _render(settings: FrameSettings, output: Path) -> None:
-    from ..data.synthetic import write_frames  # needs the optional libraries of the "train" extra
-
-    count = settings.held_out if settings.stream else settings.count
-    seeds = range(settings.first_seed, settings.first_seed + count)
-    size = (settings.height_px, settings.width_px)
-    frames = write_frames(output / settings.folders[0], seeds, size, workers=settings.workers)
-    for _ in tqdm(frames, total=count, desc="frames", unit="frame"):
-        pass
-
-
-def split_frames(recipe: Recipe, output: Path) -> tuple[list[Frame], list[Frame]]:
-    """The frames to train on, none of which is on the disk where a stream renders them, and the held-out ones.
-
-    Raises:
-        ValueError: a missing data set, or one with nothing left to train on.
-    """
-    if recipe.frames.stream:
-        folder, first = recipe.frames.folders[0], recipe.frames.first_seed
-        names = {frame_name(seed) for seed in range(first, first + recipe.frames.held_out)}
-        found = folder_frames(output / folder, Path(folder).name)
-        return [], [frame for frame in found if frame.name in names]  # others that lie there may be trained on
-    train, held_out = [], []
-    for source in recipe.frames.sources:
-        own, own_held_out = source_frames(source, output, recipe.frames.held_out)
-        train += own
-        held_out += own_held_out
-    return train, held_out
 
 
 def _make_autoencoder(recipe: Recipe, output: Path, _which: str, stream: FrameStream | None) -> None:
@@ -160,7 +115,7 @@ def _make_autoencoder(recipe: Recipe, output: Path, _which: str, stream: FrameSt
 
 def _train_autoencoder(recipe: Recipe, output: Path, stream: FrameStream | None) -> None:
     folder = output / "autoencoder"
-    train, held_out = split_frames(recipe, output)
+    train, held_out = split_frames(recipe.frames, output)
     if stream is not None:
         stream.wait_for(recipe.frames.stream.first_frames)
     checked = spread(held_out, _CHECKED_PICTURES)
@@ -168,8 +123,17 @@ def _train_autoencoder(recipe: Recipe, output: Path, stream: FrameStream | None)
     autoencoder = train_autoencoder(
         recipe.autoencoder.model, data, recipe.autoencoder.loop, folder, output / "events" / "autoencoder"
     )
-    scale = measure_scaling_factor(autoencoder, data, recipe.autoencoder.model.crop_px)
-    save_codec(LatentCodec(autoencoder, scale), folder)
+    if not _is_saved(autoencoder, folder):
+        scale = measure_scaling_factor(autoencoder, data, recipe.autoencoder.model.crop_px)
+        save_codec(LatentCodec(autoencoder, scale), folder)
+
+
+def _is_saved(autoencoder: AutoencoderTiny, folder: Path) -> bool:
+    """Whether it lies there, with the factor that latents were made with, which other frames would not give again."""
+    if not (folder / "config.json").exists():
+        return False
+    saved, own = load_codec(folder).autoencoder.state_dict(), autoencoder.state_dict()
+    return saved.keys() == own.keys() and all(torch.equal(saved[name], own[name].cpu()) for name in own)
 
 
 def prepare_latents(
@@ -183,7 +147,7 @@ def prepare_latents(
     if recipe.frames.stream:
         raise ValueError("[frames.stream] makes latents while it trains; there are none to make before. Run `train`.")
     made_with = recipe.latents[which], recipe.photometry, recipe.normalization, _codec_path(recipe, output)
-    train, _ = split_frames(recipe, output)
+    train, _ = split_frames(recipe.frames, output)
     return write_latents(train, *made_with, latents_folder(output, which), share=share, device=device)
 
 
@@ -212,7 +176,7 @@ def _train_flow(recipe: Recipe, output: Path, which: str, stream: FrameStream | 
         stream.wait_for(recipe.frames.stream.first_frames)
         views = StreamedViews(stream, recipe.photometry, recipe.normalization)
         latents = StreamedLatents(views, view, recipe.frames.stream, load_codec(_codec_path(recipe, output)))
-    held_out = encode_held_out(split_frames(recipe, output)[1], view, codec.to(training_device()))
+    held_out = encode_held_out(split_frames(recipe.frames, output)[1], view, codec.to(training_device()))
     codec.cpu()
     train_velocity(network, latents, settings, held_out, codec, folder, output / "events" / f"flow.{which}")
     if share.is_first:
@@ -264,7 +228,7 @@ def _export(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | No
     view = recipe.latents[settings.latents[-1]].view
     device = training_device()
     network, codec = _network(recipe, output, last).eval().to(device), _codec(recipe, output).to(device)
-    frames = spread(split_frames(recipe, output)[1], _CALIBRATED_FRAMES)
+    frames = spread(split_frames(recipe.frames, output)[1], _CALIBRATED_FRAMES)
     spread_scale = measure_spread_scale(network, codec, encode_held_out(frames, view, codec), settings.noising_step)
     network, codec = network.cpu(), codec.cpu()
     resolution = min(view.height_px, view.width_px)
@@ -273,7 +237,7 @@ def _export(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | No
 
 
 STAGES: dict[str, Callable[[Recipe, Path, str, FrameStream | None], object]] = {
-    "frames": _prepare_frames,
+    "frames": _write_frames,
     "autoencoder": _make_autoencoder,
     "latents": _write_latents,
     "flow": _train_flow,

@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..evaluation.share import this_share
 from ..flow import noise_source, sample_path
+from ..flow.path import cosine_alpha_bar
 from ..model.codec import LatentCodec
 from ..model.hyperparameters import UNetHyperParameters
 from ..model.parameterization import DEFAULT_PARAMETERIZATION
@@ -55,7 +56,8 @@ class FlowSettings:
             and then nothing is decoded.
 
     Raises:
-        ValueError: for an unknown time sampling, a share outside 0..1, or a negative weight.
+        ValueError: for an unknown time sampling, a noising step outside 0..999, a share outside 0..1, or a negative
+            weight.
     """
 
     latents: tuple[str, ...]
@@ -71,6 +73,7 @@ class FlowSettings:
         if self.time_sampling not in TIME_SAMPLERS:
             choices = ", ".join(TIME_SAMPLERS)
             raise ValueError(f"Unknown time_sampling {self.time_sampling!r}; choose one of {choices}.")
+        cosine_alpha_bar(self.noising_step)  # raises for one that there is not
         if not 0 <= self.own_path_share <= 1:
             raise ValueError(f"own_path_share is {self.own_path_share}; choose from 0 (none of a batch) to 1 (all).")
         if not self.normals_weight >= 0:
