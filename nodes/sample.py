@@ -55,8 +55,8 @@ class DepthFMSampler(io.ComfyNode):
                 ),
             ],
             outputs=depth_sockets(
-                "How far the ensemble's members disagree, in log depth (0.1 is about 10 %, clipped at 1), scaled to the "
-                "error to expect where the model was measured for it, as 'nano'; black for an ensemble of one."
+                "How far the ensemble's members disagree, in log depth (0.1 is about 10 %, clipped at 1), scaled to "
+                "the error to expect where the model was measured for it, as 'nano'; black for an ensemble of one."
             ),
         )
 
