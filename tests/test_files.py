@@ -78,6 +78,18 @@ def test_a_palette_is_looked_up(tmp_path):
     assert torch.equal(read_image(tmp_path / "a.png")[0, :, 0], torch.eye(3))
 
 
+@pytest.mark.parametrize("turn", [1, 6])
+def test_a_gray_tiff_of_12_bits_fills_the_whole_range(tmp_path, turn):
+    pixels = bytes([0xFF, 0xF3, 0xE8])  # 4095 and 1000 in 12 bits each
+    short, long = 3, 4
+    tags = [(256, short, 2), (257, short, 1), (258, short, 12), (259, short, 1), (262, short, 1), (273, long, 8)]
+    tags += [(274, short, turn), (277, short, 1), (278, short, 1), (279, long, len(pixels))]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    head = struct.pack("<2sHI", b"II", 42, 12) + pixels + b"\0"
+    (tmp_path / "a.tif").write_bytes(head + struct.pack("<H", len(tags)) + entries + bytes(4))
+    assert read_image(tmp_path / "a.tif")[0, 0].flatten().tolist() == pytest.approx([1, 1000 / 4095], abs=1e-4)
+
+
 def test_the_transparent_value_of_a_gray_png_of_16_bits_becomes_white(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(np.array([[1000, 30000]], np.uint16)).save(path, transparency=1000)

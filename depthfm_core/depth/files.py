@@ -19,6 +19,7 @@ import torch
 from einops import rearrange, repeat
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from ..replacing import replacing
@@ -28,6 +29,7 @@ _PILLOW_LIMIT_LOCK = threading.Lock()
 # What Pillow's decoders raise for damaged files and odd tags: most were seen, some Pillow itself expects.
 DECODER_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, struct.error)
 DECODER_ERRORS += (TypeError, AttributeError, LookupError, ArithmeticError)
+_BITS_PER_SAMPLE = 0x0102  # a TIFF's tag
 _ORIENTATION = 0x0112  # EXIF's tag; its values 2 to 8 say how to turn the picture
 _TURNS = dict(
     enumerate(
@@ -202,6 +204,9 @@ def _pixels(image: Image.Image) -> np.ndarray:
         pixels = np.array(image)
         if "transparency" in image.info:  # of a PNG: the one value that is not to be seen
             pixels[pixels == image.info["transparency"]] = 65535
+        bits = image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0] if isinstance(image, TiffImageFile) else 16
+        if bits == 12:  # Pillow gives the numbers as they are
+            pixels = np.rint(pixels * (65535 / 4095)).astype(np.uint16)
         return pixels
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
