@@ -25,7 +25,7 @@ from ..evaluation.spaces import SPACES, check_alignments
 from ..evaluation.summary import Summary, summarize
 from ..evaluation.table import SETTINGS_FILE, open_folder, read_gives, read_rows, write_gives
 from .arguments import chosen_device, estimation_settings
-from .methods import add_method_arguments, check_method_arguments, fingerprints_beside, method_options
+from .methods import add_method_arguments, check_method_arguments, files_beside, method_options
 
 DEFAULT_MODELS = ("nano", "constant", "ramp")
 DEFAULT_ALIGNMENTS = ("affine", "log")
@@ -181,7 +181,7 @@ def _settings(
     return {
         "model": model,
         "weights": weights,
-        **({"beside": beside} if (beside := fingerprints_beside(model, options)) else {}),
+        **files_beside(model, options),
         "dataset": args.dataset if args.dataset in BENCHMARKS else root.resolve().name,
         "root": str(root.resolve()),
         "split": args.split and str(args.split.resolve()),

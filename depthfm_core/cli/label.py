@@ -21,7 +21,7 @@ from ..evaluation.table import open_folder
 from ..training.teacher import RULES, choose_range, estimate_depth, is_labeled, read_photo, write_label
 from .arguments import add_shard_argument
 from .errors import BAD_INPUT, USER_ERRORS, sentence
-from .methods import add_method_arguments, check_method_arguments, fingerprints_beside, method_options
+from .methods import add_method_arguments, check_method_arguments, files_beside, method_options
 
 LABELS_FILE = "labels.json"
 LONG_SIDE_PX = 1024
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     settings = {
         "teacher": args.teacher,
         "weights": fingerprint(find_method(args.teacher)[2]),
-        **({"beside": beside} if (beside := fingerprints_beside(args.teacher, options)) else {}),
+        **files_beside(args.teacher, options),
         "options": {name: value for name, value in asdict(options).items() if value is not None and name != "device"},
         "gives": method.gives,
         "rule": RULES[method.gives].text,

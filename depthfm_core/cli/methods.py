@@ -98,8 +98,10 @@ def method_options(model: str, args: argparse.Namespace, processing_resolution: 
     return MethodOptions(chosen_device(args.device), **{name: chosen[name] for name in chosen if name in taken})
 
 
-def fingerprints_beside(model: str, options: MethodOptions) -> dict[str, str]:
-    """`fingerprint` of the files beside a model's weights that its results depend on: autoencoder and tiny decoder.
+def files_beside(model: str, options: MethodOptions) -> dict[str, dict[str, str]]:
+    """What a run's settings say of the files beside the weights that its results depend on; nothing without any.
+
+    Under "beside", the `fingerprint` of the autoencoder and of the tiny decoder.
 
     Args:
         model: as `find_method` takes it.
@@ -108,4 +110,5 @@ def fingerprints_beside(model: str, options: MethodOptions) -> dict[str, str]:
     weights = find_method(model)[2]
     own = find_model(weights)[1] if weights in MODELS else None
     files = {"vae": options.vae or own, "decoder": options.decoder}
-    return {name: fingerprint(str(file)) for name, file in files.items() if file}
+    found = {name: fingerprint(str(file)) for name, file in files.items() if file}
+    return {"beside": found} if found else {}

@@ -45,9 +45,9 @@ def read_png_m(path: Path, units_per_m: int) -> Tensor:
         ValueError: no such file, no whole picture, or one of 8 bits.
     """
     with _picture(path) as picture:
-        if not picture.mode.startswith("I"):
-            raise ValueError(f"{path} has the mode {picture.mode}; depth is stored in 16-bit gray PNG files.")
-        units = np.array(picture)
+        mode, units = picture.mode, np.array(picture)
+    if not mode.startswith("I"):
+        raise ValueError(f"{path} has the mode {mode}; depth is stored in 16-bit gray PNG files.")
     # Divided in float64 and rounded once, as in the protocols, because the limits of the range are exact.
     return torch.from_numpy((units.astype(np.float64) / units_per_m).astype(np.float32))[None]
 

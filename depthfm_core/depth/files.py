@@ -199,19 +199,23 @@ def _check_size(path: Path, size: tuple[int, int]) -> None:
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W, 3], or [H, W] as stored for the modes of more than 8 bits (I;16*, I, F)."""
+    """uint8 [H, W, 3], or [H, W] for the modes of more than 8 bits (I;16*, I, F)."""
     if image.mode == "F" or image.mode.startswith("I"):
-        pixels = np.array(image)
-        if "transparency" in image.info:  # of a PNG: the one value that is not to be seen
-            pixels[pixels == image.info["transparency"]] = 65535
-        bits = image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0] if isinstance(image, TiffImageFile) else 16
-        if bits == 12:  # Pillow gives the numbers as they are
-            pixels = np.rint(pixels * (65535 / 4095)).astype(np.uint16)
-        return pixels
+        return _gray_pixels(image)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return np.array(image.convert("RGB"))
+
+
+def _gray_pixels(image: Image.Image) -> np.ndarray:
+    """[H, W], of integers the whole range to 65535, with white where a PNG's one transparent value is."""
+    pixels = np.array(image)
+    if "transparency" in image.info:
+        pixels[pixels == image.info["transparency"]] = 65535
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(_BITS_PER_SAMPLE) == (12,):
+        pixels = np.rint(pixels * (65535 / 4095)).astype(np.uint16)  # Pillow gives the numbers as they are
+    return pixels
 
 
 def _to_image(path: Path, pixels: np.ndarray) -> Tensor:

@@ -54,18 +54,18 @@ def find_null_text(settings: NetworkSettings, output: Path) -> Tensor | None:
     """The empty prompt's embedding [1, L, D] that a recipe names, or whose encoder; None where it names neither."""
     path = output / (settings.null_text or f"{NULL_TEXT}.npy")
     if settings.text_encoder:
-        _embed_once(output / settings.text_encoder, path)
+        _embed_once(settings.text_encoder, output, path)
     if not settings.null_text and not settings.text_encoder:
         return None
     return read_null_text(path, read_null_text_file(path), settings.unet)
 
 
-def _embed_once(encoder: Path, path: Path) -> None:
+def _embed_once(encoder: str, output: Path, path: Path) -> None:
     """Makes the embedding, unless it is there already of this encoder: a corrected recipe must not find the old one."""
     note = path.with_suffix(".txt")
-    made_by = note.read_text(encoding="utf-8").strip() if note.exists() else str(encoder)
-    if not path.exists() or made_by != str(encoder):
-        save_null_text(embed_empty_prompt(encoder), path)
+    made_by = note.read_text(encoding="utf-8").strip() if note.exists() else encoder
+    if not path.exists() or made_by != encoder:
+        save_null_text(embed_empty_prompt(output / encoder), path)
         write_text(note, f"{encoder}\n")
 
 

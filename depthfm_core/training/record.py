@@ -134,8 +134,7 @@ def _weights(recipe: Recipe, output: Path, stage: str) -> dict[str, str]:
         return {}
     files = {}
     if start := recipe.flow[which].start:
-        files[f"flow.{start}"] = output / "flow" / start / "network.safetensors"
+        files[f"flow.{start}"] = _folder(output, f"flow.{start}") / "network.safetensors"
     if recipe.frames.stream:
-        own = output / "autoencoder" / "diffusion_pytorch_model.safetensors"
-        files["autoencoder"] = output / recipe.autoencoder.path if recipe.autoencoder.path else own
+        files["autoencoder"] = output / (recipe.autoencoder.path or "autoencoder/diffusion_pytorch_model.safetensors")
     return {f"{_WEIGHTS_OF}{name}": fingerprint(str(path)) for name, path in files.items() if path.exists()}

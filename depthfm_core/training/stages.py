@@ -5,7 +5,7 @@ OUTPUT/lists/NAME.txt       the frames of a data set that are complete, where th
 OUTPUT/autoencoder/         state.pt, config.json, diffusion_pytorch_model.safetensors, check-000500.png: a diffusers
                             folder (without the first and the last where it is taken out of an existing model); not
                             where the recipe names an existing autoencoder
-OUTPUT/empty_text_embedding.npy   where the recipe names a text encoder
+OUTPUT/empty_text_embedding.npy   where the recipe names a text encoder, which the .txt beside it says
 OUTPUT/latents/NAME/        shards
 OUTPUT/flow/NAME/           state.pt, network.safetensors, check-000500.png
 OUTPUT/events/STAGE/        TensorBoard's files of autoencoder and flow.NAME

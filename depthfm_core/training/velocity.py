@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..evaluation.share import this_share
-from ..flow import noise_source, sample_path
-from ..flow.path import cosine_alpha_bar
+from ..flow import cosine_alpha_bar, noise_source, sample_path
 from ..model.codec import LatentCodec
 from ..model.hyperparameters import UNetHyperParameters
 from ..model.parameterization import DEFAULT_PARAMETERIZATION
