@@ -9,6 +9,8 @@ from depthfm_core import load_pipeline
 from depthfm_core.__main__ import main
 from depthfm_core.cli import predict
 
+from .labeling import labeled, photos, seen  # noqa: F401  fixtures
+
 GOLDEN = Path(__file__).parent / "golden"
 os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # trainings, in processes that tests start too
 

@@ -2,7 +2,6 @@ import argparse
 import json
 import pickle
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from depthfm_core import load_pipeline
 from depthfm_core.model.bundled import find_model
-from depthfm_core.model.checkpoints import convert, load_checkpoint, save_checkpoint
-from depthfm_core.model.codec import load_codec
+from depthfm_core.model.checkpoints import convert, load_checkpoint
 from depthfm_core.model.reading import CheckpointError, read_tensor_file
 
 FIRST = "input_blocks.0.0.weight"
@@ -163,70 +161,6 @@ def test_a_file_that_names_no_heads_gets_eight(published, tmp_path):
     hyper = {k: v for k, v in published["ldm_hparams"].items() if k != "num_heads"}
     torch.save(published | {"ldm_hparams": hyper}, tmp_path / "a.ckpt")
     assert load_checkpoint(tmp_path / "a.ckpt").hyper.heads == (8, 8)
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-def test_conversion_keeps_everything(golden_dir, reference, tmp_path, dtype):
-    convert(golden_dir / "depthfm-micro-heads8.ckpt", tmp_path / "out.safetensors", dtype)
-    converted = load_checkpoint(tmp_path / "out.safetensors")
-    assert converted.hyper == reference.hyper and converted.noising_step == reference.noising_step
-    assert converted.processing_resolution == reference.processing_resolution
-    assert torch.equal(converted.null_text, reference.null_text)
-    assert converted.state_dict[FIRST].dtype == getattr(torch, dtype)
-    if dtype != "bfloat16":  # the source is in half precision
-        assert all(torch.equal(converted.state_dict[k].half(), reference.state_dict[k]) for k in reference.state_dict)
-
-
-def test_an_autoencoder_and_all_settings_travel_inside(golden_dir, reference, tmp_path):
-    codec = load_codec(golden_dir / "micro-vae-diffusers.safetensors")
-    whole = replace(
-        reference,
-        noising_step=300,
-        processing_resolution=192,
-        spread_scale=1.25,
-        codec_tensors=codec.autoencoder.state_dict(),
-        codec_config=dict(codec.autoencoder.config) | {"_class_name": "AutoencoderKL", "scaling_factor": 0.5},
-    )
-    save_checkpoint(whole, tmp_path / "whole.safetensors", "float32")
-    back = load_checkpoint(tmp_path / "whole.safetensors")
-    assert (back.noising_step, back.processing_resolution, back.spread_scale) == (300, 192, 1.25)
-    image = torch.rand(1, 3, 32, 32) * 2 - 1
-    with torch.no_grad():
-        expected = codec.encode(image) / codec.scaling_factor * 0.5
-        torch.testing.assert_close(back.build_codec().encode(image), expected)
-    assert reference.build_codec() is None
-
-
-def test_conversion_refuses_what_would_lose_data(golden_dir, tmp_path):
-    source = golden_dir / "depthfm-micro-heads8.ckpt"
-    for name, dtype, told in (("a.ckpt", "float16", "safetensors"), ("a.safetensors", "int8", "int8")):
-        with pytest.raises(ValueError, match=told):
-            convert(source, tmp_path / name, dtype)
-    assert list(tmp_path.iterdir()) == []
-    convert(source, tmp_path / "a.safetensors", "float32")
-    content = (tmp_path / "a.safetensors").read_bytes()
-    with pytest.raises(ValueError, match="is the file to convert"):
-        convert(tmp_path / "a.safetensors", tmp_path / "a.safetensors", "float16")
-    assert (tmp_path / "a.safetensors").read_bytes() == content
-
-
-def test_a_failed_write_leaves_nothing(reference, tmp_path):
-    with pytest.raises(OSError):
-        save_checkpoint(reference, tmp_path / "missing" / "a.safetensors")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_written_file_may_be_read_by_whom_any_new_file_may(reference, tmp_path):
-    save_checkpoint(reference, tmp_path / "a.safetensors")
-    (tmp_path / "other").touch()
-    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
-
-
-def test_weights_of_the_wanted_dtype_stay_mapped_from_disk(golden_dir, tmp_path):
-    convert(golden_dir / "depthfm-micro-heads8.ckpt", tmp_path / "a.safetensors", "float32")
-    checkpoint = load_checkpoint(tmp_path / "a.safetensors")
-    network = checkpoint.build_unet()
-    assert network.unet.conv_in.weight.data_ptr() == checkpoint.state_dict[FIRST].data_ptr()
 
 
 def broken(published, **changes):

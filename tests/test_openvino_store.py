@@ -1,0 +1,124 @@
+"""The folder of converted graphs: each is made once, damage is made good, and it stays within its bound."""
+
+import os
+import time
+import weakref
+from functools import partial
+
+import pytest
+import torch
+
+pytest.importorskip("openvino")
+from depthfm_core.backends import conversion, openvino_networks, store  # noqa: E402
+
+
+def entries(folder):
+    return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def size_of(folder):
+    return sum(file.stat().st_size for file in folder.iterdir())
+
+
+def test_pytorchs_weights_are_let_go_once_they_are_converted(tmp_path):
+    module = torch.nn.Linear(50, 50)
+    weight = weakref.ref(module.weight)
+    store.GraphStore(tmp_path).graph("linear", {}, partial(conversion._convert, module, torch.zeros(1, 50)), half=False)
+    assert weight() is not None  # held by `module`
+    del module
+    assert weight() is None
+
+
+@pytest.mark.parametrize("damage", ["truncated weights", "no weights", "garbage", "no graph"])
+def test_a_damaged_entry_is_made_again(tmp_path, damage):
+    kept = store.GraphStore(tmp_path)
+    expected = values_of(kept.graph("linear", {}, tiny_graph, half=False))
+    (entry,) = entries(tmp_path)
+    if damage == "truncated weights":
+        os.truncate(entry / "graph.bin", 1000)
+    elif damage == "garbage":
+        (entry / "graph.xml").write_text("<net", encoding="ascii")
+    else:
+        (entry / ("graph.bin" if damage == "no weights" else "graph.xml")).unlink()
+    assert torch.equal(values_of(kept.graph("linear", {}, tiny_graph, half=False)), expected)
+    assert torch.equal(values_of(kept.graph("linear", {}, lambda: 1 // 0, half=False)), expected)
+
+
+@pytest.mark.parametrize("text", ["[", "[]", "null"])
+def test_damaged_digests_are_computed_again(tmp_path, text):
+    (tmp_path / "digests.json").write_text(text, encoding="ascii")
+    weights, source = {"a": torch.arange(3)}, tmp_path / "model"
+    source.touch()
+    assert store.GraphStore(tmp_path).digest(weights, source) == store.tensor_digest(weights)
+
+
+def test_a_digest_is_remembered_until_a_file_changes(tmp_path):
+    source, kept = tmp_path / "model", store.GraphStore(tmp_path / "openvino")
+    found = []
+    for values, content in ((1, "a"), (2, "a"), (3, "ab")):  # the second is not looked at, since no file changed
+        if not source.exists() or source.read_text(encoding="ascii") != content:
+            source.write_text(content, encoding="ascii")
+        found.append(kept.digest({"a": torch.full((3,), values)}, source))
+    assert found[0] == found[1] == store.tensor_digest({"a": torch.full((3,), 1)})
+    assert found[2] == store.tensor_digest({"a": torch.full((3,), 3)})
+
+
+def test_a_digest_depends_on_names_shapes_types_and_values():
+    one = torch.arange(6.0)
+    given = [{"a": one}, {"b": one}, {"a": one.view(2, 3)}, {"a": one.half()}, {"a": one + 1}, {"a": one[0]}]
+    assert len({store.tensor_digest(tensors) for tensors in given}) == len(given)
+
+
+def test_the_folder_stays_within_its_bound_and_what_was_used_last_stays(tmp_path):
+    store.GraphStore(tmp_path).graph("first", {}, tiny_graph, half=False)
+    kept = store.GraphStore(tmp_path, max_bytes=int(2.5 * size_of(entries(tmp_path)[0])))
+    for part in ("second", "first", "third"):
+        time.sleep(0.02)
+        kept.graph(part, {}, tiny_graph, half=False)
+    assert [entry.name.partition("-")[0] for entry in entries(tmp_path)] == ["first", "third"]
+
+
+def test_what_killed_processes_left_is_removed_after_a_day(tmp_path):
+    for name, age_s in ((".old.tmp", 90_000), (".new.tmp", 0)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    store.GraphStore(tmp_path).graph("first", {}, tiny_graph, half=False)
+    assert [entry.name for entry in entries(tmp_path) if entry.name.startswith(".")] == [".new.tmp"]
+
+
+def test_a_conversion_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        store.GraphStore(tmp_path).graph("first", {}, lambda: 1 // 0, half=False)
+    assert entries(tmp_path) == []
+
+
+def test_as_many_sizes_stay_compiled_as_fit_and_at_least_one(monkeypatch):
+    for bound, expected in ((2**30, 2), (1, 1)):
+        monkeypatch.setattr(openvino_networks, "_COMPILED_BYTES", bound)
+        graph = openvino_networks.SizedGraph((tiny_graph(), torch.float32))
+        for side in (1, 2, 1):
+            assert graph(torch.ones(side, 50)).shape == (side, 50)
+        assert len(graph._compiled) == expected
+
+
+def tiny_graph():
+    torch.manual_seed(0)
+    return conversion._convert(torch.nn.Linear(50, 50), torch.zeros(1, 50))
+
+
+def values_of(graph):
+    return openvino_networks.SizedGraph((graph, torch.float32))(torch.ones(1, 50))
+
+
+def test_what_another_process_stored_meanwhile_stays_in_its_place(tmp_path):
+    def slowly():
+        store.GraphStore(tmp_path).graph("first", {}, tiny_graph, half=False)
+        stored.append(written(entries(tmp_path)[0]))
+        return tiny_graph()
+
+    def written(entry):  # not the folder's own time, which says when it was last used
+        return (entry / "graph.xml").stat().st_ino, (entry / "graph.xml").stat().st_mtime_ns
+
+    stored = []
+    assert store.GraphStore(tmp_path).graph("first", {}, slowly, half=False).get_ops()
+    assert [written(entry) for entry in entries(tmp_path)] == stored
