@@ -154,6 +154,22 @@ def test_the_method_sees_the_long_side_that_the_protocol_asks_for(tmp_path):
     assert sizes == [(48, 64)]
 
 
+def test_a_benchmarks_fit_sees_the_columns_that_its_protocol_keeps(tmp_path):
+    def estimate(image):
+        depth_m = depth_of("a")[None].clone()
+        depth_m[..., 1::2] += 40  # wrong on every second column, which a fit to 16 of 32 leaves out
+        return depth_m, 1
+
+    scores = {}
+    for side in (None, SIZE[1] // 2):
+        thinned = replace(BENCHMARK, alignment_max_side=side)
+        list(evaluate(Estimator("m", "depth", estimate), thinned, ENTRIES[:1], ["affine"], tmp_path / str(side)))
+        scores[side] = float(read_rows(tmp_path / str(side))["a"]["affine.delta1"])
+    even = depth_of("a") > 1.2
+    share = even[..., ::2].sum() / even.sum()
+    assert scores[SIZE[1] // 2] == pytest.approx(share.item(), abs=1e-6) and scores[None] < share
+
+
 def test_an_alignment_that_the_method_cannot_have_is_refused_before_anything_is_measured(tmp_path):
     with pytest.raises(ValueError, match="gives disparity cannot be aligned by 'log'; choose disparity"):
         list(evaluate(perfect("disparity"), BENCHMARK, ENTRIES, ["log"], tmp_path / "run"))

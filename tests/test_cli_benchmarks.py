@@ -1,0 +1,116 @@
+"""`evaluate` on the named benchmarks, each as docs/benchmarks.md calls it, on two images in the archive's layout."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+
+from depthfm_core.__main__ import main
+from depthfm_core.cli.methods import add_method_arguments, check_method_arguments, method_options
+from depthfm_core.evaluation.published import TABLES
+from depthfm_core.evaluation.table import read_rows
+
+from .rgbd_files import write_list, write_npy, write_picture, write_png16
+
+SIZES = {"nyu": (480, 640), "kitti": (375, 1242), "eth3d": (8, 12), "scannet": (480, 640), "diode": (12, 16)}
+KITTI = "2011_09_26/DRIVE/image_02/data/{0}.png DRIVE/proj_depth/groundtruth/image_02/{0}.png 721.5377"
+ETH3D = "rgb/office/images/dslr_images/{0}.JPG depth/office_dslr_depth/office/ground_truth_depth/dslr_images/{0}.JPG"
+LINES = {
+    "nyu": "test/office_0005/rgb_{0}.png test/office_0005/depth_{0}.png test/office_0005/filled_{0}.png",
+    "kitti": KITTI.replace("DRIVE", "2011_09_26_drive_0002_sync"),
+    "eth3d": ETH3D,
+    "scannet": "scene0406_02/color/{0}.jpg scene0406_02/depth/{0}.png",
+    "diode": "indoors/scene_00021/{0}.png indoors/scene_00021/{0}_depth.npy indoors/scene_00021/{0}_depth_mask.npy",
+}
+UNITS_PER_M = {"nyu": 1000, "kitti": 256, "scannet": 1000}
+
+
+def write_image(root, dataset, line):
+    """A picture and its depth, which a ramp in log depth down the rows explains whole."""
+    height, width = SIZES[dataset]
+    depth_m = np.exp(np.linspace(2, 1, height))[:, None] + np.zeros((height, width))
+    picture, depth, *others = line.split()
+    write_picture(root / picture, height, width)
+    if dataset == "eth3d":
+        (root / depth).parent.mkdir(parents=True, exist_ok=True)
+        (root / depth).write_bytes(depth_m.astype("<f4").tobytes())
+    elif dataset == "diode":
+        write_npy(root / depth, depth_m.astype(np.float32)[..., None])
+        write_npy(root / others[0], np.ones((height, width)))
+    else:
+        write_png16(root / depth, depth_m * UNITS_PER_M[dataset])
+
+
+@pytest.fixture
+def benchmarked(tmp_path):
+    """Runs `evaluate` with the ramp on two images, of which the list names the second alone; gives the folder."""
+
+    def run(dataset, *options, output="out"):
+        root = tmp_path / dataset
+        lines = [LINES[dataset].format(name) for name in ("000001", "000002")]
+        for line in lines:
+            write_image(root, dataset, line)
+        split = ("--split", str(write_list(tmp_path / "list.txt", lines[1])))
+        where = ("--dataset", dataset, "--root", str(root), "--output", str(tmp_path / output))
+        assert main(["evaluate", *where, *split, "--model", "ramp", "--align", "log", *options]) == 0
+        return tmp_path / output
+
+    return run
+
+
+def scores_of(folder):
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    (method,) = report["methods"]
+    return method
+
+
+@pytest.mark.parametrize("dataset", SIZES)
+def test_a_benchmarks_list_is_scored_beside_what_was_published(benchmarked, dataset):
+    folder = benchmarked(dataset)
+    (name,) = read_rows(folder / "ramp")
+    method = scores_of(folder)
+    assert "000002" in name and method["num_images"] == 1
+    assert method["scores"]["log.abs_rel"] == pytest.approx(0, abs=5e-3)  # units of the depth map
+    markdown = (folder / "report.md").read_text(encoding="utf-8")
+    for table in TABLES.values():
+        assert (table.title in markdown) == any(dataset in row for row in table.rows.values())
+    published = TABLES["lotus-2"].rows["DepthFM-ID"][dataset]
+    told = [line.split() for line in markdown.splitlines() if line.startswith("| DepthFM-ID ")]
+    assert ["|", "DepthFM-ID", "|", f"{published.abs_rel:.3f}", "|", f"{published.delta1:.3f}", "|"] in told
+
+
+def test_kittis_mask_reaches_the_scores(benchmarked):
+    rmse = {}
+    for mask in ("eigen", "garg"):
+        folder = benchmarked("kitti", "--kitti-mask", mask, output=mask)
+        assert f"Mask within the crop: {mask}." in (folder / "report.md").read_text(encoding="utf-8")
+        rmse[mask] = scores_of(folder)["scores"]["log.rmse"]
+    assert rmse["eigen"] != rmse["garg"]
+
+
+def test_diodes_gradient_filter_reaches_the_scores(benchmarked):
+    plain, filtered = benchmarked("diode", output="plain"), benchmarked("diode", "--diode-gradient-filter")
+    notes = [(folder / "report.md").read_text(encoding="utf-8") for folder in (plain, filtered)]
+    assert "No gradient filter" in notes[0] and "Gradient filter and 0.6 to 350 m" in notes[1]
+    assert scores_of(plain)["scores"]["log.rmse"] != scores_of(filtered)["scores"]["log.rmse"]
+
+
+@pytest.mark.parametrize(
+    ("model", "option", "value", "field"),
+    [
+        ("marigold-v1-0", "--baseline-steps", 3, "num_steps"),
+        ("marigold-v1-0", "--baseline-ensemble", 4, "ensemble_size"),
+        ("geowizard", "--domain", "indoor", "domain"),
+        ("metric3d-v2", "--focal-px", 500.0, "focal_px"),
+    ],
+)
+def test_an_option_of_a_baseline_reaches_it_and_no_other_method(model, option, value, field):
+    parser = argparse.ArgumentParser()
+    add_method_arguments(parser)
+    args = parser.parse_args([option, str(value)])
+    check_method_arguments(["nano", model], args)
+    assert getattr(method_options(model, args), field) == value
+    assert getattr(method_options("nano", args), field) is None
+    with pytest.raises(ValueError, match=f"None of nano takes {option}"):
+        check_method_arguments(["nano"], args)
