@@ -1,6 +1,7 @@
 """The ablations' arms, what they are measured by, and a whole run with toy settings."""
 
 import csv
+import shutil
 import time
 from dataclasses import fields, replace
 from functools import partial
@@ -149,6 +150,17 @@ def test_the_csv_has_a_line_for_each_arm_seed_domain_and_number_of_calls(finishe
         rows = list(csv.DictReader(file))
     assert len(rows) == len(ARMS) * TOY.seeds * len(data.DOMAINS) * len(CALLS)
     assert all(0 <= float(row["delta1"]) <= 1 and float(row["abs_rel"]) > 0 for row in rows)
+
+
+def test_only_the_named_experiment_is_run_and_told(finished, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "copy")
+    for name in ARMS:
+        scores_path(tmp_path / "copy", name, 0).unlink()
+    assert main(["ablate", "--output", str(tmp_path / "copy"), *OPTIONS, "--only", "pseudo"]) == 0
+    made = {name for name in ARMS if scores_path(tmp_path / "copy", name, 0).exists()}
+    assert made == set(arms_of(["pseudo"])) != set(ARMS)
+    printed = capsys.readouterr().out
+    assert [key for key, experiment in EXPERIMENTS.items() if experiment.title in printed] == ["pseudo"]
 
 
 def test_arms_and_seeds_differ(finished):

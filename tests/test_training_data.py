@@ -5,14 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderTiny
 from safetensors.torch import load_file
 
 from depthfm_core.data.folder import write_frame
 from depthfm_core.data.sample import DepthSample
 from depthfm_core.model.codec import LatentCodec, load_codec
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
-from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder, full_state_dict
+from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder
 from depthfm_core.training.export import save_codec
 from depthfm_core.training.latents import LatentSet, LatentSettings
 from depthfm_core.training.normalize import NormalizationSettings, normalize_target
@@ -164,39 +163,6 @@ def test_a_picture_without_color_is_its_luma():
     assert (grey - grey.mean(0)).abs().max() < 1e-6
     luma = torch.einsum("c,chw->hw", torch.tensor([0.299, 0.587, 0.114]), image)
     assert torch.allclose(grey[0], luma, atol=1e-4)
-
-
-def test_a_new_autoencoder_codes_a_thumbnail_in_color():
-    autoencoder = build_autoencoder(AutoencoderSettings(), seed=0)
-    color = torch.tensor([0.9, 0.3, 0.5])[:, None, None].expand(3, 64, 64)[None] * 2 - 1
-    with torch.no_grad():
-        decoded = autoencoder.decoder(autoencoder.encoder(color))
-    assert (decoded - color)[..., 24:40, 24:40].abs().max() < 0.2
-
-
-def test_an_autoencoder_of_other_block_numbers_keeps_its_own_tensors():
-    autoencoder = AutoencoderTiny(num_decoder_blocks=(2, 2, 2, 1), num_encoder_blocks=(1, 1, 2, 1))
-    saved = full_state_dict(autoencoder)
-    assert saved.keys() == autoencoder.state_dict().keys()
-
-
-def test_the_idle_blocks_are_zero_in_the_file_and_diffusers_computes_the_same_with_it():
-    settings = AutoencoderSettings()
-    autoencoder = build_autoencoder(settings, seed=0)
-    standard = AutoencoderTiny()
-    standard.load_state_dict(full_state_dict(autoencoder))
-    image = torch.rand(1, 3, 32, 32) * 2 - 1
-    with torch.no_grad():
-        assert torch.allclose(standard.encoder(image), autoencoder.encoder(image), atol=1e-5)
-        latent = torch.randn(1, 4, 4, 4)
-        assert torch.allclose(standard.decoder(latent), autoencoder.decoder(latent), atol=1e-5)
-    idle = sum(not any(p.any() for p in m.parameters()) for m in standard.modules() if hasattr(m, "fuse"))
-    assert idle == 20 - sum(settings.encoder_blocks) - sum(settings.decoder_blocks)
-
-
-def test_more_active_blocks_than_taesd_has_are_refused():
-    with pytest.raises(ValueError, match="1, 3, 3, 3"):
-        build_autoencoder(AutoencoderSettings(encoder_blocks=(2, 1, 2, 3)), seed=0)
 
 
 def test_a_cell_counts_when_half_of_its_pixels_are_measured_or_sky_counts():

@@ -99,6 +99,13 @@ def test_the_command_writes_all_latents_of_a_recipe_and_says_what_a_view_costs(p
     assert before == {path: path.stat().st_mtime_ns for path in (output / "latents").rglob("*")}
 
 
+def test_another_seed_draws_other_views(precompute, output):
+    first, _ = precompute("--latents", "small")
+    shutil.rmtree(output / "latents")
+    other, _ = precompute("--latents", "small", recipe=RECIPE.replace("[latents.small]", "[latents.small]\nseed = 1"))
+    assert first.keys() == other.keys() and all(first[name] != other[name] for name in first)
+
+
 def test_the_training_stage_writes_the_same_files_as_the_command(precompute, output, tmp_path):
     written, _ = precompute("--latents", "large")
     assert {Path(name).parent.name for name in written} == {"large"}

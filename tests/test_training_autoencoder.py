@@ -1,0 +1,126 @@
+"""The small autoencoder: a standard TAESD, and each of its settings decides something."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderTiny
+
+from depthfm_core.data.sample import DepthSample
+from depthfm_core.training import autoencoder as module
+from depthfm_core.training.augment import PhotometricSettings
+from depthfm_core.training.autoencoder import (
+    AutoencoderData,
+    AutoencoderSettings,
+    Pictures,
+    build_autoencoder,
+    full_state_dict,
+    train_autoencoder,
+)
+from depthfm_core.training.loop import LoopSettings
+from depthfm_core.training.normalize import NormalizationSettings
+from depthfm_core.training.sources import Frame
+
+SETTINGS = AutoencoderSettings(crop_px=32)
+
+
+def frame(seed):
+    """Noise in color, whose depth has an edge in the middle."""
+    rng = np.random.default_rng(seed)
+    depth_m = torch.ones(1, 48, 64)
+    depth_m[..., 32:] = 3
+    return DepthSample(torch.from_numpy(rng.random((3, 48, 64))).float(), depth_m, torch.ones_like(depth_m).bool())
+
+
+@pytest.fixture
+def data():
+    frames = [Frame("made up", str(seed), lambda seed=seed: frame(seed)) for seed in range(3)]
+    return AutoencoderData(frames[:2], frames[2:], PhotometricSettings(), NormalizationSettings())
+
+
+@pytest.fixture(scope="module")
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    return Pictures(torch.rand(4, 3, 32, 32, generator=generator) * 2 - 1, torch.randn(4, 4, 4, 4, generator=generator))
+
+
+def test_a_new_autoencoder_codes_a_thumbnail_in_color():
+    autoencoder = build_autoencoder(AutoencoderSettings(), seed=0)
+    color = torch.tensor([0.9, 0.3, 0.5])[:, None, None].expand(3, 64, 64)[None] * 2 - 1
+    with torch.no_grad():
+        decoded = autoencoder.decoder(autoencoder.encoder(color))
+    assert (decoded - color)[..., 24:40, 24:40].abs().max() < 0.2
+
+
+def test_an_autoencoder_of_other_block_numbers_keeps_its_own_tensors():
+    autoencoder = AutoencoderTiny(num_decoder_blocks=(2, 2, 2, 1), num_encoder_blocks=(1, 1, 2, 1))
+    saved = full_state_dict(autoencoder)
+    assert saved.keys() == autoencoder.state_dict().keys()
+
+
+def test_the_idle_blocks_are_zero_in_the_file_and_diffusers_computes_the_same_with_it():
+    settings = AutoencoderSettings()
+    autoencoder = build_autoencoder(settings, seed=0)
+    standard = AutoencoderTiny()
+    standard.load_state_dict(full_state_dict(autoencoder))
+    image = torch.rand(1, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        assert torch.allclose(standard.encoder(image), autoencoder.encoder(image), atol=1e-5)
+        latent = torch.randn(1, 4, 4, 4)
+        assert torch.allclose(standard.decoder(latent), autoencoder.decoder(latent), atol=1e-5)
+    idle = sum(not any(p.any() for p in m.parameters()) for m in standard.modules() if hasattr(m, "fuse"))
+    assert idle == 20 - sum(settings.encoder_blocks) - sum(settings.decoder_blocks)
+
+
+def test_more_active_blocks_than_taesd_has_are_refused():
+    with pytest.raises(ValueError, match="1, 3, 3, 3"):
+        build_autoencoder(AutoencoderSettings(encoder_blocks=(2, 1, 2, 3)), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "term"), [("edge_weight", "edge"), ("coarse_weight", "coarse"), ("whitening_weight", "whitening")]
+)
+def test_a_weight_multiplies_its_own_loss_and_no_other(batch, name, term):
+    autoencoder = build_autoencoder(SETTINGS, seed=0)
+    with torch.no_grad():
+        before = module._losses(autoencoder, batch, SETTINGS)
+        after = module._losses(autoencoder, batch, replace(SETTINGS, **{name: 3 * getattr(SETTINGS, name)}))
+    assert {key: round(float(after[key] / before[key]), 4) for key in before} == dict.fromkeys(before, 1) | {term: 3}
+
+
+def test_the_decoder_gets_latents_with_noise(batch):
+    autoencoder = build_autoencoder(SETTINGS, seed=0)
+    with torch.no_grad():
+        quiet, noisy = (
+            module._losses(autoencoder, batch, replace(SETTINGS, latent_noise=noise)) for noise in (0.0, 0.5)
+        )
+    assert quiet["absolute"] != noisy["absolute"] and quiet["whitening"] == noisy["whitening"]
+    silent = Pictures(batch.pictures, torch.zeros_like(batch.noise))
+    with torch.no_grad():
+        assert module._losses(autoencoder, silent, replace(SETTINGS, latent_noise=0.5))["absolute"] == quiet["absolute"]
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"learning_rate": 2e-3}, {"batch_size": 1}])
+def test_a_run_follows_its_loop(data, tmp_path, change):
+    """The same twice, and something else with another seed, rate or batch."""
+    loop = LoopSettings(num_steps=2, batch_size=2, learning_rate=1e-3)
+    trained = [
+        train_autoencoder(SETTINGS, data, how, tmp_path / str(index)).decoder.layers[0].weight
+        for index, how in enumerate((loop, loop, replace(loop, **change)))
+    ]
+    assert torch.equal(trained[0], trained[1]) and not torch.equal(trained[0], trained[2])
+
+
+def test_crops_are_as_large_as_asked_and_no_smaller_part_of_a_frame_than_asked(data):
+    """Depth has one edge in the middle, which every crop of a whole frame's height sees."""
+    rng = np.random.default_rng(0)
+    for crop_px in (32, 40):
+        drawn = module._draw_pictures(data.frames, data, replace(SETTINGS, crop_px=crop_px), rng)
+        assert drawn.shape == (4, 3, crop_px, crop_px)
+    edges = {}
+    for min_scale in (0.05, 1.0):
+        settings = replace(SETTINGS, min_scale=min_scale)
+        drawn = [module._draw_pictures(data.held_out, data, settings, rng)[1] for _ in range(12)]
+        edges[min_scale] = sum(bool(depth.std() > 0) for depth in drawn)
+    assert edges[0.05] < edges[1.0] == 12
