@@ -7,8 +7,9 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
+from depthfm_core.data.rasters import read_rgb
 from depthfm_core.depth import files
 from depthfm_core.depth.files import ImageFileError, read_image
 
@@ -135,6 +136,14 @@ def test_16_bit_gray_tiff_of_either_byte_order_keeps_its_precision(tmp_path, byt
     torch.testing.assert_close(image[0, 2], torch.from_numpy(gray / 65535).float(), atol=1e-7, rtol=0)
 
 
+@pytest.mark.parametrize("meaning", [0, 1])
+def test_a_16_bit_gray_tiff_may_say_that_zero_is_white(tmp_path, meaning):
+    pixels = np.array([[0, 1, 40000, 65535]], np.uint16)
+    image = read_image(save(tmp_path / "a.tif", pixels, tiffinfo={262: meaning}))
+    expected = pixels / 65535 if meaning else 1 - pixels / 65535
+    torch.testing.assert_close(image[0, 0], torch.from_numpy(expected).float(), atol=1e-7, rtol=0)
+
+
 def test_16_bit_rgb_is_read_within_one_8_bit_level(tmp_path):
     tifffile = pytest.importorskip("tifffile")
     values = np.random.default_rng(0).integers(0, 65536, (20, 30, 3), dtype=np.uint16)
@@ -242,6 +251,19 @@ def test_whatever_a_decoder_raises_becomes_an_image_file_error_that_keeps_its_re
     monkeypatch.setattr(files, "_pixels", fail)
     with pytest.raises(ImageFileError, match="bad tile 7.*Copy or download it again"):
         read_image(save(tmp_path / "a.bmp", colors()))
+
+
+def test_a_script_under_a_pictures_name_starts_no_interpreter(tmp_path, monkeypatch):
+    """Pillow goes by the content, and hands PostScript to Ghostscript."""
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_args: pytest.fail("Ghostscript was called"))
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
+    (tmp_path / "a.jpg").write_bytes(script)
+    with Image.open(tmp_path / "a.jpg") as opened:
+        assert opened.format == "EPS"
+    with pytest.raises(ImageFileError, match="a.jpg is not a picture"):
+        read_image(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match="a.jpg cannot be read as a picture"):
+        read_rgb(tmp_path / "a.jpg")
 
 
 def test_more_than_16384_pixels_a_side_are_refused_before_decoding(tmp_path):

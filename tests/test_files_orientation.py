@@ -56,6 +56,12 @@ def test_a_tag_of_another_type_than_the_standards_keeps_no_picture_from_being_re
     torch.testing.assert_close(read_image(path), as_image(colors()), atol=1e-7, rtol=0)
 
 
+@pytest.mark.parametrize("damaged", [b"Exif\0\0" + bytes(20), b"Exif\0\0II*\0\x08\0\0\0\xff"])
+def test_a_damaged_exif_block_keeps_no_picture_from_being_read(tmp_path, damaged):
+    path = save(tmp_path / "a.png", colors(), exif=damaged)
+    torch.testing.assert_close(read_image(path), as_image(colors()), atol=1e-7, rtol=0)
+
+
 def test_exif_rotation_applies_to_16_bit_gray(tmp_path):
     gray = np.arange(6, dtype=np.uint16).reshape(2, 3) * 10000
     exif = Image.Exif()

@@ -4,7 +4,6 @@ A picture that cannot be estimated is reported and the others go on, as a long b
 """
 
 import argparse
-import importlib.util
 import os
 import sys
 import time
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from ..data.photos import photos_in
 from ..depth.color import COLORMAPS, colorize
-from ..depth.files import read_image
+from ..depth.files import import_openexr, read_image
 from ..depth.normals import CONVENTIONS, normals_from_depth
 from ..depth.points import focal_from_fov
 from ..flow import SolverProgress
@@ -149,8 +148,8 @@ def _check_output(args: argparse.Namespace, images: Mapping[Path, str], settings
     """What would only be noticed after the first picture's estimation."""
     if "uncertainty" in args.save and settings.ensemble_size < 2:
         raise ValueError("Uncertainty is how far several runs differ; add --ensemble 2 or more (5 to 10 are usual).")
-    if "exr" in args.save and importlib.util.find_spec("OpenEXR") is None:
-        raise ValueError("--save exr needs the package OpenEXR; `pip install OpenEXR`, or save tiff or npy.")
+    if "exr" in args.save:
+        import_openexr()
     focal_from_fov(1, args.fov)
     if args.output.exists() and not args.output.is_dir():
         raise ValueError(f"--output {args.output} is a file; name a folder.")

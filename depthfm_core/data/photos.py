@@ -4,8 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-# Formats that Pillow recognizes and cannot decode by itself.
-_NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+from ..depth.files import NOT_DECODED
 
 
 def photos_in(folder: Path, *, below: bool = False) -> list[Path]:
@@ -19,7 +18,7 @@ def photos_in(folder: Path, *, below: bool = False) -> list[Path]:
         ValueError: for a folder without pictures.
     """
     kinds = Image.registered_extensions()
-    suffixes = {suffix for suffix, kind in kinds.items() if kind in Image.OPEN and kind not in _NOT_DECODED}
+    suffixes = {suffix for suffix, kind in kinds.items() if kind in Image.OPEN and kind not in NOT_DECODED}
     found = (path for path in folder.glob("**/*" if below else "*") if path.suffix.lower() in suffixes)
     images = sorted(path for path in found if path.is_file() and not is_hidden(path.relative_to(folder)))
     if not images:

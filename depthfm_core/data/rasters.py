@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..depth.files import DECODER_ERRORS
+from ..depth.files import DECODER_ERRORS, open_picture
 from .sample import DepthSample
 
 
@@ -104,7 +104,7 @@ def check_sizes(image: Tensor, depth_m: Tensor, image_path: Path) -> None:
 @contextmanager
 def _picture(path: Path) -> Iterator[Image.Image]:
     try:
-        with Image.open(path) as picture:
+        with open_picture(path) as picture:
             yield picture
     except (*DECODER_ERRORS, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as a picture ({error}); copy or download it again.") from error

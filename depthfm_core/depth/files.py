@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -29,7 +30,10 @@ _PILLOW_LIMIT_LOCK = threading.Lock()
 # What Pillow's decoders raise for damaged files and odd tags: most were seen, some Pillow itself expects.
 DECODER_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, struct.error)
 DECODER_ERRORS += (TypeError, AttributeError, LookupError, ArithmeticError)
-_BITS_PER_SAMPLE = 0x0102  # a TIFF's tag
+# Formats that Pillow recognizes and does not decode by itself: for EPS it would start Ghostscript, a whole interpreter.
+NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 0x0102, 0x0106  # a TIFF's tags
+_WHITE_IS_ZERO = 0
 _ORIENTATION = 0x0112  # EXIF's tag; its values 2 to 8 say how to turn the picture
 _TURNS = dict(
     enumerate(
@@ -66,11 +70,10 @@ def read_image(path: str | Path) -> Tensor:
     path = Path(path)
     _check_readable(path)
     try:
-        with _without_pillow_limit(), Image.open(path) as image:
+        with _without_pillow_limit(), open_picture(path) as image:
             _check_size(path, image.size)
             image.load()  # which turns a TIFF by itself, and its tag with it
-            # Pillow's `exif_transpose` writes all tags anew, and fails at those of another type than the standard's.
-            turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+            turn = _turn(image)
             pixels = _pixels(image if turn is None else image.transpose(turn))  # [H, W, 3] or [H, W]
     except UnidentifiedImageError as error:
         raise ImageFileError(
@@ -84,6 +87,19 @@ def read_image(path: str | Path) -> Tensor:
             "Copy or download it again, or save it as PNG."
         ) from error
     return _to_image(path, pixels)
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Pillow's `Image.open`, whatever the file's name, for formats that Pillow itself decodes.
+
+    Raises:
+        UnidentifiedImageError: for any other file.
+    """
+    image = Image.open(path)
+    if image.format in NOT_DECODED:
+        image.close()
+        raise UnidentifiedImageError(f"{image.format} is no format of pictures that is read.")
+    return image
 
 
 def write_png16(path: str | Path, depth: Tensor | np.ndarray, metadata: Mapping[str, str] | None = None) -> None:
@@ -149,19 +165,27 @@ def write_exr(path: str | Path, depth: Tensor | np.ndarray, metadata: Mapping[st
         metadata: string attributes, by names that OpenEXR does not use itself.
 
     Raises:
-        ValueError: the package OpenEXR is missing, or as in `write_png16`.
+        ValueError: the package OpenEXR is missing or too old, or as in `write_png16`.
     """
-    try:
-        import OpenEXR  # optional: an extra of this package
-    except ImportError as error:
-        raise ValueError(
-            "Writing EXR needs the package OpenEXR; install it with `pip install OpenEXR`, "
-            "or choose NPY, which holds the same float32 values."
-        ) from error
+    OpenEXR = import_openexr()
     values = _as_array(depth, ("H", "W"))
     header = {**(metadata or {}), "compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
     with _replacing(path) as temporary, OpenEXR.File(header, {"Y": values}) as file:
         file.write(str(temporary))
+
+
+def import_openexr() -> ModuleType:
+    """The optional package that writes EXR; a ValueError says how to get it where it is missing or too old."""
+    try:
+        import OpenEXR
+    except ImportError:
+        OpenEXR = None
+    if not hasattr(OpenEXR, "File"):  # which came with 3.3
+        raise ValueError(
+            "Writing EXR needs the package OpenEXR, 3.3 or newer; install it with `pip install -U OpenEXR`, "
+            "or choose NPY, which holds the same float32 values."
+        )
+    return OpenEXR
 
 
 # What can store a depth map [H, W]; png16 asks for [0, 1], the others keep any finite values.
@@ -198,6 +222,17 @@ def _check_size(path: Path, size: tuple[int, int]) -> None:
         )
 
 
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """How EXIF says to turn a picture; not at all where its EXIF is damaged, which the pixels are not.
+
+    Pillow's `exif_transpose` writes all tags anew, and fails at those of another type than the standard's.
+    """
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION))
+    except DECODER_ERRORS:
+        return None
+
+
 def _pixels(image: Image.Image) -> np.ndarray:
     """uint8 [H, W, 3], or [H, W] for the modes of more than 8 bits (I;16*, I, F)."""
     if image.mode == "F" or image.mode.startswith("I"):
@@ -213,8 +248,11 @@ def _gray_pixels(image: Image.Image) -> np.ndarray:
     pixels = np.array(image)
     if "transparency" in image.info:
         pixels[pixels == image.info["transparency"]] = 65535
-    if isinstance(image, TiffImageFile) and image.tag_v2.get(_BITS_PER_SAMPLE) == (12,):
-        pixels = np.rint(pixels * (65535 / 4095)).astype(np.uint16)  # Pillow gives the numbers as they are
+    if isinstance(image, TiffImageFile) and pixels.dtype.kind == "u":  # of which Pillow gives the numbers as they are
+        if image.tag_v2.get(_BITS_PER_SAMPLE) == (12,):
+            pixels = np.rint(pixels * (65535 / 4095)).astype(np.uint16)
+        if image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+            pixels = 65535 - pixels
     return pixels
 
 
