@@ -12,7 +12,7 @@ _HOMES = {
     "CheckpointError": ".model.reading",
     "DepthFMPipeline": ".pipeline",
     "DepthPrediction": ".depth.prediction",
-    "EstimationSettings": ".pipeline",
+    "EstimationSettings": ".settings",
     "load_pipeline": ".loading",
 }
 __all__ = ["__version__", *_HOMES]

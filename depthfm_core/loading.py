@@ -10,7 +10,7 @@ from torch import nn
 from .backends.choice import choose_backend
 from .model.bundled import find_model
 from .model.checkpoints import DepthFMCheckpoint, load_checkpoint
-from .model.codec import LatentCodec, load_codec
+from .model.codec import SD_SCALING_FACTORS, LatentCodec, load_codec
 from .model.compiling import compile_networks
 from .model.lean import make_lean, make_network_lean
 from .model.precision import choose_dtype
@@ -51,14 +51,17 @@ def load_pipeline(
     Raises:
         CheckpointError: for an unusable file.
         ValueError: for an unknown name, dtype, device or backend, a backend that cannot be used or has no `decoder` or
-            `compile`, a model without an autoencoder when `vae` is None, a `vae` or `decoder` of other latents than the
-            model's, or a device that cannot be compiled for.
+            `compile`, a model without an autoencoder when `vae` is None, a `vae` or `decoder` for a model with latents
+            of its own, a `vae` whose configuration names another scale than Stable Diffusion 1.x/2.x (SDXL's does; a
+            single file names none), or a device that cannot be compiled for.
         OSError: when there is no room on the disk for what OpenVINO converts, unless PyTorch may take its place.
     """
     path, own_vae = find_model(model)
     device = usable_device(device)
     checkpoint = load_checkpoint(path)
     _check_latents(checkpoint, {"vae": vae, "decoder": decoder})
+    if vae is None and own_vae is not None and not own_vae.is_dir():
+        raise ValueError(f"{model} lacks its autoencoder, {own_vae}; fetch it with `python -m depthfm_core download`.")
     chosen = choose_dtype(dtype, device, checkpoint.num_parameters)
     torch_only = [name for name, given in (("decoder", decoder), ("compile", compile)) if given]
     parts = None
@@ -121,6 +124,11 @@ def _codec(
     checkpoint: DepthFMCheckpoint, vae: str | Path | None, dtype: torch.dtype, device: torch.device
 ) -> LatentCodec:
     codec = load_codec(vae, dtype, device) if vae else checkpoint.build_codec(dtype, device)
+    if vae and codec.scaling_factor not in SD_SCALING_FACTORS:
+        raise ValueError(
+            f"{vae} scales its latents by {codec.scaling_factor}, which is not Stable Diffusion 1.x/2.x (SDXL has "
+            "0.13025); name one of these, for example stabilityai/sd-vae-ft-mse."
+        )
     if codec is None:
         raise ValueError(
             f"{checkpoint.path} brings no autoencoder; name one (--vae FILE|FOLDER): any of Stable Diffusion 1.x/2.x, "

@@ -1,18 +1,19 @@
 """DepthFM from a picture to its depth map, read from top to bottom in `DepthFMPipeline.__call__`."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
 from .depth.prediction import DepthPrediction
-from .flow import SOLVERS, SolverProgress, combine_latents, combine_members, integrate, member_noise, noise_source
+from .flow import SolverProgress, combine_latents, combine_members, integrate, member_noise, noise_source
 from .model.codec import LatentCodec
 from .model.pages import return_freed_memory
 from .model.unet import DepthFMUNet
-from .resize import fit
+from .resize import Frame, fit
+from .settings import EstimationSettings
 
 SHARE_OF_FREE_MEMORY = 0.6
 # A decoder takes as much memory as hundreds of values a pixel, so it works on no more pixels than one picture of usual
@@ -23,72 +24,6 @@ _DECODED_AT_ONCE_PIXELS = 512 * 512
 _NETWORK_VALUES = 64
 # On a host the network takes so many members of that one, which is no more memory than its decoder takes.
 _HOST_MEMBERS = {torch.float32: 4, torch.bfloat16: 2}
-# Where an ensemble's members become one: as depth, each decoded, or as latents, which one decode serves.
-AVERAGES = ("depth", "latents")
-
-
-@dataclass(frozen=True)
-class EstimationSettings:
-    """How to estimate; every default stands here and nowhere else.
-
-    Attributes:
-        num_steps: solver steps; more make edges sharper and the ensemble's spread truer.
-        solver: one of `flow.SOLVERS`.
-        grid: one of `flow.GRIDS`.
-        rho: exponent of the "rho" grid.
-        rtol, atol, max_steps: for the adaptive solver.
-        ensemble_size: how many runs from different noise.
-        reduction: one of `flow.REDUCTIONS`.
-        average: one of `AVERAGES`; "latents" is an approximation, see `flow.combine_latents`.
-        align_members: fit members to each other by scale and shift before combining them.
-        seed: chooses the noise, the same on any device and in any batch, and so the depth but for the precision.
-        noise_per_image: image i of a batch gets the noise of `seed` + i. False gives all images the same noise, so
-            that neither a batch nor the frames of a video make a difference.
-        noising_step: how noisy the source is, of 1000; None = the model's own.
-        processing_resolution: short side in pixels that the networks see; 0 = the image's own, None = the model's own.
-        members_at_once: how many runs the networks see at a time; 0 = as many as memory allows. "dopri5" takes one at
-            a time, so that the depth depends on nothing beside it.
-    """
-
-    num_steps: int = 2
-    solver: str = "euler"
-    grid: str = "uniform"
-    rho: float = 2.0
-    rtol: float = 1e-3
-    atol: float = 1e-4
-    max_steps: int = 200
-    ensemble_size: int = 1
-    reduction: str = "mean"
-    average: str = "depth"
-    align_members: bool = True
-    seed: int = 0
-    noise_per_image: bool = False
-    noising_step: int | None = None
-    processing_resolution: int | None = None
-    members_at_once: int = 0
-
-    def __post_init__(self) -> None:
-        if self.average not in AVERAGES:
-            raise ValueError(f"Unknown average {self.average!r}; choose one of {', '.join(AVERAGES)}.")
-        if self.members_at_once < 0:
-            raise ValueError(
-                f"members_at_once is {self.members_at_once}; choose at least 1, or 0 for as many as memory allows."
-            )
-
-    def from_image(self, index: int) -> "EstimationSettings":
-        """The settings for the rest of a batch from this image on, with the noise that the whole batch gives it."""
-        return replace(self, seed=(self.seed + index) % 2**64) if self.noise_per_image else self
-
-    @property
-    def is_adaptive(self) -> bool:
-        """Whether the solver chooses its own steps."""
-        return SOLVERS.get(self.solver, 1) is None
-
-    @property
-    def solver_options(self) -> dict:
-        """The fields that are arguments of `flow.integrate`, by its names."""
-        names = ("num_steps", "solver", "grid", "rho", "rtol", "atol", "max_steps")
-        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -129,11 +64,15 @@ class DepthFMPipeline:
             noise: [E, 4, h, w] standard normal noise of the members, in place of what the seed would give; or
                 [B, E, 4, h, w] for images with noise of their own.
 
+        Returns:
+            Tensors of `torch.inference_mode`: clone what a gradient shall go through, or what is changed in place.
+
         Raises:
             ValueError: for an image of another shape or range, or a setting outside its range.
             RuntimeError: when "dopri5" needs more than `max_steps` steps.
         """
         _check_image(image)
+        settings.check()
         resolution = settings.processing_resolution
         fitted, frame = fit(
             image.float(),
@@ -144,14 +83,9 @@ class DepthFMPipeline:
         image_latent = torch.cat([self.codec.encode((2 * one - 1).to(self.device)) for one in fitted.split(1)])
         if noise is None:
             noise = _noise(settings, image_latent)
-        if settings.average == "latents":
-            centre, spread = map(frame.undo, self._combined_latents(image_latent, noise, settings, on_step))
-        else:
-            log_depth = torch.cat(
-                [frame.undo(decoded.cpu()) for decoded in self.log_depths(image_latent, noise, settings, on_step)]
-            )  # [(B E), 1, H, W]
-            members = rearrange(log_depth, "(b e) 1 h w -> b e 1 h w", b=len(image))
-            centre, spread = combine_members(members, settings.reduction, settings.align_members)
+        combined = self._combined_latents if settings.average == "latents" else self._combined_depths
+        # At the working size: an ensemble at the size of the picture would fill the memory.
+        centre, spread = map(frame.enlarge, combined(image_latent, noise, settings, on_step, frame))
         return DepthPrediction.from_log_depth(centre, spread * self.spread_scale)
 
     def log_depths(
@@ -182,14 +116,32 @@ class DepthFMPipeline:
             yield self.codec.decode_log_depth(part)
             _end_of_stage(self._pixels(image_latent))
 
-    def _combined_latents(
-        self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
+    def _combined_depths(
+        self,
+        image_latent: Tensor,
+        noise: Tensor,
+        settings: EstimationSettings,
+        on_step: Callable | None,
+        frame: Frame,
     ) -> tuple[Tensor, Tensor]:
-        """Centre and spread, [B, 1, 8h, 8w] each on the CPU, by one decode an image."""
+        """Centre and spread, [B, 1, H, W] each on the CPU at the frame's working size, of every member's depth."""
+        decoded = [frame.crop(part.cpu()) for part in self.log_depths(image_latent, noise, settings, on_step)]
+        members = rearrange(torch.cat(decoded), "(b e) 1 h w -> b e 1 h w", b=len(image_latent))
+        return combine_members(members, settings.reduction, settings.align_members)
+
+    def _combined_latents(
+        self,
+        image_latent: Tensor,
+        noise: Tensor,
+        settings: EstimationSettings,
+        on_step: Callable | None,
+        frame: Frame,
+    ) -> tuple[Tensor, Tensor]:
+        """`_combined_depths` by one decode an image."""
         x_1 = self._depth_latents(image_latent, noise, settings, on_step).cpu()
         return combine_latents(
             rearrange(x_1, "(b e) c h w -> b e c h w", b=len(image_latent)),
-            lambda latent: self.codec.decode_log_depth(latent.to(self.device)).cpu(),
+            lambda latent: frame.crop(self.codec.decode_log_depth(latent.to(self.device)).cpu()),
             settings.reduction,
             settings.align_members,
         )
@@ -233,7 +185,7 @@ class DepthFMPipeline:
         """How many latents of so many cells the network gets at a time; at least 1."""
         budget = _HOST_MEMBERS.get(self.network.dtype, 2) * _NETWORK_VALUES * 64 * 64 * 320
         if self.device.type == "cuda":
-            budget = torch.cuda.mem_get_info(self.device)[0] * SHARE_OF_FREE_MEMORY / self.network.dtype.itemsize
+            budget = free_gpu_bytes(self.device) * SHARE_OF_FREE_MEMORY / self.network.dtype.itemsize
         return max(1, int(budget / (_NETWORK_VALUES * cells * self.network.hyper.channels[0])))
 
     def _chunk_size(self, total: int, most: int) -> int:
@@ -249,6 +201,12 @@ class DepthFMPipeline:
     def device(self) -> torch.device:
         """Where the networks are."""
         return self.network.device
+
+
+def free_gpu_bytes(device: torch.device) -> int:
+    """What PyTorch can still have of a GPU's memory: what is free there, and what PyTorch holds without using it."""
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
 
 
 def _noise(settings: EstimationSettings, image_latent: Tensor) -> Tensor:

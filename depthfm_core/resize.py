@@ -33,9 +33,17 @@ class Frame:
 
     def undo(self, depth_map: Tensor) -> Tensor:
         """[B, C, h, w] at the padded working size to [B, C, H, W] at the caller's size."""
+        return self.enlarge(self.crop(depth_map))
+
+    def crop(self, depth_map: Tensor) -> Tensor:
+        """[B, C, h, w] at the padded working size to the working size."""
         left, _, top, _ = self.padding
         height, width = self.working_size
-        return _resize(depth_map[..., top : top + height, left : left + width], self.size)
+        return depth_map[..., top : top + height, left : left + width]
+
+    def enlarge(self, depth_map: Tensor) -> Tensor:
+        """[B, C, h, w] at the working size to [B, C, H, W] at the caller's size."""
+        return _resize(depth_map, self.size)
 
 
 def fit(image: Tensor, resolution: int, multiple: int, *, few_shapes: bool = False) -> tuple[Tensor, Frame]:

@@ -86,6 +86,7 @@ def failing(error):
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
         MemoryError(),
         RuntimeError("can't allocate memory"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
     ],
     ids=repr,
 )

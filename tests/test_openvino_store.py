@@ -3,6 +3,7 @@
 import os
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -99,6 +100,15 @@ def test_as_many_sizes_stay_compiled_as_fit_and_at_least_one(monkeypatch):
         for side in (1, 2, 1):
             assert graph(torch.ones(side, 50)).shape == (side, 50)
         assert len(graph._compiled) == expected
+
+
+def test_threads_that_share_a_graph_get_each_their_own_answer():
+    graph = openvino_networks.SizedGraph((tiny_graph(), torch.float32))
+    inputs = [torch.full((64, 50), float(value)) for value in range(8)]
+    expected = [graph(one) for one in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            assert all(map(torch.equal, pool.map(graph, inputs), expected))
 
 
 def tiny_graph():

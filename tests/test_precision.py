@@ -1,3 +1,5 @@
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -18,6 +20,21 @@ def test_auto_takes_bfloat16_on_a_cpu_only_where_it_pays(monkeypatch, has_bfloat
 def test_auto_takes_half_precision_on_gpus(monkeypatch, has_bfloat16, expected):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_how: has_bfloat16)
     assert choose_dtype("auto", torch.device("cuda"), 1) == expected
+
+
+def test_auto_asks_the_gpu_that_is_meant(monkeypatch):
+    current = [0]
+
+    @contextmanager
+    def made_current(device):
+        current.append(device.index)
+        yield
+        current.pop()
+
+    monkeypatch.setattr(torch.cuda, "device", made_current)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_how: current[-1] == 1)
+    assert choose_dtype("auto", torch.device("cuda:1"), 1) == torch.bfloat16
+    assert choose_dtype("auto", torch.device("cuda:0"), 1) == torch.float16
     assert choose_dtype("auto", torch.device("mps"), 1) == torch.float16
 
 

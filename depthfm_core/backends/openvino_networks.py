@@ -4,6 +4,7 @@ Each graph is compiled for the one size it is called with, since a fixed size is
 member, since a batch is no faster on a CPU.
 """
 
+import threading
 from collections import OrderedDict
 from dataclasses import asdict
 
@@ -33,18 +34,19 @@ class SizedGraph:
     """
 
     def __init__(self, *stages: tuple[openvino.Model, torch.dtype]) -> None:
-        self._stages = stages
+        self._stages, self._lock = stages, threading.Lock()
         self._compiled: OrderedDict[tuple, list[openvino.InferRequest]] = OrderedDict()
         constants = (node for graph, _ in stages for node in graph.get_ops() if node.get_type_name() == "Constant")
         self._max_compiled = max(1, _COMPILED_BYTES // max(1, sum(node.get_byte_size() for node in constants)))
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """The output for inputs of any size, in float32 on the CPU."""
-        first, *others = self._requests(tuple(tuple(tensor.shape) for tensor in inputs))
-        first.infer([tensor.detach().float().numpy() for tensor in inputs])
-        for request in others:
-            request.infer()
-        return torch.from_numpy((others or [first])[-1].get_output_tensor().data.copy())
+        with self._lock:  # a request serves one call at a time, and the next one overwrites its output
+            first, *others = self._requests(tuple(tuple(tensor.shape) for tensor in inputs))
+            first.infer([tensor.detach().float().numpy() for tensor in inputs])
+            for request in others:
+                request.infer()
+            return torch.from_numpy((others or [first])[-1].get_output_tensor().data.copy())
 
     def _requests(self, shapes: tuple[tuple[int, ...], ...]) -> list[openvino.InferRequest]:
         if shapes in self._compiled:

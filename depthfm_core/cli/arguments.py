@@ -12,13 +12,13 @@ import torch
 
 from ..backends.choice import BACKENDS
 from ..evaluation.share import ALL, Share
-from ..flow import GRIDS, REDUCTIONS, SOLVERS, combine_members, cosine_alpha_bar, integrate, member_noise
+from ..flow import GRIDS, REDUCTIONS, SOLVERS
 from ..loading import load_pipeline
 from ..model.bundled import MODELS
 from ..model.precision import DTYPES
 from ..model.unet import ATTENTIONS
-from ..pipeline import AVERAGES, DepthFMPipeline, EstimationSettings
-from ..resize import fit
+from ..pipeline import DepthFMPipeline
+from ..settings import AVERAGES, EstimationSettings
 
 # Field of EstimationSettings -> its option and how argparse reads it.
 ESTIMATION_OPTIONS = {
@@ -88,17 +88,8 @@ def estimation_settings(args: argparse.Namespace) -> EstimationSettings:
         RuntimeError: for a `max_steps` that no path could be followed with.
     """
     settings = EstimationSettings(**{field.name: getattr(args, field.name) for field in fields(EstimationSettings)})
-    _rehearse(settings)
+    settings.check()
     return settings
-
-
-def _rehearse(settings: EstimationSettings) -> None:
-    """Puts every setting to the function that will use it, on a single value, so that it refuses now and not later."""
-    integrate(lambda x_t, _t: torch.zeros_like(x_t), torch.zeros(1), **settings.solver_options)
-    combine_members(torch.zeros(1, 1, 1, 1, 1), settings.reduction, settings.align_members)
-    member_noise(settings.seed, settings.ensemble_size, (1,))
-    cosine_alpha_bar(settings.noising_step or 0)
-    fit(torch.empty(1, 3, 1, 1, device="meta"), settings.processing_resolution or 0, 1)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:

@@ -67,7 +67,7 @@ def fetch_checkpoint(url: str, file: Path) -> None:
 def fetch_autoencoder(download: Download, folder: Path) -> None:
     """Puts the autoencoder's folder in its place: config.json and the safetensors, once they can be loaded."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils import HfHubHTTPError
 
     wanted = ["config.json", "*.safetensors"]
     # Connections that break are HTTPError's subclasses: httpx's or requests', whichever the installed version uses.

@@ -23,4 +23,5 @@ def sentence(error: BaseException) -> str:
 
 def _is_memory(error: BaseException) -> bool:
     """Whether memory ran out; PyTorch's own class for it is of GPUs only."""
-    return isinstance(error, MemoryError) or "out of memory" in str(error) or "allocate memory" in str(error)
+    told = ("out of memory", "allocate memory", "not enough memory")  # of GPUs, of Linux and of Windows
+    return isinstance(error, MemoryError) or any(text in str(error) for text in told)

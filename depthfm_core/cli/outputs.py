@@ -68,13 +68,15 @@ OUTPUTS = {
     "depth16": Output("16-bit gray, 0 = nearest, 65535 = farthest point", {"_depth16.png": write_png16}, _depth16),
     "color": Output("depth in colors", {"_color.png": write_png}, _color),
     "normals": Output("surface normals as colors", {"_normals.png": write_png}, _normals),
-    "npy": Output("float32 [H, W]: depth up to a factor, in (0, 1], larger = farther", {".npy": write_npy}, _relative),
+    "npy": Output(
+        "float32 [H, W]: depth up to a factor and a power, in (0, 1], larger = farther", {".npy": write_npy}, _relative
+    ),
     "tiff": Output("the values of npy, 32 bits", {"_depth.tiff": write_tiff}, _relative),
     "exr": Output("the values of npy, 32 bits, channel Y", {"_depth.exr": write_exr}, _relative),
     "disparity": Output("16-bit gray, inverse depth, 65535 = nearest", {"_disparity.png": write_png16}, _disparity),
     "controlnet": Output("gray for depth ControlNets, near = white", {"_controlnet.png": write_png}, _controlnet),
     "uncertainty": Output(
-        "with --ensemble 2 or more: bright = uncertain; float32 in log depth, 0.1 = 10 %",
+        "with --ensemble 2 or more: bright = uncertain; float32 in log depth, of a range of about 2",
         {"_uncertainty.png": write_png, "_uncertainty.npy": write_npy},
         _uncertainty,
     ),

@@ -73,7 +73,7 @@ class DepthPrediction:
 
     @property
     def relative_depth(self) -> Tensor:
-        """exp(log_depth - its maximum), depth up to a factor: [B, 1, H, W] in (0, 1], 1 = farthest."""
+        """exp(log_depth - its maximum), depth up to a factor and a power: [B, 1, H, W] in (0, 1], 1 = farthest."""
         return _exp_below_max(self.log_depth)
 
     @property

@@ -254,9 +254,8 @@ def _instantiate(config: dict, source: str | Path) -> AutoencoderKL | Autoencode
             autoencoder = _CLASSES[kind].from_config({k: v for k, v in config.items() if not k.startswith("_")})
     except (TypeError, ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
         raise CheckpointError(source, f"has a configuration that fits no {kind} ({error}).", _ACCEPTED) from error
-    levels = len(
-        autoencoder.config.encoder_block_out_channels if kind == "AutoencoderTiny" else config["block_out_channels"]
-    )
+    known = autoencoder.config
+    levels = len(known.encoder_block_out_channels if kind == "AutoencoderTiny" else known.block_out_channels)
     if autoencoder.config.latent_channels != 4 or levels != 4:
         raise CheckpointError(
             source,

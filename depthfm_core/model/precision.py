@@ -1,5 +1,7 @@
 """In which precision and memory layout networks compute: what a kind of device is good at."""
 
+from contextlib import nullcontext
+
 import torch
 
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -21,7 +23,9 @@ def choose_dtype(name: str, device: torch.device, num_parameters: int) -> torch.
     if name != "auto":
         return DTYPES[name]
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        # PyTorch speaks of the GPU that is current, which need not be this one.
+        with nullcontext() if device.index is None else torch.cuda.device(device):
+            return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "mps":
         return torch.float16
     return torch.bfloat16 if num_parameters >= LARGE_NETWORK and cpu_multiplies_bfloat16() else torch.float32

@@ -1,0 +1,88 @@
+"""How to estimate: every setting with its default, which stands here and nowhere else."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from .flow import SOLVERS, combine_members, cosine_alpha_bar, integrate, member_noise
+from .resize import fit
+
+# Where an ensemble's members become one: as depth, each decoded, or as latents, which one decode serves.
+AVERAGES = ("depth", "latents")
+
+
+@dataclass(frozen=True)
+class EstimationSettings:
+    """How to estimate; every default stands here and nowhere else.
+
+    Attributes:
+        num_steps: solver steps; more make edges sharper and the ensemble's spread truer.
+        solver: one of `flow.SOLVERS`.
+        grid: one of `flow.GRIDS`.
+        rho: exponent of the "rho" grid.
+        rtol, atol, max_steps: for the adaptive solver.
+        ensemble_size: how many runs from different noise.
+        reduction: one of `flow.REDUCTIONS`.
+        average: one of `AVERAGES`; "latents" is an approximation, see `flow.combine_latents`.
+        align_members: fit members to each other by scale and shift before combining them.
+        seed: chooses the noise, the same on any device and in any batch, and so the depth but for the precision.
+        noise_per_image: image i of a batch gets the noise of `seed` + i. False gives all images the same noise, so
+            that neither a batch nor the frames of a video make a difference.
+        noising_step: how noisy the source is, of 1000; None = the model's own.
+        processing_resolution: short side in pixels that the networks see; 0 = the image's own, None = the model's own.
+        members_at_once: how many runs the networks see at a time; 0 = as many as memory allows. "dopri5" takes one at
+            a time, so that the depth depends on nothing beside it.
+    """
+
+    num_steps: int = 2
+    solver: str = "euler"
+    grid: str = "uniform"
+    rho: float = 2.0
+    rtol: float = 1e-3
+    atol: float = 1e-4
+    max_steps: int = 200
+    ensemble_size: int = 1
+    reduction: str = "mean"
+    average: str = "depth"
+    align_members: bool = True
+    seed: int = 0
+    noise_per_image: bool = False
+    noising_step: int | None = None
+    processing_resolution: int | None = None
+    members_at_once: int = 0
+
+    def __post_init__(self) -> None:
+        if self.average not in AVERAGES:
+            raise ValueError(f"Unknown average {self.average!r}; choose one of {', '.join(AVERAGES)}.")
+        if self.members_at_once < 0:
+            raise ValueError(
+                f"members_at_once is {self.members_at_once}; choose at least 1, or 0 for as many as memory allows."
+            )
+
+    def check(self) -> None:
+        """Puts every setting to the function that will use it, on a single value, so that it refuses now and not later.
+
+        Raises:
+            ValueError: for a setting outside its range.
+            RuntimeError: for a `max_steps` that no path could be followed with.
+        """
+        integrate(lambda x_t, _t: torch.zeros_like(x_t), torch.zeros(1), **self.solver_options)
+        combine_members(torch.zeros(1, 1, 1, 1, 1), self.reduction, self.align_members)
+        member_noise(self.seed, self.ensemble_size, (1,))
+        cosine_alpha_bar(self.noising_step or 0)
+        fit(torch.empty(1, 3, 1, 1, device="meta"), self.processing_resolution or 0, 1)
+
+    def from_image(self, index: int) -> "EstimationSettings":
+        """The settings for the rest of a batch from this image on, with the noise that the whole batch gives it."""
+        return replace(self, seed=(self.seed + index) % 2**64) if self.noise_per_image else self
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether the solver chooses its own steps."""
+        return SOLVERS.get(self.solver, 1) is None
+
+    @property
+    def solver_options(self) -> dict:
+        """The fields that are arguments of `flow.integrate`, by its names."""
+        names = ("num_steps", "solver", "grid", "rho", "rtol", "atol", "max_steps")
+        return {name: getattr(self, name) for name in names}
