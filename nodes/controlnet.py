@@ -1,10 +1,11 @@
 """The node that prepares depth for a depth ControlNet."""
 
 from comfy_api.latest import io
+from torch import Tensor
 
-from ..depthfm_core.depth.controlnet import GRAY_RANGES, SIZINGS, controlnet_image
+from ..depthfm_core.depth.controlnet import GRAY_RANGES, SIZINGS, controlnet_image, gray_range
 from ..depthfm_core.depth.prediction import DepthPrediction
-from .convert import image_to_comfy
+from .frames import picture_of_each
 from .sockets import CATEGORY, schema
 from .widgets import depth_input, percentile_inputs
 
@@ -65,13 +66,12 @@ class DepthToControlNetImage(io.ComfyNode):
         multiple: int,
         sizing: str,
     ) -> io.NodeOutput:
-        """The pictures of the whole batch."""
-        image = controlnet_image(
-            depth,
-            low_percentile=low_percentile,
-            high_percentile=high_percentile,
-            normalization=normalization,
-            multiple=multiple,
-            sizing=sizing,
-        )
-        return io.NodeOutput(image_to_comfy(image))
+        """The pictures of frame after frame."""
+        percentiles = low_percentile, high_percentile
+        shared = gray_range(depth, *percentiles, normalization) if normalization == "batch" else None
+
+        def picture(frame: DepthPrediction) -> Tensor:
+            grays = shared or gray_range(frame, *percentiles, normalization)
+            return controlnet_image(frame, multiple=multiple, sizing=sizing, grays=grays)
+
+        return io.NodeOutput(picture_of_each(depth, picture))

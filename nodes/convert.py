@@ -4,11 +4,8 @@ from einops import rearrange
 from torch import Tensor
 
 
-def image_from_comfy(image: Tensor) -> Tensor:
-    """IMAGE [B, H, W, 3 or 4] of any floating dtype to RGB [B, 3, H, W] float32 in [0, 1].
-
-    Alpha is dropped, and what resizing and sharpening nodes leave outside [0, 1] is clipped, as ComfyUI's own "Save
-    Image" does.
+def channels_first(image: Tensor) -> Tensor:
+    """IMAGE [B, H, W, 3 or 4] as [B, 3, H, W], alpha dropped; a view, so that a long video is not copied whole.
 
     Raises:
         ValueError: for another number of dimensions or channels, or a batch without a frame.
@@ -17,7 +14,15 @@ def image_from_comfy(image: Tensor) -> Tensor:
         raise ValueError(
             f"The image has shape {list(image.shape)}; expected [B, H, W, 3], or 4 with alpha, and at least one frame."
         )
-    return rearrange(image[..., :3].float().clamp(0, 1), "b h w c -> b c h w").contiguous()
+    return rearrange(image[..., :3], "b h w c -> b c h w")
+
+
+def rgb(image: Tensor) -> Tensor:
+    """Some frames of `channels_first` as float32 in [0, 1].
+
+    What resizing and sharpening nodes leave outside [0, 1] is clipped, as ComfyUI's own "Save Image" does.
+    """
+    return image.float().clamp(0, 1).contiguous()
 
 
 def image_to_comfy(image: Tensor) -> Tensor:

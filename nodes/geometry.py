@@ -5,9 +5,10 @@ import importlib.util
 import torch
 from comfy_api.latest import io
 
-from ..depthfm_core.depth.geometry import da3_geometry, moge_geometry
+from ..depthfm_core.depth.geometry import check_image, da3_geometry, moge_geometry
 from ..depthfm_core.depth.prediction import DepthPrediction
-from .convert import image_from_comfy
+from .convert import channels_first, rgb
+from .frames import frames_of, joined
 from .sockets import CATEGORY, schema
 from .widgets import camera_inputs, depth_input
 
@@ -54,7 +55,18 @@ class DepthToGeometry(io.ComfyNode):
 
     @classmethod
     def execute(cls, depth: DepthPrediction, image: torch.Tensor, fov_deg: float, focal_px: float) -> io.NodeOutput:
-        """The geometry of the whole batch."""
+        """The geometry of frame after frame; the two dictionaries share depth and image."""
+        image = channels_first(image)
+        check_image(depth, image)
         camera = {"fov_deg": fov_deg, "focal_px": focal_px or None}
-        image = image_from_comfy(image)
-        return io.NodeOutput(moge_geometry(depth, image, **camera), da3_geometry(depth, image, **camera))
+        frames = zip(frames_of(depth), image.split(1), strict=True)
+        both = joined((_geometry(frame, rgb(pixels), camera) for frame, pixels in frames), len(image))
+        intrinsics = both.pop("da3_intrinsics").transpose(0, 1)
+        da3 = {"depth": both["depth"], "intrinsics": intrinsics, "image": both["image"], "mode": "mono"}
+        return io.NodeOutput(both, da3)
+
+
+def _geometry(frame: DepthPrediction, image: torch.Tensor, camera: dict[str, float | None]) -> dict[str, torch.Tensor]:
+    """MoGe's dictionary of a frame, with the intrinsics that Depth Anything counts otherwise."""
+    da3 = da3_geometry(frame, image, **camera)
+    return {**moge_geometry(frame, image, **camera), "da3_intrinsics": da3["intrinsics"]}

@@ -18,6 +18,7 @@ from ..depthfm_core.flow.ode import network_calls
 from ..depthfm_core.model.codec import SD_SCALING_FACTORS
 from ..depthfm_core.pipeline import SHARE_OF_FREE_MEMORY, DepthFMPipeline, EstimationSettings
 from ..depthfm_core.resize import fit
+from .convert import rgb
 from .native import Facts, depthfm_of, in_float32
 from .vae import EXAMPLE_VAE, VaeCodec
 
@@ -37,7 +38,7 @@ def estimate(
 
     Args:
         patcher: of a DepthFM, from `native.load_model`, possibly patched further.
-        image: [B, 3, H, W] in [0, 1].
+        image: [B, 3, H, W] of any floating dtype; values outside of [0, 1] are clipped.
         settings: how to estimate; `members_at_once` is chosen here.
         vae: ComfyUI's VAE, in place of the model's own autoencoder where that is of Stable Diffusion too; or None.
         frames_at_once: how many frames may share a network call; 0 = as many as memory allows.
@@ -51,16 +52,17 @@ def estimate(
     at_once = 1 if settings.is_adaptive else _pairs_that_fit(pipeline, image, settings)
     size = frames_at_once or max(1, at_once // settings.ensemble_size)
     settings = replace(settings, members_at_once=min(at_once, size * settings.ensemble_size))
-    groups = []
+    maps = {name: torch.empty(len(image), 1, *image.shape[2:]) for name in ("depth", "log_depth", "uncertainty")}
     with _running(patcher):
         for start in range(0, len(image), size):
+            group = slice(start, start + size)
             prediction, at_once = _with_less_memory(
-                pipeline, image[start : start + size], settings.from_image(start), lambda s=start: progress.start(s)
+                pipeline, rgb(image[group]), settings.from_image(start), lambda s=start: progress.start(s)
             )
             settings = replace(settings, members_at_once=at_once)
-            groups.append(prediction)
-    log_depth, uncertainty = (torch.cat([getattr(g, name) for g in groups]) for name in ("log_depth", "uncertainty"))
-    return DepthPrediction.from_log_depth(log_depth, uncertainty)
+            for name, values in maps.items():
+                values[group] = getattr(prediction, name)
+    return DepthPrediction(**maps)
 
 
 def decode(latent: Tensor, vae: object, ensemble_size: int, reduction: str) -> DepthPrediction:

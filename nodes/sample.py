@@ -9,7 +9,8 @@ from ..depthfm_core.flow import GRIDS, REDUCTIONS, SOLVERS
 from ..depthfm_core.pipeline import EstimationSettings
 from ..depthfm_core.resize import MAX_SIDE_PX
 from . import runtime
-from .convert import image_from_comfy, image_to_comfy, mask_to_comfy
+from .convert import channels_first, mask_to_comfy
+from .frames import picture_of_each
 from .sockets import CATEGORY, DepthType, ModelType, schema
 
 DEFAULTS = EstimationSettings()
@@ -89,7 +90,7 @@ class DepthFMSampler(io.ComfyNode):
             reduction=reduction,
             processing_resolution=None if processing_resolution == MODELS_OWN else processing_resolution,
         )
-        depth = runtime.estimate(model, image_from_comfy(image), settings, vae, frames_at_once)
+        depth = runtime.estimate(model, channels_first(image), settings, vae, frames_at_once)
         return io.NodeOutput(*depth_outputs(depth))
 
 
@@ -106,7 +107,7 @@ def depth_sockets(uncertainty: str) -> list[io.Output]:
 
 def depth_outputs(depth: DepthPrediction) -> tuple[torch.Tensor, DepthPrediction, torch.Tensor]:
     """What goes into `depth_sockets`."""
-    return image_to_comfy(controlnet_image(depth)), depth, mask_to_comfy(depth.uncertainty)
+    return picture_of_each(depth, controlnet_image), depth, mask_to_comfy(depth.uncertainty)
 
 
 def reduction_widget() -> io.Input:

@@ -1,12 +1,15 @@
 """The node that saves depth with more than 8 bits.
 
-The names are those of ComfyUI's Save Image, with one difference: a name that exists is never taken, also where a
-placeholder in the prefix keeps ComfyUI from counting.
+The names are those of ComfyUI's Save Image, with two differences: a name that exists is never taken, also where a
+placeholder in the prefix keeps ComfyUI from counting; and %date:FORMAT% is resolved here, since the front end does so
+for ComfyUI's own nodes only.
 """
 
 import itertools
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +22,7 @@ from torch import Tensor
 from ..depthfm_core.depth.files import write_exr, write_npy, write_png16, write_text
 from ..depthfm_core.depth.prediction import DepthPrediction
 from .convert import image_to_comfy
+from .frames import frames_of
 from .sockets import CATEGORY, schema
 from .widgets import depth_input
 
@@ -61,6 +65,9 @@ VALUES: dict[str, Callable[[DepthPrediction], Tensor]] = {
 }
 _UNBOUNDED = "log depth"
 
+_DATE_TOKEN = re.compile("dd?|MM?|hh?|mm?|ss?|yyyy|yy")
+_DATE = re.compile("%date:([^%]+)%")
+
 
 class SaveDepth(io.ComfyNode):
     """DEPTHFM_DEPTH to files in ComfyUI's output folder."""
@@ -81,16 +88,17 @@ class SaveDepth(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="depth/DepthFM",
-                    tooltip="Where in the output folder, and how the names begin. %year%, %month%, %day%, %hour%, "
-                    "%minute% and %second% become the time, %width% and %height% the size. No file is ever replaced.",
+                    tooltip="Where in the output folder, and how the names begin. %date:yyyy-MM-dd%, or %year%, "
+                    "%month%, %day%, %hour%, %minute% and %second%, become the time, %width% and %height% the size. "
+                    "No file is ever replaced.",
                 ),
                 io.Combo.Input(
                     "format",
                     options=list(FORMATS),
                     default="png16",
-                    tooltip="'png16': 65536 grays, opens everywhere, and dropped onto ComfyUI it restores the graph. "
-                    "'exr': 32-bit floats, for compositing; needs the package OpenEXR. 'npy': 32-bit floats for "
-                    "Python, with the workflow in a .json beside it.",
+                    tooltip="'png16': 65536 grays; dropped onto ComfyUI it restores the graph. 'exr': 32-bit floats, "
+                    "for compositing; needs the package OpenEXR. 'npy': 32-bit floats for Python, with the workflow "
+                    "in a .json beside it.",
                 ),
                 io.Combo.Input(
                     "values",
@@ -104,22 +112,35 @@ class SaveDepth(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, format: str | None = None, values: str | None = None) -> bool | str:
-        """True, or why the two do not go together; None is what comes by a link and is not known before the run."""
-        return _refusal("npy" if format is None else format, "depth" if values is None else values) or True
+    def validate_inputs(
+        cls, filename_prefix: str | None = None, format: str | None = None, values: str | None = None
+    ) -> bool | str:
+        """True, or why they cannot be; None is what comes by a link and is not known before the run."""
+        known = "npy" if format is None else format, "depth" if values is None else values
+        return _refusal(filename_prefix or "", *known) or True
 
     @classmethod
     def execute(cls, depth: DepthPrediction, filename_prefix: str, format: str, values: str) -> io.NodeOutput:
-        """Saves every frame, and shows the files, or where a browser cannot, what is in them."""
-        if refusal := _refusal(format, values):
+        """Saves frame after frame, and shows with 8 bits what is in the files: ComfyUI shows 16 bits as white.
+
+        Raises:
+            Exception: by ComfyUI, for a prefix that leads out of its output folder.
+            ValueError, ImageFileError: for a refused input, or by the writer.
+        """
+        if refusal := _refusal(filename_prefix, format, values):
             raise ValueError(refusal)
-        maps = VALUES[values](depth)
-        saved = _save(maps, filename_prefix, FORMATS[format], _metadata(cls.hidden))
-        pictures = saved if format == "png16" else ui.PreviewImage(_preview(maps), cls=cls).as_dict()["images"]
+        kind, metadata = FORMATS[format], _metadata(cls.hidden)
+        files = _files(filename_prefix, depth.depth.shape, kind.ending)
+        saved, pictures = [], []
+        for frame, (path, subfolder) in zip(frames_of(depth), files, strict=False):  # the files have no end
+            maps = VALUES[values](frame)
+            kind.write(path, maps[0, 0], metadata)
+            saved.append({"filename": path.name, "subfolder": subfolder, "type": "output"})
+            pictures += ui.PreviewImage(_preview(maps), cls=cls).as_dict()["images"]
         return io.NodeOutput(ui={"images": pictures, "files": saved})
 
 
-def _refusal(format: str, values: str) -> str | None:
+def _refusal(prefix: str, format: str, values: str) -> str | None:
     """Why this cannot be saved; ComfyUI leaves the menus of a node that validates its inputs to the node."""
     for name, value, choices in (("format", format, FORMATS), ("values", values, VALUES)):
         if value not in choices:
@@ -128,26 +149,34 @@ def _refusal(format: str, values: str) -> str | None:
         return (
             f"{format} stores 0 to 1 only, but 'log depth' goes beyond; choose the format exr or npy, or other values."
         )
+    if ":" in _dated(prefix, datetime.now()):
+        return (
+            f"filename_prefix is {prefix!r}, but names on Windows hold no ':'; leave it out. Of the placeholders with "
+            "a ':' only %date:FORMAT% is known, for example %date:yyyy-MM-dd_hh-mm-ss%."
+        )
     return None
 
 
-def _save(maps: Tensor, prefix: str, kind: Format, metadata: Metadata) -> list[dict[str, str]]:
-    """Writes [B, 1, H, W], and tells the files as ComfyUI's front end wants to hear it.
+def _dated(prefix: str, now: datetime) -> str:
+    """The prefix with %date:FORMAT% resolved; source: `formatDate` of ComfyUI_frontend."""
+    numbers = {"d": now.day, "M": now.month, "h": now.hour, "m": now.minute, "s": now.second}
 
-    Raises:
-        Exception: by ComfyUI, for a prefix that leads out of its output folder.
-        ValueError, ImageFileError: by the writer.
-    """
-    height, width = maps.shape[2:]
+    def written(token: re.Match) -> str:
+        letters = token.group()
+        return str(now.year)[-len(letters) :] if "y" in letters else f"{numbers[letters[0]]:0{len(letters)}}"
+
+    return _DATE.sub(lambda date: _DATE_TOKEN.sub(written, date.group(1)), prefix)
+
+
+def _files(prefix: str, shape: torch.Size, ending: str) -> Iterator[tuple[Path, str]]:
+    """Where frame after frame of a batch [B, 1, H, W] goes, and the subfolder as the front end wants to hear it."""
+    height, width = shape[2:]
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-        prefix, folder_paths.get_output_directory(), width, height
+        _dated(prefix, datetime.now()), folder_paths.get_output_directory(), width, height
     )
-    saved = []
-    for frame, values in enumerate(maps[:, 0]):
+    for frame in itertools.count():
         stem = _free_stem(Path(folder), name.replace("%batch_num%", str(frame)), counter + frame)
-        kind.write(Path(folder, f"{stem}{kind.ending}"), values, metadata)
-        saved.append({"filename": f"{stem}{kind.ending}", "subfolder": subfolder, "type": "output"})
-    return saved
+        yield Path(folder, f"{stem}{ending}"), subfolder
 
 
 def _free_stem(folder: Path, name: str, counter: int) -> str:
@@ -164,7 +193,7 @@ def _metadata(hidden: io.HiddenHolder) -> Metadata:
     return {name: json.dumps(value) for name, value in {**prompt, **(hidden.extra_pnginfo or {})}.items()}
 
 
-def _preview(maps: Tensor) -> torch.Tensor:
+def _preview(maps: Tensor) -> Tensor:
     """Gray IMAGE [B, H, W, 3] of any values [B, 1, H, W], each image over its own range."""
     low, high = maps.amin((1, 2, 3), keepdim=True), maps.amax((1, 2, 3), keepdim=True)
     extent = high - low

@@ -3,10 +3,10 @@
 from comfy_api.latest import io
 
 from ..depthfm_core.depth.color import COLORMAPS, colorize
-from ..depthfm_core.depth.normalize import NORMALIZATIONS, DisplayLimits, normalize_depth
+from ..depthfm_core.depth.normalize import NORMALIZATIONS, DisplayLimits, for_single_frames, normalize_depth
 from ..depthfm_core.depth.normals import CONVENTIONS, normals_from_depth, normals_to_image
 from ..depthfm_core.depth.prediction import DepthPrediction
-from .convert import image_to_comfy
+from .frames import picture_of_each
 from .sockets import CATEGORY, schema
 from .widgets import camera_inputs, depth_input, percentile_inputs
 
@@ -53,9 +53,12 @@ class ColorizeDepth(io.ComfyNode):
         nearest: float,
         farthest: float,
     ) -> io.NodeOutput:
-        """Paints the whole batch."""
+        """Paints frame by frame."""
         limits = DisplayLimits(low_percentile, high_percentile, nearest, farthest)
-        return io.NodeOutput(image_to_comfy(colorize(normalize_depth(depth, normalization, limits), colormap, invert)))
+        shown = for_single_frames(depth, normalization, limits)
+        return io.NodeOutput(
+            picture_of_each(depth, lambda frame: colorize(normalize_depth(frame, *shown), colormap, invert))
+        )
 
 
 class NormalFromDepth(io.ComfyNode):
@@ -110,16 +113,17 @@ class NormalFromDepth(io.ComfyNode):
         smoothing: float,
         convention: str,
     ) -> io.NodeOutput:
-        """The normals of the whole batch."""
-        normals = normals_from_depth(
-            depth.relative_depth,
-            fov_deg=fov_deg,
-            focal_px=focal_px or None,
-            strength=strength,
-            smoothing=smoothing,
-            convention=convention,
+        """The normals of frame after frame."""
+        settings = {
+            "fov_deg": fov_deg,
+            "focal_px": focal_px or None,
+            "strength": strength,
+            "smoothing": smoothing,
+            "convention": convention,
+        }
+        return io.NodeOutput(
+            picture_of_each(depth, lambda frame: normals_to_image(normals_from_depth(frame.relative_depth, **settings)))
         )
-        return io.NodeOutput(image_to_comfy(normals_to_image(normals)))
 
 
 def _range_inputs() -> list[io.Input]:

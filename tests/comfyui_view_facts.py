@@ -81,6 +81,7 @@ def _save_facts(scratch: Path) -> dict:
     from PIL import Image
 
     folder_paths.set_output_directory(str(scratch))
+    folder_paths.set_temp_directory(str(scratch / "temp"))
     node = SaveDepth.PREPARE_CLASS_CLONE({"PROMPT": {"a": 1}, "EXTRA_PNGINFO": {"workflow": [2]}})
     texts = {}
     for name, disabled in (("usual", False), ("disable_metadata", True)):
@@ -91,11 +92,27 @@ def _save_facts(scratch: Path) -> dict:
     linked = {
         "passes before the run": SaveDepth.validate_inputs(format=None, values="log depth") is True
         and SaveDepth.validate_inputs(format="png16", values=None) is True,
+        "colon": str(error_of(lambda: node.execute(_prediction(), "a:b", "npy", "depth"))),
         "at the run": str(error_of(lambda: node.execute(_prediction(), "linked", "png16", "log depth"))),
     }
     sys.modules["OpenEXR"] = None
     no_exr = str(error_of(lambda: node.execute(_prediction(), "exr/x", "exr", "depth")))
-    return {"texts": texts, "linked": linked, "no_exr": [no_exr, [path.name for path in (scratch / "exr").iterdir()]]}
+    return {
+        "texts": texts,
+        "linked": linked,
+        "no_exr": [no_exr, [path.name for path in (scratch / "exr").iterdir()]],
+        "dates": _dates(),
+    }
+
+
+def _dates() -> dict:
+    from datetime import datetime
+
+    from a_pack.nodes.save import _dated
+
+    prefixes = ("%date:yyyy-MM-dd%/x", "%date:yy.M.d%_%date:hhmmss%", "%date:h-m-s%", "%date:y MMM%")
+    prefixes += ("%year%_%width%", "100% %date:yyyy%")
+    return {prefix: _dated(prefix, datetime(2026, 3, 4, 5, 6, 7)) for prefix in prefixes}
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from depthfm_core.depth.controlnet import SIZINGS, controlnet_image
+from depthfm_core.depth.controlnet import SIZINGS, controlnet_image, gray_range
 from depthfm_core.depth.prediction import DepthPrediction
 
 
@@ -108,6 +108,18 @@ def test_over_a_batch_equal_depth_has_equal_gray_and_the_percentiles_count_all_i
     low, high = np.percentile(disparity.numpy(), [10, 70])
     expected = ((disparity - low) / (high - low)).clamp(0, 1).expand(-1, 3, -1, -1)
     torch.testing.assert_close(image, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("shift", [2.0, 200.0])
+def test_with_the_grays_of_its_batch_an_image_alone_is_as_among_the_others(shift):
+    log_depth = random_prediction().log_depth + torch.tensor([0.0, shift]).view(2, 1, 1, 1)
+    prediction = DepthPrediction.from_log_depth(log_depth, torch.zeros_like(log_depth))
+    together = controlnet_image(prediction, low_percentile=10, high_percentile=70, normalization="batch")
+    grays = gray_range(prediction, 10, 70, "batch")
+    for image, own in zip(together, log_depth, strict=True):
+        alone = DepthPrediction.from_log_depth(own[None], torch.zeros_like(own[None]))
+        torch.testing.assert_close(controlnet_image(alone, grays=grays)[0], image, atol=1e-6, rtol=0)
+        assert not torch.equal(controlnet_image(alone)[0], image)
 
 
 def test_over_a_batch_of_one_the_picture_is_the_images_own():

@@ -23,7 +23,11 @@ SAME_IN_CHINESE = {"DEPTHFM_MODEL", "VAE", "Latent", "MOGE_GEOMETRY", "DA3_GEOME
 # Prints the definition of the node that is only offered where ComfyUI has the nodes that it is for.
 _GEOMETRY = """
 import importlib.util, json, sys
-spec = importlib.util.spec_from_file_location("pack", sys.argv[1] + "/__init__.py")
+import comfy.options
+folder = sys.argv.pop(1)
+sys.argv.append("--cpu")
+comfy.options.enable_args_parsing()
+spec = importlib.util.spec_from_file_location("pack", folder + "/__init__.py")
 sys.modules["pack"] = importlib.util.module_from_spec(spec)
 from pack.nodes.geometry import DepthToGeometry
 print(json.dumps(DepthToGeometry.GET_NODE_INFO_V1()))

@@ -44,6 +44,22 @@ def test_a_choice_that_comes_by_a_link_is_checked_when_it_comes(facts):
     assert "choose the format exr or npy" in facts["linked"]["at the run"]
 
 
+def test_a_date_is_written_as_comfyuis_front_end_writes_it(facts):
+    """Expected: what `formatDate` of comfyui_frontend_package 1.32.9 gives for this time."""
+    assert facts["dates"] == {
+        "%date:yyyy-MM-dd%/x": "2026-03-04/x",
+        "%date:yy.M.d%_%date:hhmmss%": "26.3.4_050607",
+        "%date:h-m-s%": "5-6-7",
+        "%date:y MMM%": "y 033",
+        "%year%_%width%": "%year%_%width%",
+        "100% %date:yyyy%": "100% 2026",
+    }
+
+
+def test_a_prefix_with_a_colon_that_comes_by_a_link_is_refused_when_it_comes(facts):
+    assert "names on Windows hold no ':'" in facts["linked"]["colon"]
+
+
 def test_without_the_package_openexr_saving_an_exr_says_what_to_install_and_writes_nothing(facts):
     message, files = facts["no_exr"]
     assert "needs the package OpenEXR; install it with `pip install" in message

@@ -52,34 +52,39 @@ def convert():
 
 def test_an_image_comes_back_unchanged_from_comfys_layout(convert):
     image = torch.rand(2, 5, 7, 3)
-    assert torch.equal(convert.image_to_comfy(convert.image_from_comfy(image)), image)
+    assert torch.equal(convert.image_to_comfy(convert.rgb(convert.channels_first(image))), image)
 
 
 def test_red_stays_red_and_height_stays_height(convert):
     image = torch.zeros(1, 4, 6, 3)
     image[0, 3, 5] = torch.tensor([1.0, 0.5, 0.25])
-    assert convert.image_from_comfy(image)[0, :, 3, 5].tolist() == [1.0, 0.5, 0.25]
+    assert convert.rgb(convert.channels_first(image))[0, :, 3, 5].tolist() == [1.0, 0.5, 0.25]
 
 
 def test_alpha_is_dropped(convert):
     image = torch.rand(1, 4, 6, 4)
-    assert torch.equal(convert.image_from_comfy(image), convert.image_from_comfy(image[..., :3]))
+    assert torch.equal(convert.channels_first(image), convert.channels_first(image[..., :3]))
+
+
+def test_channels_first_copies_nothing(convert):
+    image = torch.rand(2, 4, 6, 4)
+    assert convert.channels_first(image).data_ptr() == image.data_ptr()
 
 
 def test_half_precision_images_become_float32(convert):
-    assert convert.image_from_comfy(torch.rand(1, 4, 6, 3).half()).dtype == torch.float32
+    assert convert.rgb(convert.channels_first(torch.rand(1, 4, 6, 3).half())).dtype == torch.float32
 
 
 def test_overshoot_is_clipped_and_a_nan_is_kept_for_the_pipeline_to_refuse(convert):
     image = torch.tensor([-0.1, 1.2, float("nan")]).reshape(1, 1, 1, 3)
-    clipped = convert.image_from_comfy(image).flatten()
+    clipped = convert.rgb(convert.channels_first(image)).flatten()
     assert clipped[:2].tolist() == [0.0, 1.0] and clipped[2].isnan()
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 6, 3), (4, 6, 3), (1, 4, 6, 1), (1, 3, 4, 6)])
 def test_another_layout_is_refused_with_its_shape(convert, shape):
     with pytest.raises(ValueError, match=str(list(shape)).replace("[", r"\[")):
-        convert.image_from_comfy(torch.rand(shape))
+        convert.channels_first(torch.rand(shape))
 
 
 def test_a_mask_has_no_channel_and_ends_at_one(convert):

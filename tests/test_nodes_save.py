@@ -1,6 +1,7 @@
 """Save Depth in the real ComfyUI: what is in the files, what they are called, and what is refused."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -115,16 +116,25 @@ def test_beside_an_npy_lies_a_json_that_comfyui_can_open(comfyui, workflow):
     assert sent(text) == graph if workflow is None else json.loads(text) == workflow
 
 
-def test_the_preview_is_the_png_itself_or_an_8_bit_picture_of_what_is_in_the_file(comfyui, prediction):
-    png = outputs(comfyui, save_graph("preview/png", frames=True))
-    assert png["images"] == png["files"] and len(png["images"]) == 2
-    npy = outputs(comfyui, save_graph("preview/npy", "npy", "log depth", frames=True))
-    assert len(npy["images"]) == 2
-    for shown, log_depth in zip(npy["images"], prediction.log_depth[:, 0].numpy(), strict=True):
-        assert shown["type"] == "temp"
-        picture = np.asarray(Image.open(comfyui.base / "temp" / shown["filename"]).convert("L")) / 255
-        expected = (log_depth - log_depth.min()) / (log_depth.max() - log_depth.min())
+@pytest.mark.parametrize(("format", "values"), [("png16", "depth"), ("npy", "log depth")])
+def test_the_preview_is_an_8_bit_picture_of_what_is_in_the_file(comfyui, prediction, format, values):
+    """Of 16 bits too: ComfyUI's preview of a 16-bit gray PNG is almost white."""
+    shown = outputs(comfyui, save_graph(f"preview/{format}", format, values, frames=True))["images"]
+    assert len(shown) == 2
+    for image, saved in zip(shown, CORE_VALUES[values](prediction)[:, 0].numpy(), strict=True):
+        assert image["type"] == "temp"
+        with Image.open(comfyui.base / "temp" / image["filename"]) as file:
+            assert file.mode == "RGB"
+            picture = np.asarray(file.convert("L")) / 255
+        expected = (saved - saved.min()) / (saved.max() - saved.min())
         assert np.abs(picture - expected).max() <= 1.1 / 255
+
+
+def test_the_date_in_a_prefix_becomes_a_folder_of_today_as_with_save_image(comfyui):
+    before = time.strftime("%Y-%m-%d")
+    (path,) = saved_files(comfyui, save_graph("dates/%date:yyyy-MM-dd%/of_%width%"))
+    days = (before, time.strftime("%Y-%m-%d"))  # the test may run at midnight
+    assert path.parent.name in days and path.name == "of_75_00001_.png"
 
 
 @pytest.mark.parametrize("prefix", ["again/DepthFM", "again/%batch_num%_frame", "again/%year%"])
@@ -156,6 +166,18 @@ def test_a_prefix_that_leaves_the_output_folder_is_refused_and_nothing_is_writte
     ],
 )
 def test_what_cannot_be_saved_is_refused_before_anything_runs(comfyui, widgets, reason):
-    answer = comfyui.post("/prompt", {"prompt": save_graph("refused/x", **widgets)})
+    assert reason in refusal(comfyui, save_graph("refused/x", **widgets))
+
+
+@pytest.mark.parametrize("prefix", ["a:b", "C:/x", "%date:hh:mm%", "%data:yyyy%", "%date:%", "%date:yyyy"])
+def test_a_prefix_with_a_colon_is_refused_on_every_system_before_anything_runs(comfyui, prefix):
+    message = refusal(comfyui, save_graph(prefix))
+    assert f"filename_prefix is {prefix!r}, but names on Windows hold no ':'" in message
+    assert "%date:yyyy-MM-dd_hh-mm-ss%" in message
+
+
+def refusal(comfyui, graph):
+    """What ComfyUI answers instead of running a graph."""
+    answer = comfyui.post("/prompt", {"prompt": graph})
     assert "prompt_id" not in answer
-    assert reason in answer["node_errors"]["save"]["errors"][0]["details"]
+    return answer["node_errors"]["save"]["errors"][0]["details"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from depthfm_core.depth.normalize import NORMALIZATIONS, DisplayLimits, normalize_depth, percentiles
+from depthfm_core.depth.normalize import NORMALIZATIONS, DisplayLimits, for_single_frames, normalize_depth, percentiles
 from depthfm_core.depth.prediction import DepthPrediction
 
 
@@ -94,6 +94,17 @@ def test_every_normalization_keeps_order_shape_and_the_range_of_0_to_1(normaliza
     assert shown.min() == 0 and shown.max() == 1
     for image, log_depth in zip(shown, prediction.log_depth, strict=True):
         assert (image.flatten()[log_depth.flatten().argsort()].diff() >= 0).all()
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("ranges", [((-1, 1), (-0.5, 1.5)), ((-200, 0), (0, 200)), ((0.25, 0.25), (0.25, 0.25))])
+def test_for_single_frames_each_image_alone_is_shown_as_among_the_others(normalization, ranges):
+    prediction = frames(*ranges)
+    limits = DisplayLimits(low_percentile=5, nearest=-0.25)
+    together = normalize_depth(prediction, normalization, limits)
+    alone = for_single_frames(prediction, normalization, limits)
+    for image, log_depth in zip(together, prediction.log_depth, strict=True):
+        torch.testing.assert_close(normalize_depth(predict(log_depth[None]), *alone)[0], image, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("normalization", ["per image", "batch", "percentile"])

@@ -56,18 +56,16 @@ def test_disparity_is_one_over_relative_depth_with_the_nearest_point_at_one():
     assert torch.equal(prediction.disparity == 1, prediction.depth == 0)
 
 
-def test_the_shared_maps_have_one_factor_for_all_images_so_that_frames_compare():
+def test_shared_relative_depth_has_one_factor_for_all_images_so_that_frames_compare():
     log_depth = random_log_depth(batch=3) + torch.tensor([0.0, 1.5, -2.0]).view(3, 1, 1, 1)
     prediction = predict(log_depth)
     torch.testing.assert_close(prediction.shared_relative_depth, (log_depth - log_depth.max()).exp())
-    torch.testing.assert_close(prediction.shared_disparity, (log_depth.min() - log_depth).exp())
-    assert prediction.shared_relative_depth.max() == 1 == prediction.shared_disparity.max()
+    assert prediction.shared_relative_depth.max() == 1
 
 
-def test_of_one_image_the_shared_maps_are_its_own():
+def test_of_one_image_shared_relative_depth_is_its_own():
     prediction = predict(random_log_depth(batch=1))
     assert torch.equal(prediction.shared_relative_depth, prediction.relative_depth)
-    assert torch.equal(prediction.shared_disparity, prediction.disparity)
 
 
 @pytest.mark.parametrize("value", [-200.0, 0.0, 1.0, 200.0])

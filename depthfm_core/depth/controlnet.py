@@ -7,6 +7,7 @@ half of a scene far too much of the gray range.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from einops import repeat
@@ -14,6 +15,33 @@ from torch import Tensor
 
 from .normalize import HIGH_PERCENTILE, LOW_PERCENTILE, percentiles
 from .prediction import DepthPrediction
+
+
+class GrayRange(NamedTuple):
+    """What becomes black and what white, [B or 1, 1, 1, 1] each.
+
+    Attributes:
+        nearest: log depth of the point where disparity is 1.
+        black, white: disparities.
+    """
+
+    nearest: Tensor
+    black: Tensor
+    white: Tensor
+
+
+def gray_range(
+    prediction: DepthPrediction,
+    low_percentile: float = LOW_PERCENTILE,
+    high_percentile: float = HIGH_PERCENTILE,
+    normalization: str = "per image",
+) -> GrayRange:
+    """The range of the grays that `controlnet_image` makes; arguments and errors are described there."""
+    if normalization not in GRAY_RANGES:
+        raise ValueError(f"Unknown normalization {normalization!r}; choose one of {', '.join(GRAY_RANGES)}.")
+    nearest = prediction.log_depth.amin(GRAY_RANGES[normalization], keepdim=True)
+    disparity = _disparity(prediction.log_depth, nearest).reshape(len(nearest), -1)
+    return GrayRange(nearest, *percentiles(disparity, low_percentile, high_percentile))
 
 
 def controlnet_image(
@@ -24,6 +52,7 @@ def controlnet_image(
     normalization: str = "per image",
     multiple: int | None = None,
     sizing: str = "pad",
+    grays: GrayRange | None = None,
 ) -> Tensor:
     """Gray picture for a depth ControlNet, near = white: [B, 3, H, W] in [0, 1], three equal channels.
 
@@ -39,36 +68,31 @@ def controlnet_image(
         sizing: a key of `SIZINGS`, how they do. "pad" repeats the last column and row to the right and the bottom,
             so that a picture generated from it fits the original when cropped to [:H, :W]; "crop" keeps the
             center; "stretch" scales each side to the nearest multiple.
+        grays: of the batch that these images are a part of, in place of percentiles and normalization; None for these
+            images' own.
 
     Raises:
         ValueError: percentiles or multiple out of range, an unknown choice, or an image too small to be cropped.
     """
-    for name, value, choices in (("normalization", normalization, GRAY_RANGES), ("sizing", sizing, SIZINGS)):
-        if value not in choices:
-            raise ValueError(f"Unknown {name} {value!r}; choose one of {', '.join(choices)}.")
+    if sizing not in SIZINGS:
+        raise ValueError(f"Unknown sizing {sizing!r}; choose one of {', '.join(SIZINGS)}.")
     if multiple is not None and multiple < 1:
         raise ValueError(f"multiple must be None or 1 or more pixels, but {multiple} came; 64 is usual.")
-    disparity, population = GRAY_RANGES[normalization](prediction)
-    low, high = percentiles(population, low_percentile, high_percentile)  # [B or 1, 1, 1, 1] each
-    extent = high - low
-    gray = (1 - (high - disparity) / extent.where(extent > 0, 1.0)).clamp(0, 1)
+    grays = grays or gray_range(prediction, low_percentile, high_percentile, normalization)
+    extent = grays.white - grays.black
+    disparity = _disparity(prediction.log_depth, grays.nearest)
+    gray = (1 - (grays.white - disparity) / extent.where(extent > 0, 1.0)).clamp(0, 1)
     if multiple is not None:
         gray = SIZINGS[sizing](gray, multiple)
     return repeat(gray, "b 1 h w -> b c h w", c=3).contiguous()
 
 
-def _per_image(prediction: DepthPrediction) -> tuple[Tensor, Tensor]:
-    disparity = prediction.disparity
-    return disparity, disparity
+# The axes over which one range is taken.
+GRAY_RANGES = {"per image": (1, 2, 3), "batch": (0, 1, 2, 3)}
 
 
-def _batch(prediction: DepthPrediction) -> tuple[Tensor, Tensor]:
-    disparity = prediction.shared_disparity
-    return disparity, disparity.flatten()[None]
-
-
-# What the gray is made of, and the values [B or 1, ...] that its percentiles are taken from.
-GRAY_RANGES: dict[str, Callable[[DepthPrediction], tuple[Tensor, Tensor]]] = {"per image": _per_image, "batch": _batch}
+def _disparity(log_depth: Tensor, nearest: Tensor) -> Tensor:
+    return (nearest - log_depth).exp_()
 
 
 def _pad(gray: Tensor, multiple: int) -> Tensor:

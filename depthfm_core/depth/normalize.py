@@ -54,6 +54,21 @@ def normalize_depth(
     return NORMALIZATIONS[normalization](prediction, limits or DisplayLimits())
 
 
+def for_single_frames(
+    prediction: DepthPrediction, normalization: str, limits: DisplayLimits
+) -> tuple[str, DisplayLimits]:
+    """The normalization and limits that show each image alone as these show it among the others of the batch.
+
+    Only "batch" looks at the others: their ends become a fixed range, which is the same up to rounding.
+    """
+    if normalization != "batch":
+        return normalization, limits
+    nearest, farthest = (end.item() for end in prediction.log_depth.aminmax())
+    if nearest == farthest:  # no range; a constant image alone is 0 too
+        return "per image", limits
+    return "fixed range", DisplayLimits(nearest=nearest, farthest=farthest)
+
+
 def percentiles(values: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
     """Two percentiles of each image, or its minimum and maximum where the two are equal: [B, 1, 1, 1] each.
 

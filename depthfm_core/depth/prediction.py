@@ -86,11 +86,6 @@ class DepthPrediction:
         """`relative_depth` with one factor for all images: 1 is the batch's farthest point, so frames compare."""
         return _exp_below_max(self.log_depth, over_batch=True)
 
-    @property
-    def shared_disparity(self) -> Tensor:
-        """`disparity` with one factor for all images: 1 is the batch's nearest point, so frames compare."""
-        return _exp_below_max(-self.log_depth, over_batch=True)
-
     def get_ram_usage(self) -> int:
         """Bytes of the three maps; ComfyUI's cache asks under this name which of its results are large."""
         return sum(values.nbytes for values in (self.depth, self.log_depth, self.uncertainty))
@@ -108,8 +103,9 @@ def _check_map(name: str, values: Tensor) -> None:
         raise ValueError(f"{name} must be [B, 1, H, W] with at least one pixel, but came as {list(values.shape)}.")
     if values.dtype != torch.float32:
         raise ValueError(f"{name} must be float32, but came as {values.dtype}; convert it with .float().")
-    broken = int((~values.isfinite()).sum())
-    if broken:
+    # The ends tell, since NaN spreads to them; a map of where would take as much memory as a long video's depth.
+    if not torch.stack(values.aminmax()).isfinite().all():
+        broken = int((~values.isfinite()).sum())
         raise ValueError(
             f"{name} has {broken} NaN or infinite values among {values.numel()}; if the network ran in half "
             "precision, run it, or its VAE, in float32 or bfloat16."

@@ -1,0 +1,40 @@
+"""A batch of depth maps frame by frame, so that a long video needs the memory of its result and of one frame.
+
+The views of a frame take up to thirty planes of its size while they are computed.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import comfy.model_management as mm
+import comfy.utils
+from torch import Tensor
+
+from ..depthfm_core.depth.prediction import DepthPrediction
+from .convert import image_to_comfy
+
+
+def frames_of(depth: DepthPrediction) -> Iterator[DepthPrediction]:
+    """Each frame as a batch of one, with ComfyUI's progress bar; raises its interrupt when the user has cancelled."""
+    progress = comfy.utils.ProgressBar(len(depth.depth))
+    maps = (depth.depth, depth.log_depth, depth.uncertainty)
+    for frame in zip(*(values.split(1) for values in maps), strict=True):
+        mm.throw_exception_if_processing_interrupted()
+        yield DepthPrediction(*frame)
+        progress.update(1)
+
+
+def joined(frames: Iterable[dict[str, Tensor]], num_frames: int) -> dict[str, Tensor]:
+    """[1, ...] tensors of each frame as [num_frames, ...] tensors, allocated once."""
+    whole = {}
+    for index, frame in enumerate(frames):
+        for name, values in frame.items():
+            if index == 0:
+                whole[name] = values.new_empty(num_frames, *values.shape[1:])
+            whole[name][index] = values[0]
+    return whole
+
+
+def picture_of_each(depth: DepthPrediction, picture: Callable[[DepthPrediction], Tensor]) -> Tensor:
+    """IMAGE [B, H, W, 3] of the pictures [1, 3, H, W] that a view makes of each frame."""
+    frames = ({"image": image_to_comfy(picture(frame))} for frame in frames_of(depth))
+    return joined(frames, len(depth.depth))["image"]

@@ -1,0 +1,158 @@
+"""Facts about nodes that go frame by frame, see `test_nodes_frames.py`; run by `comfyui_process.ask`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from comfyui_process import answer, error_of, settings, toy_model
+from live_bytes import LiveBytes
+
+FRAMES, HEIGHT, WIDTH = 5, 60, 77
+PLANE = HEIGHT * WIDTH * 4  # bytes
+COLORIZE = {"colormap": "turbo", "invert": False, "low_percentile": 5.0, "high_percentile": 90.0}
+COLORIZE |= {"nearest": -0.5, "farthest": 1.5}
+NORMAL = {"fov_deg": 40.0, "focal_px": 0.0, "strength": 1.5, "smoothing": 1.0, "convention": "directx"}
+GRAY = {"low_percentile": 5.0, "high_percentile": 90.0, "multiple": 8, "sizing": "pad"}
+
+
+def facts(scratch: Path) -> dict:
+    """Everything that the tests ask about."""
+    return {
+        "differences": _differences(),
+        "constant": _constant(),
+        "cancelled": {name: _cancelled(run) for name, run in _nodes(scratch, FRAMES).items()},
+        "files_at_cancel": len(list((scratch / "saved").iterdir())),
+        "bar": _bar(scratch),
+        "planes_beside_the_result": _planes(scratch),
+        "planes_of_estimate": _planes_of_estimate(scratch),
+    }
+
+
+def _prediction(frames: int = FRAMES):
+    """Depth whose frames differ in range, and come nearer and nearer."""
+    import torch
+    from a_pack.depthfm_core.depth.prediction import DepthPrediction
+
+    log_depth = torch.rand(frames, 1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
+    scale = torch.linspace(0.2, 1, frames).view(-1, 1, 1, 1)
+    return DepthPrediction.from_log_depth(log_depth * scale - scale, torch.zeros_like(log_depth))
+
+
+def _nodes(scratch: Path, frames: int) -> dict[str, Callable]:
+    """Each node on one depth, as a call; Save Depth writes into `scratch`."""
+    import folder_paths
+    import torch
+    from a_pack.nodes import controlnet, geometry, sample, save, views
+
+    folder_paths.set_output_directory(str(scratch))
+    folder_paths.set_temp_directory(str(scratch))
+    depth, image = _prediction(frames), torch.rand(frames, HEIGHT, WIDTH, 3)
+    saving = save.SaveDepth.PREPARE_CLASS_CLONE({})
+    return {
+        "colors": lambda: views.ColorizeDepth.execute(depth, normalization="per image", **COLORIZE),
+        "colors of a batch": lambda: views.ColorizeDepth.execute(depth, normalization="batch", **COLORIZE),
+        "normals": lambda: views.NormalFromDepth.execute(depth, **NORMAL),
+        "grays": lambda: controlnet.DepthToControlNetImage.execute(depth, normalization="per image", **GRAY),
+        "grays of a batch": lambda: controlnet.DepthToControlNetImage.execute(depth, normalization="batch", **GRAY),
+        "geometry": lambda: geometry.DepthToGeometry.execute(depth, image, 40.0, 0.0),
+        "files": lambda: saving.execute(depth, "saved/x", "png16", "disparity"),
+        "depth image": lambda: sample.depth_outputs(depth),
+    }
+
+
+def _differences() -> dict:
+    """Of the nodes' pictures from what the core makes of the whole batch at once."""
+    from a_pack.depthfm_core.depth.color import colorize
+    from a_pack.depthfm_core.depth.controlnet import GRAY_RANGES, controlnet_image
+    from a_pack.depthfm_core.depth.normalize import NORMALIZATIONS, DisplayLimits, normalize_depth
+    from a_pack.depthfm_core.depth.normals import normals_from_depth, normals_to_image
+    from a_pack.nodes import controlnet, sample, views
+
+    depth, limits = _prediction(), DisplayLimits(5.0, 90.0, -0.5, 1.5)
+    core = NORMAL | {"focal_px": None}
+    found = {
+        "normals": (
+            views.NormalFromDepth.execute(depth, **NORMAL).args[0],
+            normals_to_image(normals_from_depth(depth.relative_depth, **core)),
+        ),
+        "depth image": (sample.depth_outputs(depth)[0], controlnet_image(depth)),
+    }
+    for kind in NORMALIZATIONS:
+        colors = views.ColorizeDepth.execute(depth, normalization=kind, **COLORIZE).args[0]
+        found[f"colors {kind}"] = colors, colorize(normalize_depth(depth, kind, limits), "turbo")
+    for kind in GRAY_RANGES:
+        grays = controlnet.DepthToControlNetImage.execute(depth, normalization=kind, **GRAY).args[0]
+        found[f"grays {kind}"] = grays, controlnet_image(depth, normalization=kind, **GRAY)
+    return {name: (one - other.permute(0, 2, 3, 1)).abs().max().item() for name, (one, other) in found.items()}
+
+
+def _constant() -> list:
+    """The gray that a batch without any range is painted with, by Colorize and by the ControlNet image."""
+    import torch
+    from a_pack.depthfm_core.depth.prediction import DepthPrediction
+    from a_pack.nodes import controlnet, views
+
+    depth = DepthPrediction.from_log_depth(*[torch.full((2, 1, 8, 8), 0.3)] * 2)
+    colors = views.ColorizeDepth.execute(depth, normalization="batch", **(COLORIZE | {"colormap": "gray"}))
+    grays = controlnet.DepthToControlNetImage.execute(depth, normalization="batch", **GRAY)
+    return [picture.args[0].unique().tolist() for picture in (colors, grays)]
+
+
+def _cancelled(run: Callable) -> list:
+    """What a run ends with whose user cancels after the second frame, and how far its bar came."""
+    import comfy.model_management as mm
+    import comfy.utils
+
+    seen = []
+
+    def hook(value, _total, _preview, node_id=None):  # noqa: ARG001
+        seen.append(value)
+        if value == 2:
+            mm.interrupt_current_processing(True)
+
+    comfy.utils.set_progress_bar_global_hook(hook)
+    error = error_of(run)
+    comfy.utils.set_progress_bar_global_hook(None)
+    return [type(error).__name__, seen]
+
+
+def _bar(scratch: Path) -> dict:
+    """Where each node's bar was, and its end."""
+    import comfy.utils
+
+    bars = {}
+    for name, run in _nodes(scratch, FRAMES).items():
+        seen = bars[name] = []
+        comfy.utils.set_progress_bar_global_hook(lambda value, total, *_, seen=seen, **__: seen.append([value, total]))
+        run()
+    comfy.utils.set_progress_bar_global_hook(None)
+    return bars
+
+
+def _planes(scratch: Path) -> dict:
+    """The most that is alive beside the result, in planes of a frame, for few frames and for many."""
+    planes = {}
+    for frames in (4, 24):
+        for name, run in _nodes(scratch, frames).items():
+            with LiveBytes() as live:
+                result = run()
+            planes.setdefault(name, []).append((live.peak - live.now) / PLANE)
+            del result
+    return planes
+
+
+def _planes_of_estimate(scratch: Path) -> float:
+    """How many planes more are alive at most for each frame more."""
+    import torch
+    from a_pack.nodes.runtime import estimate
+
+    model, peaks = toy_model(scratch), []
+    for frames in (2, 2, 12):  # the first loads the model
+        image = torch.rand(frames, HEIGHT, WIDTH, 3).permute(0, 3, 1, 2)
+        with LiveBytes() as live:
+            estimate(model, image, settings(num_steps=1, ensemble_size=1), None, frames_at_once=1)
+        peaks.append(live.peak)
+    return (peaks[2] - peaks[1]) / PLANE / 10
+
+
+if __name__ == "__main__":
+    answer(facts)

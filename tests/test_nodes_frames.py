@@ -1,0 +1,58 @@
+"""The nodes go through a batch frame by frame: same pictures, little memory, and Cancel works. In the real ComfyUI."""
+
+import pytest
+
+from .comfyui_process import ask
+
+pytestmark = pytest.mark.comfy
+
+NODES = (
+    "colors",
+    "colors of a batch",
+    "normals",
+    "grays",
+    "grays of a batch",
+    "geometry",
+    "files",
+    "depth image",
+)
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory):
+    return ask("comfyui_frames_facts.py", tmp_path_factory.mktemp("scratch"))
+
+
+def test_frame_by_frame_the_pictures_are_those_of_the_whole_batch_with_every_range(facts):
+    assert len(facts["differences"]) == 8
+    for view, difference in facts["differences"].items():  # a convolution rounds otherwise for one frame than for many
+        assert difference < (1e-4 if view == "normals" else 1e-6), view
+
+
+def test_a_batch_without_any_range_is_nearest_everywhere(facts):
+    assert facts["constant"] == [[0.0], [1.0]]
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_cancel_ends_a_node_before_the_next_frame(facts, node):
+    assert facts["cancelled"][node] == ["InterruptProcessingException", [1, 2]]
+
+
+def test_what_was_saved_before_a_cancel_stays(facts):
+    assert facts["files_at_cancel"] == 2
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_the_bar_counts_the_frames(facts, node):
+    assert facts["bar"][node] == [[frame, 5] for frame in range(1, 6)]
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_beside_its_result_a_node_needs_the_memory_of_one_frame_however_many_there_are(facts, node):
+    few, many = facts["planes_beside_the_result"][node]
+    assert many < few + 0.5
+    assert many < 60
+
+
+def test_an_estimate_keeps_the_three_maps_of_each_frame_and_no_more(facts):
+    assert facts["planes_of_estimate"] == pytest.approx(3, abs=0.1)
