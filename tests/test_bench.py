@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from depthfm_core.__main__ import main
-from depthfm_core.bench import ceiling
 from depthfm_core.bench.ceiling import measure_ceilings
 from depthfm_core.bench.flops import count_flops
 from depthfm_core.bench.fresh import answer
@@ -25,7 +24,7 @@ from depthfm_core.bench.naive import NaiveCodec, NaiveNetwork, NaivePipeline, lo
 from depthfm_core.bench.processes import FreshProcesses, MeasurementError, OneProcess, cold_start
 from depthfm_core.bench.report import report, table
 from depthfm_core.bench.run import BenchSettings, difference, run_bench
-from depthfm_core.bench.stages import STAGES, StageClock, run_timed
+from depthfm_core.bench.stages import STAGES, run_timed
 from depthfm_core.bench.ways import COMPUTED, WAYS, choose_ways
 from depthfm_core.loading import load_pipeline
 from depthfm_core.pipeline import EstimationSettings
@@ -135,42 +134,6 @@ def test_a_run_follows_its_settings(files, monkeypatch):
     finally:
         torch.set_num_threads(threads)
     assert asked == [("cpu", 48)] * 2 and results.cold == [2.5, 2.5]
-
-
-@pytest.mark.parametrize("clock", ["stages", "ceilings"])
-def test_a_clock_waits_for_the_gpu_that_is_measured(clock, monkeypatch):
-    waited = []
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: waited.append(device))
-    if clock == "stages":
-        StageClock(torch.device("cuda:1")).now()
-    else:
-        ceiling._seconds(lambda: None, torch.device("cuda:1"))
-    assert waited and set(waited) == {torch.device("cuda:1")}
-
-
-def test_a_graph_is_recorded_on_the_gpu_of_its_inputs(monkeypatch):
-    on, recorded = [], []
-
-    @contextlib.contextmanager
-    def current(device):
-        on.append(device)
-        yield
-        on.pop()
-
-    def capture(_graph, stream):
-        recorded.append((stream.made_on, list(on)))
-        return contextlib.nullcontext()
-
-    monkeypatch.setattr(torch.cuda, "device", current)
-    stream = SimpleNamespace(wait_stream=lambda _other: None)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda: SimpleNamespace(**vars(stream), made_on=list(on)))
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
-    monkeypatch.setattr(torch.cuda, "stream", lambda _stream: contextlib.nullcontext())
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: None))
-    monkeypatch.setattr(torch.cuda, "graph", capture)
-    value = torch.ones(2, device="meta")
-    GraphedNetwork(lambda x: x + 1)(value)
-    assert recorded == [([value.device], [value.device])]
 
 
 def test_a_cold_start_that_fails_is_told_and_what_was_measured_stays(files, monkeypatch):
