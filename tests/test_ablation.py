@@ -210,10 +210,18 @@ def test_a_scene_is_always_the_same_photograph_and_keeps_its_depth(finished):
     assert not torch.equal(data.as_photograph(rendered, "b").image, one.image)
 
 
-@pytest.mark.parametrize(("name", "value"), [("num_steps", 0), ("height_px", 100)])
+@pytest.mark.parametrize(("name", "value"), [("num_steps", 0), ("height_px", 100), ("frames", 9), ("frames", 100_001)])
 def test_budgets_that_cannot_be_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} is {value}"):
         AblationSettings(**{name: value})
+
+
+def test_the_workers_of_the_command_line_are_those_of_the_run(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("depthfm_core.training.ablation.run.run_ablation", lambda *of: asked.append(of))
+    monkeypatch.setattr("depthfm_core.training.ablation.report.write_report", lambda *_of: "")
+    assert main(["ablate", "--output", str(tmp_path), *OPTIONS, "--workers", "3", "--only", "space", "noise"]) == 0
+    assert asked == [(TOY, ["space", "noise"], tmp_path, 3)]
 
 
 def _fail_or_write(path, fails):

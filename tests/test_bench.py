@@ -22,6 +22,7 @@ from depthfm_core.bench.measure import Case, LoadedWay, Subject
 from depthfm_core.bench.model import RANDOM_MODELS, ModelFiles, model_files, without_weights
 from depthfm_core.bench.naive import NaiveCodec, NaiveNetwork, NaivePipeline, load_naive
 from depthfm_core.bench.processes import FreshProcesses, MeasurementError, OneProcess, cold_start
+from depthfm_core.bench.report import report, table
 from depthfm_core.bench.run import BenchSettings, difference, run_bench
 from depthfm_core.bench.stages import STAGES, run_timed
 from depthfm_core.bench.ways import COMPUTED, WAYS, choose_ways
@@ -133,6 +134,34 @@ def test_a_run_follows_its_settings(files, monkeypatch):
     finally:
         torch.set_num_threads(threads)
     assert asked == [("cpu", 48)] * 2 and results.cold == [2.5, 2.5]
+
+
+def test_a_cold_start_that_fails_is_told_and_what_was_measured_stays(files, monkeypatch):
+    def fail(_subject):
+        raise MeasurementError("predict ended with 2")
+
+    monkeypatch.setattr("depthfm_core.bench.run.measure_ceilings", lambda *_of: {})
+    monkeypatch.setattr("depthfm_core.bench.run.cold_start", fail)
+    settings = BenchSettings(Subject(files, "cpu", warmups=0, alone=False), ("float32",), (CASE,), rounds=2)
+    kept = []
+    results = run_bench(settings, lambda so_far: kept.append(len(so_far.measured[CASE.name]["float32"])))
+    assert kept == [1, 2] and results.failed
+    assert "cold start of predict, failed: predict ended with 2" in table(report(settings, results))
+
+
+@pytest.mark.parametrize("error", [MemoryError("none left"), torch.OutOfMemoryError("none left")])
+def test_a_way_without_memory_beside_others_is_told_how_to_load_one_at_a_time(files, monkeypatch, error):
+    def fail(*_args, **_kwargs):
+        raise error
+
+    monkeypatch.setitem(WAYS, "bfloat16", replace(WAYS["bfloat16"], loader=fail))
+    processes = OneProcess(Subject(files, "cpu", warmups=0, alone=False))
+    with pytest.raises(MeasurementError) as alone:
+        processes.measure("bfloat16", CASE)
+    processes.measure("float32", CASE)
+    with pytest.raises(MeasurementError, match="--no-in-process loads one at a time"):
+        processes.measure("bfloat16", CASE)
+    assert "--no-in-process" not in str(alone.value)
 
 
 def test_a_fresh_process_gets_its_threads_and_tells_what_went_wrong():

@@ -7,9 +7,18 @@ import numpy as np
 import pytest
 
 from depthfm_core.__main__ import main
-from depthfm_core.cli.methods import add_method_arguments, check_method_arguments, method_options
+from depthfm_core.cli.arguments import ESTIMATION_OPTIONS, estimation_settings
+from depthfm_core.cli.methods import (
+    LOADING_OPTIONS,
+    UNNUMBERED,
+    add_method_arguments,
+    changed_options,
+    check_method_arguments,
+    method_options,
+)
 from depthfm_core.evaluation.published import TABLES
 from depthfm_core.evaluation.table import read_rows
+from depthfm_core.pipeline import EstimationSettings
 
 from .rgbd_files import write_list, write_npy, write_picture, write_png16
 
@@ -114,3 +123,69 @@ def test_an_option_of_a_baseline_reaches_it_and_no_other_method(model, option, v
     assert getattr(method_options("nano", args), field) is None
     with pytest.raises(ValueError, match=f"None of nano takes {option}"):
         check_method_arguments(["nano"], args)
+
+
+def options_of(model, *given):
+    parser = argparse.ArgumentParser()
+    add_method_arguments(parser)
+    args = parser.parse_args([str(part) for part in given])
+    check_method_arguments([model], args)
+    return method_options(model, args), args
+
+
+@pytest.mark.parametrize("model", ["marigold-v1-0", "geowizard", "lotus-g"])
+def test_a_seed_that_is_given_reaches_every_method_that_takes_one(model):
+    assert options_of(model, "--seed", 5)[0].seed == 5
+    assert options_of(model)[0].seed is None  # the method keeps its own
+    nano, _ = options_of("nano", "--seed", 5)
+    assert nano.settings.seed == 5 and nano.seed is None
+    with pytest.raises(ValueError, match="None of lotus-d takes --seed"):
+        options_of("lotus-d", "--seed", 5)
+
+
+SETTINGS = {
+    "num_steps": 3,
+    "solver": "heun",
+    "grid": "rho",
+    "rho": 3.5,
+    "rtol": 0.5,
+    "atol": 0.25,
+    "max_steps": 77,
+    "ensemble_size": 5,
+    "reduction": "median",
+    "average": "latents",
+    "align_members": False,
+    "seed": 7,
+    "noising_step": 300,
+    "processing_resolution": 96,
+    "members_at_once": 2,
+}
+
+
+def test_every_estimation_option_reaches_a_depthfm():
+    given = []
+    for name, (option, how) in ESTIMATION_OPTIONS.items():
+        if name not in UNNUMBERED:
+            assert SETTINGS[name] != getattr(EstimationSettings(), name)
+            given += [option] if "action" in how else [option, SETTINGS[name]]
+    options, args = options_of("nano", *given)
+    assert options.settings == estimation_settings(args) == EstimationSettings(**SETTINGS)
+    assert changed_options(options) == SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("vae", "v"), ("dtype", "bfloat16"), ("attention", "rescaled"), ("backend", "torch"), ("decoder", "d")],
+)
+def test_every_loading_option_reaches_a_depthfm_and_the_report(name, value, golden_dir):
+    options, _ = options_of(str(golden_dir / "depthfm-micro-heads8.ckpt"), f"--{name}", value)
+    assert getattr(options, name) == value and changed_options(options) == {name: value}
+
+
+def test_the_device_is_the_methods():
+    assert options_of("ramp", "--device", "cuda:1")[0].device == "cuda:1"
+
+
+def test_every_loading_option_has_a_test():
+    (mark,) = test_every_loading_option_reaches_a_depthfm_and_the_report.pytestmark
+    assert [name for name, _ in mark.args[1]] == list(LOADING_OPTIONS)

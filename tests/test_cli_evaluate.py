@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from depthfm_core.__main__ import main
 from depthfm_core.depth.align import ALIGNMENTS
 from depthfm_core.evaluation.baselines.method import Estimator
+from depthfm_core.evaluation.fingerprint import fingerprint
+from depthfm_core.evaluation.share import Share
 from depthfm_core.evaluation.table import read_rows
 from depthfm_core.model.bundled import NANO_PATH
 
@@ -157,14 +159,60 @@ def test_a_limit_holds_for_the_pictures_too(evaluated):
 
 def test_an_alignment_that_one_method_does_not_have_is_refused_before_the_first_is_measured(evaluated, tmp_path):
     said = evaluated("--model", "ramp", "depth-anything-v2", "--align", "affine", code=2)
-    assert "gives disparity cannot be aligned by 'affine'" in said and not (tmp_path / "out").exists()
+    assert (
+        "depth-anything-v2 gives disparity, which cannot be aligned by 'affine'" in said
+        and not (tmp_path / "out").exists()
+    )
     said = evaluated("--model", f"depth-anything-v2={tmp_path / 'metric'}", "--align", "affine", code=2)
     assert "cannot be aligned" not in said  # what weights at a path give is known once they are loaded
 
 
 def test_the_report_says_what_is_the_models_own(evaluated):
-    _, report, _ = evaluated("--model", "ramp")
+    _, report, _ = evaluated("--model", "nano", "--limit", "1", "--steps", "1")
     assert "processing_resolution of the model" in report["facts"]["DepthFM settings"]
+    _, report, _ = evaluated("--model", "ramp")
+    assert "DepthFM settings" not in report["facts"]
+
+
+def test_the_report_says_by_which_options_each_method_was_run(evaluated, golden_dir):
+    checkpoint, vae = golden_dir / "depthfm-micro-heads8.ckpt", golden_dir / "micro-vae-diffusers.safetensors"
+    options = ("--vae", str(vae), "--dtype", "bfloat16", "--resolution", "32", "--limit", "1")
+    folder, report, _ = evaluated("--model", str(checkpoint), "ramp", *options)
+    made_with = method(report, str(checkpoint))["made_with"]
+    digest = made_with["beside"]["vae"]
+    assert made_with == {
+        "processing_resolution": 32,
+        "vae": str(vae),
+        "dtype": "bfloat16",
+        "beside": {"vae": fingerprint(str(vae))},
+    }
+    assert method(report, "ramp")["made_with"] == {}
+    for name in ("report.md", "report.html"):
+        text = (folder / name).read_text(encoding="utf-8")
+        assert "dtype bfloat16" in text and digest[:19] in text and digest not in text
+
+
+def test_pictures_that_an_earlier_run_did_not_make_are_told(evaluated):
+    said = {}
+    for count in ("1", "3"):
+        _, report, _ = evaluated("--model", "constant", "--worst", count)
+        said[count] = [note for note in report["notes"] if "have no picture" in note]
+    assert not said["1"]
+    assert said["3"][0].startswith("Of the largest errors 2 have no picture")
+
+
+def test_other_processes_leave_the_folders_to_the_first_and_wait_for_it(evaluated, pairs, tmp_path, monkeypatch):
+    def first_comes():
+        if not waited:
+            evaluated("--model", "ramp", "--limit", "1")
+        waited.append(sorted(path.name for path in (tmp_path / "out" / "ramp").iterdir()))
+
+    waited = []
+    shares = [Share(1, 2, first_comes), Share()]
+    monkeypatch.setattr("depthfm_core.cli.evaluate.this_share", lambda: shares.pop(0))
+    command = ["evaluate", "--dataset", str(pairs), "--model", "ramp", "--output", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert "settings.json" in waited[0] and "images.1.csv" in waited[1]
 
 
 @pytest.mark.parametrize("alignment", ALIGNMENTS)

@@ -176,3 +176,13 @@ def test_every_option_of_its_own_is_tested():
     label.add_arguments(parser)
     own = {option for action in parser._actions[:6] for option in action.option_strings}
     assert own == {"--teacher", "--output", "--long-side", "--range", "--shard"}
+
+
+def test_the_dtype_reaches_the_teacher_and_the_record(labeled):
+    depth = {}
+    for dtype in ("float32", "bfloat16"):
+        folder, facts, _ = labeled("--dtype", dtype, output=dtype)
+        assert facts["options"]["dtype"] == dtype
+        depth[dtype] = np.load(folder / "b.png.npy")
+    assert not np.array_equal(depth["float32"], depth["bfloat16"])
+    assert np.allclose(depth["float32"], depth["bfloat16"], atol=0.2)

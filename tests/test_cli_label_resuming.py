@@ -1,5 +1,6 @@
 """`label` that is interrupted, killed, shared out or met with bad photographs ends with the files of one run."""
 
+import json
 import os
 import subprocess
 import sys
@@ -26,6 +27,17 @@ def test_what_is_labeled_is_not_labeled_again(seen, labeled, photos, tmp_path):
     (folder / "z.jpeg.npy").unlink()
     labeled()
     assert len(seen) == 7 and files(folder) == before
+
+
+def test_photographs_of_another_folder_need_another_output(seen, labeled, tmp_path):
+    folder, facts, _ = labeled()
+    assert facts["root"]
+    save_photo(tmp_path / "other" / "a.jpg", 9)
+    assert "root was" in labeled(folder=tmp_path / "other", code=2)[2].err
+    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    del settings["root"]  # as earlier versions wrote it
+    (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    assert labeled()[1] == facts and len(seen) == 5
 
 
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_files(seen, labeled):

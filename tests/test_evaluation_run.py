@@ -74,6 +74,15 @@ def rough(image):
     return depth_of("x" * round(100 * image.mean().item()))[None].log() + error, 1
 
 
+def _can_reset():
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+    except OSError:
+        return False
+    return True
+
+
 def test_the_methods_table_says_what_each_kind_can_be_aligned_by():
     assert set(SPACES) == set(GIVES)
     assert all(set(kinds) <= set(ALIGNMENTS) for kinds in SPACES.values())
@@ -171,7 +180,7 @@ def test_a_benchmarks_fit_sees_the_columns_that_its_protocol_keeps(tmp_path):
 
 
 def test_an_alignment_that_the_method_cannot_have_is_refused_before_anything_is_measured(tmp_path):
-    with pytest.raises(ValueError, match="gives disparity cannot be aligned by 'log'; choose disparity"):
+    with pytest.raises(ValueError, match="perfect gives disparity, which cannot be aligned by 'log'; choose disparity"):
         list(evaluate(perfect("disparity"), BENCHMARK, ENTRIES, ["log"], tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
@@ -265,6 +274,41 @@ def test_a_gpu_that_was_not_used_yet_is_left_alone(monkeypatch):
     with PeakMemory() as memory:
         pass
     assert sys.platform == "win32" or memory.megabytes > 50
+
+
+@pytest.mark.skipif(not _can_reset(), reason="needs a Linux that lets a process reset its peak")
+def test_the_peak_is_not_that_of_work_before():
+    peaks = []
+    for count in (1, 120_000_000):
+        with PeakMemory() as memory:
+            torch.ones(count)
+        peaks.append(memory.megabytes)
+    assert peaks[1] - peaks[0] > 200
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(ValueError("no"), ValueError), (torch.OutOfMemoryError("no"), RuntimeError), (MemoryError("no"), MemoryError)],
+)
+def test_an_image_that_ends_a_run_is_named_and_those_before_it_stay(tmp_path, error, kind):
+    def estimate(image):
+        if round(100 * image.mean().item()) == 2:
+            raise error
+        return image[:, :1], 1
+
+    with pytest.raises(kind, match="bb: no"):
+        list(evaluate(Estimator("m", "depth", estimate), BENCHMARK, ENTRIES, ["affine"], tmp_path))
+    assert set(read_rows(tmp_path)) == {"a"}
+
+
+def test_a_table_of_other_columns_is_not_gone_on_with(tmp_path):
+    list(evaluate(perfect("depth"), BENCHMARK, ENTRIES[:1], ["affine"], tmp_path))
+    path = tmp_path / "images.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace("affine.abs_rel", "affine.absrel"), encoding="utf-8")
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="images.csv has other columns .* choose another --output"):
+        list(evaluate(perfect("depth"), BENCHMARK, ENTRIES, ["affine"], tmp_path))
+    assert path.read_bytes() == before
 
 
 def test_without_a_gpu_the_peak_is_the_processs():

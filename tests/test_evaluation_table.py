@@ -1,5 +1,6 @@
 import pytest
 
+from depthfm_core.evaluation.report import build_tables
 from depthfm_core.evaluation.summary import summarize
 from depthfm_core.evaluation.table import MEASURED, SKIPPED, append_row, open_folder, read_rows
 
@@ -63,3 +64,10 @@ def test_means_leave_out_skipped_images_and_missing_scores():
 def test_a_single_image_has_its_own_seconds():
     summary = summarize("m", "depth", "none", [row("a") | {"seconds": "9.0"}], ["log"])
     assert summary.cost == {"seconds": 9.0}
+
+
+def test_a_digest_is_cut_and_a_repositorys_name_is_not():
+    for weights, shown in ((f"sha256:{'a' * 64}", f"sha256:{'a' * 12} "), ("prs-eth/marigold-depth-v1-0",) * 2):
+        summary = summarize("m", "depth", weights, [row("a")], ["log"])
+        *_, cost = build_tables("folder", [summary], ["log"])
+        assert f"{cost.rows[0][-1]} ".startswith(shown)

@@ -28,7 +28,7 @@ ROOMS = {
     "loading": ("pipeline", "backends"),
     "evaluation": ("loading", "data"),
     "training": ("model", "flow", "data", "evaluation", "__init__"),
-    "bench": ("loading", "quick_imports"),
+    "bench": ("evaluation", "loading", "quick_imports"),
     "cli": ("bench", "training", "evaluation", "loading", "quick_imports"),
     "__main__": ("cli", "__init__"),
     "__init__": ("loading",),

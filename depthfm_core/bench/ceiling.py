@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
+from .gpu import wait_for
+
 _CHANNELS = 256
 _MATRIX_SIDES_PER_PICTURE_SIDE = 16  # 4096 beside 256 pixels: both then take about as long
 _REPETITIONS = 3
@@ -58,14 +60,9 @@ def _rate(work: Callable[[], object], flops: int, device: torch.device) -> float
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
     launches = _LAUNCHES[device.type]
-    _wait(device)
+    wait_for(device)
     start = time.perf_counter()
     for _ in range(launches):
         work()
-    _wait(device)
+    wait_for(device)
     return (time.perf_counter() - start) / launches
-
-
-def _wait(device: torch.device) -> None:
-    if device.type in ("cuda", "mps"):
-        getattr(torch, device.type).synchronize()

@@ -1,7 +1,5 @@
 """One way, loaded and measured: seconds of each stage, memory, and the answer, to be compared with other ways'."""
 
-import re
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..depth.files import read_image
+from ..evaluation.memory import peak_of_process
 from .model import ModelFiles
 from .stages import run_timed
 from .ways import WAYS, Pipeline
@@ -167,22 +166,6 @@ class LoadedWay:
 def measure_way(name: str, case: Case, subject: Subject) -> Measurement:
     """Loads a way and measures it once; for a process of its own."""
     return LoadedWay(name, subject).measure(case)
-
-
-def peak_of_process() -> int | None:
-    """Bytes of the process's peak, mapped files that were touched included; None where the system does not tell.
-
-    Linux's getrusage may give the peak of the process that started this one, so its own count is preferred.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))
-        return 1024 * int(found[1]) if found else None
-    if sys.platform == "win32":
-        return None
-    import resource  # not on Windows
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _touch(pipeline: Pipeline) -> None:

@@ -9,8 +9,13 @@ import time
 from collections.abc import Callable
 from multiprocessing import get_context
 
+import torch
+
 from .fresh import FAILURES, answer, told
 from .measure import EXAMPLE, Case, LoadedWay, Measurement, Subject, measure_way
+
+_NO_MEMORY = (MemoryError, torch.OutOfMemoryError)
+_ONE_AT_A_TIME = " (Other ways stay loaded beside it; --no-in-process loads one at a time.)"
 
 
 class MeasurementError(RuntimeError):
@@ -42,7 +47,8 @@ class OneProcess:
                 self._loaded[way] = LoadedWay(way, self._subject)
             return self._loaded[way].measure(case)
         except FAILURES as error:
-            raise MeasurementError(told(error)) from error
+            advice = _ONE_AT_A_TIME if isinstance(error, _NO_MEMORY) and {*self._loaded} - {way} else ""
+            raise MeasurementError(told(error) + advice) from error
 
 
 def cold_start(subject: Subject) -> float:

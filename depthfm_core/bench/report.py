@@ -21,7 +21,8 @@ def report(settings: BenchSettings, results: Results) -> dict:
 
     Returns:
         "machine", "settings", "flops", "ceilings" ("rounds" and "median" in TFLOP/s), "cold" (seconds), "summary" (case
-        and way to what `summary` tells), "ensemble_peaks", "rounds" (case and way to what each gave), "failures".
+        and way to what `summary` tells), "ensemble_peaks", "rounds" (case and way to what each gave), "failures",
+        "cold_failure".
     """
     sizes = {case.name: ((case.size, case.steps), case.members) for case in settings.cases}
     return {
@@ -37,6 +38,7 @@ def report(settings: BenchSettings, results: Results) -> dict:
             for case, measured in results.measured.items()
         },
         "failures": results.failures,
+        "cold_failure": results.cold_failure,
     }
 
 
@@ -103,6 +105,8 @@ def _closing_lines(content: Mapping) -> str:
     if content["cold"]:
         cold = content["cold"]
         lines.append(f"cold start of predict: {cold['median']:.2f} s ({cold['min']:.2f}-{cold['max']:.2f})")
+    if content["cold_failure"]:
+        lines.append(f"cold start of predict, failed: {content['cold_failure']}")
     for peak in content["ensemble_peaks"]:
         few, many = peak["cases"]
         lines.append(f"{peak['way']}: peak of {many!r} is {peak['ratio']:.2f} times that of {few!r}")

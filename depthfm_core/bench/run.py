@@ -49,6 +49,7 @@ class Results:
         failures: of each case's name and way, what went wrong.
         ceilings: TFLOP/s, one a round.
         cold: seconds from the start of Python to the written depth, one a round; empty when it was not asked for.
+        cold_failure: what went wrong with it; empty when nothing did.
     """
 
     flops: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -57,10 +58,16 @@ class Results:
     failures: dict[str, dict[str, str]] = field(default_factory=dict)
     ceilings: list[dict[str, dict[str, float]]] = field(default_factory=list)
     cold: list[float] = field(default_factory=list)
+    cold_failure: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything went wrong."""
+        return bool(self.cold_failure) or any(self.failures.values())
 
 
 def run_bench(settings: BenchSettings, after_round: Callable[[Results], None]) -> Results:
-    """Measures everything.
+    """Measures everything; what fails, a way or the cold start, is noted and left out from then on.
 
     Args:
         settings: what.
@@ -68,7 +75,6 @@ def run_bench(settings: BenchSettings, after_round: Callable[[Results], None]) -
 
     Raises:
         ValueError: for a model that cannot be used, before anything is measured.
-        MeasurementError: when the cold start fails; a way that fails is noted and left out from then on.
     """
     subject = settings.subject
     if subject.threads:
@@ -89,7 +95,7 @@ def run_bench(settings: BenchSettings, after_round: Callable[[Results], None]) -
             bar.update()
             if settings.cold:
                 bar.set_description("cold start")
-                results.cold.append(cold_start(subject))
+                _measure_cold_start(subject, results)
                 bar.update()
             after_round(results)
     return results
@@ -129,6 +135,16 @@ def _measure(processes: FreshProcesses | OneProcess, way: str, case: Case, resul
     measured.setdefault(way, []).append(measurement)
     reference = next(iter(measured.values()))[0].log_depth
     results.errors[case.name].setdefault(way, difference(measurement.log_depth, reference))
+
+
+def _measure_cold_start(subject: Subject, results: Results) -> None:
+    if results.cold_failure:
+        return
+    try:
+        results.cold.append(cold_start(subject))
+    except MeasurementError as error:
+        results.cold_failure = str(error)
+        tqdm.write(f"cold start: {error}", file=sys.stderr)
 
 
 def _flops(subject: Subject, case: Case) -> dict[str, int]:

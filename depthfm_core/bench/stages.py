@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..pipeline import EstimationSettings
+from .gpu import wait_for
 from .ways import COMPUTED, Pipeline
 
 STAGES = (*COMPUTED, "post")  # the last is the rest: fitting, noise, the solver's sums, combining, normalising
@@ -39,8 +40,7 @@ class StageClock:
 
     def now(self) -> float:
         """Seconds, once the device has done all that it was asked for."""
-        if self._device.type in ("cuda", "mps"):
-            getattr(torch, self._device.type).synchronize()
+        wait_for(self._device)
         return time.perf_counter()
 
     def keep(self, decoded: Tensor) -> None:

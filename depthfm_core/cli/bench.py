@@ -73,7 +73,7 @@ def _add_effort_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measures, writes bench.json and bench.png, prints the table; 0, or 2 when some way failed.
+    """Measures, writes bench.json and bench.png, prints the table; 0, or 2 when some way or the cold start failed.
 
     Raises:
         ValueError, OSError: for an option or a model that cannot be used, before anything is measured.
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         print("No bench.png without the package matplotlib.")
     elif any(content["summary"].values()):
         write_plot(content["summary"], args.output / "bench.png")
-    return BAD_INPUT if any(results.failures.values()) else 0
+    return BAD_INPUT if results.failed else 0
 
 
 def _settings(args: argparse.Namespace) -> BenchSettings:

@@ -1,13 +1,11 @@
 """`evaluate`: scores of one or more methods on a data set, under the protocol that published numbers were made with."""
 
 import argparse
-import platform
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from ..data.entries import Entry
@@ -16,26 +14,19 @@ from ..depth.align import ALIGNMENTS
 from ..depth.inliers import Ransac
 from ..evaluation.baselines import METHODS, MethodOptions, find_method, load_method
 from ..evaluation.fingerprint import fingerprint
-from ..evaluation.pictures import keep_only, picture_path, unique_name
+from ..evaluation.pictures import unique_name
 from ..evaluation.protocol import BENCHMARKS, Benchmark, choose_benchmark
-from ..evaluation.report import Report, build_tables, published_notes, write_report
-from ..evaluation.run import evaluate, worst_names
+from ..evaluation.report import write_report
+from ..evaluation.run import evaluate
 from ..evaluation.share import Share, this_share
 from ..evaluation.spaces import SPACES, check_alignments
 from ..evaluation.summary import Summary, summarize
 from ..evaluation.table import SETTINGS_FILE, open_folder, read_gives, read_rows, write_gives
-from .arguments import chosen_device, estimation_settings
-from .methods import add_method_arguments, check_method_arguments, files_beside, method_options
+from .evaluate_report import build_report
+from .methods import add_method_arguments, changed_options, check_method_arguments, files_beside, method_options
 
 DEFAULT_MODELS = ("nano", "constant", "ramp")
 DEFAULT_ALIGNMENTS = ("affine", "log")
-ALIGNMENT_NOTES = (
-    "affine fits scale and shift of depth (Marigold's protocol); log fits scale and power, in log depth, which is what "
-    "DepthFM leaves open; disparity fits scale and shift of inverse depth; scale fits a factor. Each leaves open "
-    "something else, so numbers under different alignments are not comparable.",
-    "constant and ramp are baselines without a network: one depth everywhere, and depth by the row.",
-    "Boundary scores need dense depth: with sparse depth few neighbors are both measured.",
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,14 +76,14 @@ def run(args: argparse.Namespace) -> int:
     alignments = {model: _alignments(model, args) for model in args.model}
     for model in args.model:
         if "=" not in model:  # the weights at a path may give something else than the method's usual ones
-            check_alignments(find_method(model)[1].gives, alignments[model])
+            check_alignments(find_method(model)[1].gives, alignments[model], model)
     weights = {model: fingerprint(find_method(model)[2]) for model in args.model}
     share = this_share()
-    for model in args.model:
-        folder = _folder(args, model)
-        if not read_rows(folder):  # settings without a result, as of a run that was refused, bind nobody
-            (folder / SETTINGS_FILE).unlink(missing_ok=True)
-        open_folder(folder, _settings(model, weights[model], args, benchmark, root, options[model], alignments[model]))
+    if share.is_first:
+        for model in args.model:
+            settings = _settings(model, weights[model], args, benchmark, root, options[model], alignments[model])
+            _open_folder(_folder(args, model), settings)
+    share.wait()
     for model in args.model:
         done = read_rows(_folder(args, model))
         if any(entry.name not in done for entry in entries):
@@ -100,12 +91,19 @@ def run(args: argparse.Namespace) -> int:
     share.wait()
     if share.is_first:
         summaries = [
-            _summary(model, weights[model], _folder(args, model), entries, alignments[model]) for model in args.model
+            _summary(model, weights[model], _folder(args, model), entries, alignments[model], options[model])
+            for model in args.model
         ]
-        report = _report(args, benchmark, entries, summaries, list(dict.fromkeys(sum(alignments.values(), []))))
+        report = build_report(args, benchmark, entries, summaries, alignments, _folder(args, args.model[0]))
         print(write_report(report, summaries, args.output))
         print(f"{args.output / 'report.html'}")
     return 0
+
+
+def _open_folder(folder: Path, settings: dict) -> None:
+    if not read_rows(folder):  # settings without a result, as of a run that was refused, bind nobody
+        (folder / SETTINGS_FILE).unlink(missing_ok=True)
+    open_folder(folder, settings)
 
 
 def _measure(
@@ -192,54 +190,15 @@ def _settings(
     }
 
 
-def _summary(model: str, weights: str, folder: Path, entries: Sequence[Entry], alignments: Sequence[str]) -> Summary:
+def _summary(
+    model: str,
+    weights: str,
+    folder: Path,
+    entries: Sequence[Entry],
+    alignments: Sequence[str],
+    options: MethodOptions,
+) -> Summary:
     rows = read_rows(folder)
     gives = read_gives(folder) or find_method(model)[1].gives
-    return summarize(model, gives, weights, [rows[entry.name] for entry in entries], alignments)
-
-
-def _report(
-    args: argparse.Namespace,
-    benchmark: Benchmark,
-    entries: Sequence[Entry],
-    summaries: Sequence[Summary],
-    alignments: Sequence[str],
-) -> Report:
-    settings = asdict(estimation_settings(args))
-    told = [f"{name} {'of the model' if value is None else value}" for name, value in settings.items()]
-    device = chosen_device(args.device)
-    facts = {
-        "data set": f"{args.dataset} ({benchmark.name}), {len(entries)} images",
-        "DepthFM settings": ", ".join(told),
-        "fitted to": "the pixels that RANSAC keeps" if args.ransac else "all measured pixels, by least squares",
-        "machine": f"{_device_name(device)}, PyTorch {torch.__version__}",
-    }
-    notes = [benchmark.notes, *ALIGNMENT_NOTES, *published_notes(benchmark.name)]
-    return Report(
-        title=f"Zero-shot depth on {Path(args.dataset).name}",
-        facts=facts,
-        tables=build_tables(benchmark.name, summaries, alignments),
-        notes=notes,
-        pictures=_pictures(args, args.model[0], entries),
-    )
-
-
-def _pictures(args: argparse.Namespace, model: str, entries: Sequence[Entry]) -> dict[str, str]:
-    """Caption -> path below the output folder, of the first method's largest errors; other pictures are removed."""
-    folder = _folder(args, model)
-    rows = read_rows(folder)
-    first = _alignments(model, args)[0]
-    keep_only(folder / "worst", worst_names(list(rows.values()), first, args.worst))
-    found = {}
-    for name in worst_names([rows[entry.name] for entry in entries], first, args.worst):
-        path = picture_path(folder / "worst", name)
-        if path.exists():
-            error = float(rows[name][f"{first}.abs_rel"])
-            found[f"{model} on {name}: AbsRel {error:.3f} ({first})"] = path.relative_to(args.output).as_posix()
-    return found
-
-
-def _device_name(device: str) -> str:
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} {device}, {torch.get_num_threads()} threads"
+    summary = summarize(model, gives, weights, [rows[entry.name] for entry in entries], alignments)
+    return replace(summary, made_with=changed_options(options) | files_beside(model, options))

@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     options = method_options(args.teacher, args)
     method = load_method(args.teacher, options)
     settings = {
+        "root": str(args.folder.resolve()),
         "teacher": args.teacher,
         "weights": fingerprint(find_method(args.teacher)[2]),
         **files_beside(args.teacher, options),

@@ -3,6 +3,7 @@
 import argparse
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 
 from ..evaluation.baselines import MethodOptions, find_method
 from ..evaluation.fingerprint import fingerprint
@@ -55,8 +56,8 @@ def check_method_arguments(models: Sequence[str], args: argparse.Namespace) -> N
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} is {getattr(args, name)}; choose 1 or more, or leave it out.")
     taken = {option for model in models for option in _options_of(model, args)}
-    for option, field in _chosen(args):
-        if field not in taken:
+    for option, belongs_to in _chosen(args):
+        if taken.isdisjoint(belongs_to):
             raise ValueError(f"None of {', '.join(models)} takes {option}; leave it out.")
 
 
@@ -69,17 +70,17 @@ def _options_of(model: str, args: argparse.Namespace) -> set[str]:
     return options
 
 
-def _chosen(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    """The options that differ from their defaults, each with the field of `MethodOptions` that it belongs to."""
+def _chosen(args: argparse.Namespace) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The options that differ from their defaults, each with the fields of `MethodOptions` that it belongs to."""
     for name, field in BASELINE_OPTIONS.items():
         if getattr(args, name) is not None:
-            yield f"--{name.replace('_', '-')}", field
+            yield f"--{name.replace('_', '-')}", (field,)
     for name in LOADING_OPTIONS:
         if getattr(args, name) != default_of(load_pipeline, name):
-            yield f"--{name}", name
+            yield f"--{name}", (name,)
     for name, (option, _) in ESTIMATION_OPTIONS.items():
         if name not in UNNUMBERED and getattr(args, name) != getattr(EstimationSettings(), name):
-            yield option, "settings"
+            yield option, ("settings", "seed") if name == "seed" else ("settings",)
 
 
 def method_options(model: str, args: argparse.Namespace, processing_resolution: int | None = None) -> MethodOptions:
@@ -92,10 +93,21 @@ def method_options(model: str, args: argparse.Namespace, processing_resolution: 
     """
     chosen = {field: getattr(args, option) for option, field in BASELINE_OPTIONS.items()}
     chosen |= {name: getattr(args, name) for name in LOADING_OPTIONS}
-    chosen["settings"] = estimation_settings(args)
+    settings = chosen["settings"] = estimation_settings(args)
+    chosen["seed"] = None if settings.seed == EstimationSettings().seed else settings.seed  # else the method's own
     chosen["processing_resolution"] = processing_resolution
     taken = _options_of(model, args)
     return MethodOptions(chosen_device(args.device), **{name: chosen[name] for name in chosen if name in taken})
+
+
+def changed_options(options: MethodOptions) -> dict[str, object]:
+    """What of a method's options differs from the defaults, but for the device; fields of `settings` among them."""
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    del given["device"]
+    settings = given.pop("settings") or EstimationSettings()
+    changed = {name: value for name, value in vars(settings).items() if value != getattr(EstimationSettings(), name)}
+    usual = {name: default_of(load_pipeline, name) for name in LOADING_OPTIONS}
+    return changed | {name: value for name, value in given.items() if value is not None and value != usual.get(name)}
 
 
 def files_beside(model: str, options: MethodOptions) -> dict[str, dict[str, str]]:

@@ -59,7 +59,8 @@ def build_tables(benchmark: str, summaries: Sequence[Summary], alignments: Seque
     uncertainty = _score_table(
         "The ensemble's uncertainty against the error of log depth", {n: n for n in UNCERTAINTY}, summaries
     )
-    return [*tables, *([uncertainty] if uncertainty.rows else []), _cost_table(summaries)]
+    made_with = _options_table(summaries)
+    return [*tables, *(table for table in (uncertainty, made_with) if table.rows), _cost_table(summaries)]
 
 
 def write_report(report: Report, summaries: Sequence[Summary], folder: Path) -> str:
@@ -121,11 +122,32 @@ def _cost_table(summaries: Sequence[Summary]) -> Table:
             s.name,
             *(_number(s.cost.get(column), 2 if column == "seconds" else 0) for column in columns),
             s.gives,
-            s.weights[:19],
+            _short(s.weights),
         ]
         for s in summaries
     ]
     return Table("Cost (medians) and weights", ["method", *columns.values(), "gives", "weights"], rows)
+
+
+def _options_table(summaries: Sequence[Summary]) -> Table:
+    """A line for each method that was made with other options than its own."""
+    rows = [
+        [summary.name, ", ".join(f"{name} {_told(value)}" for name, value in summary.made_with.items())]
+        for summary in summaries
+        if summary.made_with
+    ]
+    return Table("Options that were chosen", ["method", "options"], rows)
+
+
+def _told(value: object) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{name} {_told(part)}" for name, part in value.items())
+    return _short(str(value))
+
+
+def _short(text: str) -> str:
+    """A digest's beginning, which is enough to compare; other names whole."""
+    return text[:19] if text.startswith("sha256:") else text
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -19,12 +20,13 @@ from .metrics import METRICS, measure
 from .pictures import save_error_picture
 from .protocol import Benchmark, clip_aligned, prepare_image, prepare_prediction
 from .share import Share
-from .spaces import to_space
-from .table import MEASURED, NAME, SKIPPED, STATUS, append_row, read_rows
+from .spaces import check_alignments, to_space
+from .table import MEASURED, NAME, SKIPPED, STATUS, append_row, check_columns, read_rows
 from .uncertainty import log_error, measure_uncertainty
 
 COST = ("seconds", "peak_memory_mb", "num_calls")
 UNCERTAINTY = ("spearman", "ause", "calibration_error")  # of `uncertainty.UncertaintyScores`
+_NAMED = (ValueError, RuntimeError, MemoryError)
 
 
 def columns(alignments: Sequence[str]) -> list[str]:
@@ -57,15 +59,20 @@ def evaluate(
         num_pictures: how many pictures are kept.
 
     Raises:
-        ValueError: for an alignment that does not suit the method, or a file that cannot be read.
+        ValueError: for an alignment that does not suit the method, a table with other columns, as earlier versions
+            wrote, or, naming the image, for a file that cannot be read or a map that is none.
+        RuntimeError, MemoryError: naming the image, for what its estimation failed with.
     """
+    check_alignments(method.gives, alignments, method.name)
     for alignment in alignments:
         _rehearse(method.gives, alignment, ransac)
     table = folder / ("images.csv" if share.count == 1 else f"images.{share.index}.csv")
+    check_columns(folder, columns(alignments))
     done = read_rows(folder)
     for entry in share.part(entries):
         if entry.name not in done:
-            row, picture = _measure_entry(method, benchmark, entry, alignments, ransac)
+            with _naming(entry):
+                row, picture = _measure_entry(method, benchmark, entry, alignments, ransac)
             append_row(table, columns(alignments), row)
             done[entry.name] = row
             if picture and entry.name in worst_names(done.values(), alignments[0], num_pictures):
@@ -84,6 +91,16 @@ def _rehearse(gives: str, alignment: str, ransac: Ransac | None) -> None:
     values = torch.linspace(0.1, 1, 4).reshape(1, 1, 2, 2)
     valid = torch.ones_like(values, dtype=torch.bool)
     align(to_space(values, gives, alignment), values, valid, alignment, ransac=ransac)
+
+
+@contextmanager
+def _naming(entry: Entry) -> Iterator[None]:
+    """Puts the image's name before what an error says."""
+    try:
+        yield
+    except _NAMED as error:
+        kind = next(kind for kind in _NAMED if isinstance(error, kind))  # subclasses may take other arguments
+        raise kind(f"{entry.name}: {error}") from error
 
 
 def _measure_entry(

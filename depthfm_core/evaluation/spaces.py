@@ -43,12 +43,13 @@ SPACES: dict[str, dict[str, Callable[[Tensor], Tensor]]] = {
 }
 
 
-def check_alignments(gives: str, alignments: Iterable[str]) -> None:
-    """Raises ValueError for an alignment that cannot express what a method gives."""
+def check_alignments(gives: str, alignments: Iterable[str], method: str = "A method") -> None:
+    """Raises ValueError, naming the method, for an alignment that cannot express what it gives."""
     for alignment in alignments:
         if alignment not in SPACES[gives]:
             raise ValueError(
-                f"A method that gives {gives} cannot be aligned by {alignment!r}; choose {' or '.join(SPACES[gives])}."
+                f"{method} gives {gives}, which cannot be aligned by {alignment!r}; choose "
+                f"{' or '.join(SPACES[gives])}."
             )
 
 

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from .run import COST, columns
 from .table import MEASURED, NAME, SKIPPED, STATUS
@@ -20,6 +20,8 @@ class Summary:
         num_skipped: how many had no valid pixel.
         scores: column of the table -> mean over the measured images; no column that no image has a value for.
         cost: seconds, peak memory and network calls, medians over the images.
+        made_with: name -> value of the options that differ from the method's own, and "beside", digests of the files
+            beside the weights.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Summary:
     num_skipped: int
     scores: Mapping[str, float]
     cost: Mapping[str, float]
+    made_with: Mapping[str, object] = field(default_factory=dict)
 
     def as_json(self) -> dict:
         """Plain values."""

@@ -56,6 +56,16 @@ def read_rows(folder: Path) -> dict[str, dict[str, str]]:
     return {row[NAME]: row for path in sorted(folder.glob("images*.csv")) for row in _finished(path)}
 
 
+def check_columns(folder: Path, columns: Sequence[str]) -> None:
+    """Raises ValueError for a table of a run whose columns are others: lines of both would not mean the same."""
+    for path in sorted(folder.glob("images*.csv")):
+        head, end, _ = path.read_bytes().decode("utf-8").partition("\n")
+        if end and head != ",".join(columns):
+            raise ValueError(
+                f"{path} has other columns than this version measures; choose another --output or delete the folder."
+            )
+
+
 def append_row(path: Path, columns: Sequence[str], row: Mapping[str, object]) -> None:
     """Adds a line, after a head in a new file; what an interruption left of a line is cut off first."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -141,14 +141,16 @@ class AblationSettings:
         teacher_steps: of the teacher, one for all.
         batch_size: of all trainings.
         learning_rate: their peak.
-        frames: rendered scenes to train on; as many again for the teacher, and as many pictures for it to label.
+        frames: rendered scenes to train on, 10 to 100,000; as many again for the teacher, and as many pictures for it
+            to label.
         held_out: other scenes, that every arm is measured on.
         views_per_frame: random crops of each.
         height_px, width_px: of scenes and crops; multiples of 32.
         model_channels: of the network's first level.
 
     Raises:
-        ValueError: for a count that is not positive, or a size that the network cannot halve.
+        ValueError: for a count that is not positive, a size that the network cannot halve, or frames of which there is
+            no tenth, or which would be those of another kind.
     """
 
     seeds: int = 3
@@ -171,8 +173,11 @@ class AblationSettings:
         for name in ("height_px", "width_px"):
             if getattr(self, name) % _MULTIPLE_PX:
                 raise ValueError(f"{name} is {getattr(self, name)}; choose a multiple of {_MULTIPLE_PX}.")
+        if not 10 <= self.frames <= SEEDS_A_KIND:
+            raise ValueError(f"frames is {self.frames}; choose 10 to {SEEDS_A_KIND}.")
 
 
+SEEDS_A_KIND = 100_000  # for each kind of frames, of which none is rendered for two
 _MULTIPLE_PX = 32  # eight for the autoencoder, four for the network's three levels
 
 

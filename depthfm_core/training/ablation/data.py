@@ -32,7 +32,7 @@ from ..normalize import NormalizationSettings
 from ..precompute import write_latents
 from ..sources import Frame, folder_frames
 from ..validation import HeldOut, encode_held_out
-from .arms import AblationSettings, Arm
+from .arms import SEEDS_A_KIND, AblationSettings, Arm
 from .networks import Teacher
 
 AS_RENDERED = PhotometricSettings(
@@ -47,7 +47,7 @@ AS_RENDERED = PhotometricSettings(
     border_probability=0.0,
 )
 AS_PHOTOGRAPH = PhotometricSettings()
-_FIRST_SEEDS = {"labeled": 0, "teacher": 100_000, "scenes": 200_000, "held_out": 300_000}
+_FIRST_SEEDS = {kind: SEEDS_A_KIND * i for i, kind in enumerate(("labeled", "teacher", "scenes", "held_out"))}
 _TENTH, _REST = "photos_tenth", "photos_rest"
 DOMAINS = ("rendered", "photograph")
 

@@ -1,0 +1,108 @@
+"""What the report of `evaluate` says: facts, notes and pictures around the tables."""
+
+import argparse
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from ..data.entries import Entry
+from ..evaluation.baselines import find_method
+from ..evaluation.pictures import keep_only, picture_path
+from ..evaluation.protocol import Benchmark
+from ..evaluation.report import Report, build_tables, published_notes
+from ..evaluation.run import worst_names
+from ..evaluation.summary import Summary
+from ..evaluation.table import read_rows
+from .arguments import chosen_device, estimation_settings
+
+ALIGNMENT_NOTES = (
+    "affine fits scale and shift of depth (Marigold's protocol); log fits scale and power, in log depth, which is what "
+    "DepthFM leaves open; disparity fits scale and shift of inverse depth; scale fits a factor. Each leaves open "
+    "something else, so numbers under different alignments are not comparable.",
+    "constant and ramp are baselines without a network: one depth everywhere, and depth by the row.",
+    "Boundary scores need dense depth: with sparse depth few neighbors are both measured.",
+)
+PEAK_NOTE = (
+    "Peak MB is, on a GPU, what PyTorch allocated for an image; on a CPU the whole process, libraries and weights "
+    "included, during an image on Linux, and elsewhere since it started, so that a method has the peak of those before."
+)
+SIZE_NOTE = (
+    "Every method is handed the picture with a long side of {} pixels, the size that Marigold computes at here; so are "
+    "methods that resize pictures themselves, and whose authors may hand them the original."
+)
+MISSING_NOTE = (
+    "Of the largest errors {} have no picture: they are made while an image is measured, and that was with a smaller "
+    "--worst, or before the picture was removed. Another --output makes them."
+)
+
+
+def build_report(
+    args: argparse.Namespace,
+    benchmark: Benchmark,
+    entries: Sequence[Entry],
+    summaries: Sequence[Summary],
+    alignments: Mapping[str, Sequence[str]],
+    folder: Path,
+) -> Report:
+    """What a run of `evaluate` found.
+
+    Args:
+        args: of the command.
+        benchmark: that was measured on.
+        entries: its images.
+        summaries: one a method, in the order of `args.model`.
+        alignments: of each method.
+        folder: of the first method's results, whose largest errors are shown; pictures of others are removed.
+    """
+    pictures = _pictures(args, entries, alignments[args.model[0]][0], folder)
+    device = chosen_device(args.device)
+    facts = {
+        "data set": f"{args.dataset} ({benchmark.name}), {len(entries)} images",
+        **_depthfm_settings(args),
+        "fitted to": "the pixels that RANSAC keeps" if args.ransac else "all measured pixels, by least squares",
+        "machine": f"{_device_name(device)}, PyTorch {torch.__version__}",
+    }
+    notes = [benchmark.notes, *ALIGNMENT_NOTES, PEAK_NOTE, *published_notes(benchmark.name)]
+    if benchmark.long_side_px:
+        notes.insert(1, SIZE_NOTE.format(benchmark.long_side_px))
+    missing = min(args.worst, summaries[0].num_images) - len(pictures)
+    if missing:
+        notes.append(MISSING_NOTE.format(missing))
+    return Report(
+        title=f"Zero-shot depth on {Path(args.dataset).name}",
+        facts=facts,
+        tables=build_tables(benchmark.name, summaries, list(dict.fromkeys(sum(map(list, alignments.values()), [])))),
+        notes=notes,
+        pictures=pictures,
+    )
+
+
+def _depthfm_settings(args: argparse.Namespace) -> dict[str, str]:
+    """Every setting of the DepthFM models; nothing where none is among the methods."""
+    if not any("settings" in find_method(model)[1].options for model in args.model):
+        return {}
+    settings = asdict(estimation_settings(args))
+    told = [f"{name} {'of the model' if value is None else value}" for name, value in settings.items()]
+    return {"DepthFM settings": ", ".join(told)}
+
+
+def _pictures(args: argparse.Namespace, entries: Sequence[Entry], first: str, folder: Path) -> dict[str, str]:
+    """Caption -> path below the output folder, of the first method's largest errors; other pictures are removed."""
+    rows = read_rows(folder)
+    keep_only(folder / "worst", worst_names(list(rows.values()), first, args.worst))
+    found = {}
+    for name in worst_names([rows[entry.name] for entry in entries], first, args.worst):
+        path = picture_path(folder / "worst", name)
+        if path.exists():
+            error = float(rows[name][f"{first}.abs_rel"])
+            found[f"{args.model[0]} on {name}: AbsRel {error:.3f} ({first})"] = path.relative_to(args.output).as_posix()
+    return found
+
+
+def _device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {device}, {torch.get_num_threads()} threads"
