@@ -17,10 +17,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = {
     "flow": (),
     "replacing": (),
+    "workers": (),
     "quick_imports": (),
     "depth": ("replacing",),
     "model": ("flow", "replacing"),
-    "data": ("depth",),
+    "data": ("depth", "workers"),
     "backends": ("model",),
     "resize": (),
     "settings": ("flow", "resize"),
@@ -43,6 +44,7 @@ PACKAGES = {
     "pipeline": {"torch", "einops"},
     "loading": {"torch"},
     "replacing": set(),
+    "workers": {"torch"},
     "quick_imports": set(),
     "resize": {"torch", "einops"},
 }

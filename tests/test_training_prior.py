@@ -204,6 +204,15 @@ def test_a_trained_stage_needs_neither_prior_nor_text_encoder_again(output):
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
+def test_a_prior_that_was_replaced_since_is_not_gone_on_from(output):
+    recipe = recipe_of(output)
+    run_recipe(recipe, output)
+    (file,) = (output / "sd" / "unet").glob("*.safetensors")
+    save_file({name: tensor * 1.01 for name, tensor in load_file(file).items()}, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="was made with weights of network.prior 'sha256:.*delete that folder"):
+        run_recipe(recipe, output)
+
+
 def test_a_recipe_takes_a_saved_embedding_and_an_autoencoder_in_one_file(output):
     np.save(output / "empty.npy", TEXT[0].numpy())
     text = RECIPE.replace('text_encoder = "sd"', 'null_text = "empty.npy"')

@@ -1,11 +1,14 @@
 """Recipes that go on from a DepthFM: fine-tuning."""
 
 import dataclasses
+import json
+import shutil
 
 import pytest
 import torch
 from diffusers import AutoencoderKL
 
+from depthfm_core.model import bundled
 from depthfm_core.model.bundled import NANO_PATH
 from depthfm_core.model.checkpoints import load_checkpoint, replace_codec, save_checkpoint
 from depthfm_core.model.codec import LatentCodec, load_codec
@@ -71,9 +74,31 @@ def test_the_stages_take_the_autoencoder_out_of_the_model(output):
 
 
 def test_another_start_does_not_go_on_with_the_autoencoder_of_the_first(output):
-    text = RECIPE.replace('"nano"', '"model.safetensors"')
-    with pytest.raises(ValueError, match="start 'nano' .now 'model.safetensors'"):
-        run_recipe(read(output, text), output)
+    shutil.copy(output / "model.safetensors", output / "mine.safetensors")
+    with pytest.raises(ValueError, match="start 'nano' .now 'mine.safetensors'"):
+        run_recipe(read(output, RECIPE.replace('"nano"', '"mine.safetensors"')), output)
+
+
+def test_a_start_that_the_export_would_overwrite_is_refused(output):
+    with pytest.raises(ValueError, match="model.safetensors, which stage export writes; copy it to another name"):
+        run_recipe(read(output, RECIPE.replace('"nano"', '"model.safetensors"')), output)
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "flow.tuned", "export"])
+def test_a_name_that_means_other_weights_by_now_is_not_gone_on_from(output, tmp_path, monkeypatch, stage):
+    shutil.copytree(output, tmp_path, dirs_exist_ok=True)
+    nano = load_checkpoint(NANO_PATH)
+    weights = {name: tensor * 1.01 for name, tensor in nano.state_dict.items()}
+    save_checkpoint(dataclasses.replace(nano, state_dict=weights), tmp_path / "newer.safetensors")
+    monkeypatch.setattr(bundled, "NANO_PATH", tmp_path / "newer.safetensors")
+    before = (tmp_path / "flow" / "tuned" / "network.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="was made with weights of network.start 'sha256:.*delete that folder"):
+        run_recipe(read(tmp_path), tmp_path, stage)
+    assert (tmp_path / "flow" / "tuned" / "network.safetensors").read_bytes() == before
+    for record in (tmp_path / "recipes").iterdir():  # as of a version that did not write them down
+        made = json.loads(record.read_text(encoding="utf-8"))
+        record.write_text(json.dumps({name: value for name, value in made.items() if "weights of" not in name}))
+    run_recipe(read(tmp_path), tmp_path, stage)
 
 
 def test_the_first_weights_are_the_models(tmp_path):

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..workers import start_worker
 from .folder import DEPTH_SUFFIX, IMAGE_SUFFIX, frame_name, write_frame
 from .sample import DepthSample
 
@@ -149,7 +150,7 @@ def write_frames(
     if workers == 1 or all(_is_there(out_dir, seed) for seed in seeds):  # processes take seconds to start
         yield from map(write, seeds)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), start_worker) as pool:
         yield from pool.map(write, seeds, chunksize=4)
 
 

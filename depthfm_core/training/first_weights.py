@@ -17,6 +17,8 @@ from .prior import read_prior
 from .recipe import NetworkSettings
 from .velocity import build_network
 
+RESULT = "model.safetensors"  # below the output folder
+
 
 def first_network(settings: NetworkSettings, output: Path) -> DepthFMUNet:
     """The network that the first flow stage starts from.
@@ -92,8 +94,8 @@ def check_start(
 
     Raises:
         CheckpointError: for a file that cannot be read.
-        ValueError: for a model that is not there or brings no autoencoder, or a source of other noise than it was
-            trained with.
+        ValueError: for a model that is not there, is to be overwritten or brings no autoencoder, or a source of other
+            noise than it was trained with.
     """
     checkpoint, own = _read_start(settings, output)
     if brings_codec:
@@ -118,6 +120,20 @@ def _shaped_like(checkpoint: DepthFMCheckpoint) -> DepthFMUNet:
 
 
 def _read_start(settings: NetworkSettings, output: Path) -> tuple[DepthFMCheckpoint, Path | None]:
-    """The model that training goes on from, by name or by a path as the recipe's others, and its own autoencoder."""
-    path, codec = find_model(settings.start if settings.start in MODELS else output / settings.start)
+    path, codec = find_start(settings, output)
     return load_checkpoint(path), codec
+
+
+def find_start(settings: NetworkSettings, output: Path) -> tuple[Path, Path | None]:
+    """Where the model lies that training goes on from, by name or by a path as the recipe's others, and its own codec.
+
+    Raises:
+        ValueError: for a model that is not there, or the file that the recipe's own result will be written to.
+    """
+    path, codec = find_model(settings.start if settings.start in MODELS else output / settings.start)
+    if path.resolve() == (output / RESULT).resolve():
+        raise ValueError(
+            f"[network] starts from {path}, which stage export writes; copy it to another name, or choose another "
+            "output folder."
+        )
+    return path, codec

@@ -26,6 +26,7 @@ from ..data.sample import DepthSample
 from ..evaluation.fingerprint import fingerprint_weights
 from ..evaluation.share import ALL, Share
 from ..model.codec import LatentCodec, load_codec
+from ..workers import start_worker
 from .augment import PhotometricSettings, change_photometry, draw_view
 from .latents import LatentSettings, encode, pictures_at_once
 from .normalize import NormalizationSettings, normalize_target
@@ -87,7 +88,7 @@ def write_latents(
                 write(codec, shard)
         return len(shards)
     write = partial(_write_in_worker, write, codec_path, str(device))
-    with ProcessPoolExecutor(settings.workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(settings.workers, get_context("spawn"), start_worker) as pool:
         for _ in bar(pool.map(write, todo)):
             pass
     return len(shards)

@@ -1,6 +1,6 @@
 """What each result was made with: the settings that it depends on, written down, and compared before it is used.
 
-So are the weights that a stage goes on from, where nothing else would tell that they were trained anew since.
+So are the weights that a stage goes on from, where nothing else would tell that they are others since.
 
 How long and how fast to train is not among them: that belongs to the saved state, which watches over it itself. Nor is
 what may grow or differ without making a result wrong: more data sets, and the number of workers.
@@ -8,6 +8,7 @@ what may grow or differ without making a result wrong: more data sets, and the n
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from .. import __version__
 from ..depth.files import write_text
 from ..evaluation.fingerprint import fingerprint
 from ..model.layouts import flatten_settings
+from .first_weights import find_start
 from .recipe import Recipe
 
 _RECORDS = "recipes"
@@ -130,11 +132,26 @@ def _weights(recipe: Recipe, output: Path, stage: str) -> dict[str, str]:
     Latents on the disk know their autoencoder themselves.
     """
     kind, _, which = stage.partition(".")
-    if kind != "flow":
-        return {}
-    files = {}
+    if kind == "autoencoder" and recipe.network.start:
+        model, own = find_start(recipe.network, output)
+        return _fingerprints({"network.start": own or model})
+    return _fingerprints(_weights_of_flow(recipe, output, which)) if kind == "flow" else {}
+
+
+def _weights_of_flow(recipe: Recipe, output: Path, which: str) -> dict[str, Path]:
+    """A name in [network] may come to mean other weights, as "nano" does in another version of this project."""
+    network, files = recipe.network, {}
     if start := recipe.flow[which].start:
         files[f"flow.{start}"] = _folder(output, f"flow.{start}") / "network.safetensors"
+    elif network.start:
+        files["network.start"] = find_start(network, output)[0]
+    elif network.prior:
+        prior = output / network.prior
+        files["network.prior"] = prior / "unet" if (prior / "unet").is_dir() else prior
     if recipe.frames.stream:
         files["autoencoder"] = output / (recipe.autoencoder.path or "autoencoder/diffusion_pytorch_model.safetensors")
+    return files
+
+
+def _fingerprints(files: Mapping[str, Path]) -> dict[str, str]:
     return {f"{_WEIGHTS_OF}{name}": fingerprint(str(path)) for name, path in files.items() if path.exists()}

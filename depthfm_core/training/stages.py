@@ -32,7 +32,7 @@ from .autoencoder import AutoencoderData, train_autoencoder
 from .calibration import measure_spread_scale
 from .engine import training_device
 from .export import export, save_codec
-from .first_weights import check_start, find_null_text, first_network, start_codec, untrained_network
+from .first_weights import RESULT, check_start, find_null_text, first_network, start_codec, untrained_network
 from .frames import open_stream, split_frames, write_frames
 from .latents import LatentSet
 from .precompute import describe, write_latents
@@ -233,7 +233,7 @@ def _export(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | No
     network, codec = network.cpu(), codec.cpu()
     resolution = min(view.height_px, view.width_px)
     made_by = provenance(recipe)
-    export(network, codec, settings.noising_step, resolution, spread_scale, output / "model.safetensors", made_by)
+    export(network, codec, settings.noising_step, resolution, spread_scale, output / RESULT, made_by)
 
 
 STAGES: dict[str, Callable[[Recipe, Path, str, FrameStream | None], object]] = {

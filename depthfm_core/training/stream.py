@@ -17,6 +17,8 @@ from threading import Event, Thread
 import numpy as np
 import torch
 
+from ..workers import start_worker
+
 _AHEAD = 64  # rendered frames that may wait for the thread, a worker
 
 
@@ -110,7 +112,7 @@ class FrameStream:
 
     def _rendered(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Frames as they are finished, in the order of their seeds."""
-        with ProcessPoolExecutor(self._workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        with ProcessPoolExecutor(self._workers, get_context("spawn"), start_worker) as pool:
             render = partial(_render, self._size)
             waiting = [pool.submit(render, seed) for seed in self._seeds[: _AHEAD * self._workers]]
             for done in range(len(self._seeds)):

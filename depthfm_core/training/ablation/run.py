@@ -17,12 +17,12 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from ...depth.files import write_text
 from ...evaluation.share import this_share
 from ...model.checkpoints import save_tensors
+from ...workers import start_worker
 from ..velocity import FlowSettings, train_velocity
 from . import data
 from .arms import ARMS, BASE, AblationSettings, arms_of
@@ -89,7 +89,7 @@ def _run_missing(jobs: Mapping[Path, Job], what: str, workers: int) -> None:
         return
     with (
         _without_inner_bars(),
-        ProcessPoolExecutor(min(workers, len(missing)), get_context("spawn"), torch.set_num_threads, (1,)) as pool,
+        ProcessPoolExecutor(min(workers, len(missing)), get_context("spawn"), start_worker) as pool,
     ):
         try:
             for done in as_completed([pool.submit(job) for job in missing]):
