@@ -131,6 +131,19 @@ def test_every_layout_reads_as_the_same_model(layout, published, reference, tmp_
     assert all(torch.equal(checkpoint.state_dict[k], reference.state_dict[k]) for k in reference.state_dict)
 
 
+@pytest.mark.parametrize("layout", [published_ckpt, legacy_pickle], ids=lambda f: f.__name__)
+def test_an_older_pytorch_says_what_a_torch_file_needs_and_reads_safetensors(published, tmp_path, monkeypatch, layout):
+    path = layout(published, tmp_path)
+    convert(path, tmp_path / "converted.safetensors", "float32")
+    monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.4.1+cu121"))
+    with pytest.raises(
+        CheckpointError, match=r"needs PyTorch 2\.6 or newer; this is 2\.4\.1\+cu121\. Update PyTorch"
+    ) as told:
+        load_checkpoint(path)
+    assert "convert the file to safetensors" in str(told.value)
+    assert load_checkpoint(tmp_path / "converted.safetensors").noising_step == 400
+
+
 @pytest.mark.parametrize("numpy_module", ["numpy.core.multiarray", "numpy._core.multiarray"])
 def test_an_array_pickled_by_an_old_or_new_numpy_is_read(published, tmp_path, numpy_module):
     path = published_ckpt(published, tmp_path)
