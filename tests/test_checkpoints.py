@@ -166,6 +166,23 @@ def test_an_array_pickled_by_an_old_or_new_numpy_is_read(published, tmp_path, nu
     assert torch.equal(load_checkpoint(tmp_path / "b.ckpt").null_text, torch.from_numpy(published[TEXT]))
 
 
+def test_a_given_embedding_serves_a_file_that_holds_none_and_yields_to_one_inside(published, tmp_path, caplog):
+    given = torch.randn(1, 77, 24)
+    save_file(tensors(published), tmp_path / "a.safetensors")
+    assert torch.equal(load_checkpoint(tmp_path / "a.safetensors", given).null_text, given)
+    assert not caplog.records
+    own = load_checkpoint(published_ckpt(published, tmp_path), given).null_text
+    assert torch.equal(own, torch.from_numpy(published[TEXT]))
+    assert "in the file is used, not the one given" in caplog.text
+
+
+@pytest.mark.parametrize("shape", [(1, 77, 23), (2, 77, 24), (24,)])
+def test_a_given_embedding_of_another_encoder_is_refused(published, tmp_path, shape):
+    save_file(tensors(published), tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match=r"expected \[1, L, 24\].*Stable Diffusion 2\.1"):
+        load_checkpoint(tmp_path / "a.safetensors", torch.zeros(shape))
+
+
 def test_head_channels_are_read_from_the_file(golden_dir):
     assert load_checkpoint(golden_dir / "depthfm-micro-headdim16.ckpt").hyper.heads == (2, 4)
 
