@@ -1,5 +1,6 @@
 """The loader node."""
 
+import torch
 from comfy_api.latest import io
 
 from ..depthfm_core.model.unet import ATTENTIONS
@@ -43,6 +44,12 @@ class LoadDepthFMModel(io.ComfyNode):
                     tooltip="'plain' is the default. 'rescaled' gives the numbers of the authors' code when it runs "
                     "without xformers.",
                 ),
+                io.Conditioning.Input(
+                    "empty_prompt",
+                    optional=True,
+                    tooltip="Only for files that hold no embedding of the empty prompt, as pruned ones: CLIP Text "
+                    "Encode with an empty text and Stable Diffusion 2.1's text encoder.",
+                ),
             ],
             outputs=[
                 ModelType.Output(display_name="DEPTHFM_MODEL", tooltip="For the DepthFM Sampler."),
@@ -70,20 +77,41 @@ class LoadDepthFMModel(io.ComfyNode):
         return True if model_name is None or model_name in model_names() else no_such_model(model_name)
 
     @classmethod
-    def fingerprint_inputs(cls, model_name: str | None, weight_dtype: str | None, attention: str | None) -> tuple:
-        """Changes when the file on disk does; of a name that comes by a link, nothing is known yet."""
+    def fingerprint_inputs(
+        cls,
+        model_name: str | None,
+        weight_dtype: str | None,
+        attention: str | None,
+        empty_prompt: None = None,  # noqa: ARG003
+    ) -> tuple:
+        """Changes when the file on disk does; of a name that comes by a link, nothing is known yet.
+
+        Nor is the empty prompt; ComfyUI runs the node again by itself when what is linked to it changes.
+        """
         if model_name is None:
             return weight_dtype, attention
         file = model_path(model_name).stat()
         return model_name, weight_dtype, attention, file.st_mtime_ns, file.st_size
 
     @classmethod
-    def execute(cls, model_name: str, weight_dtype: str, attention: str) -> io.NodeOutput:
+    def execute(
+        cls, model_name: str, weight_dtype: str, attention: str, empty_prompt: list | None = None
+    ) -> io.NodeOutput:
         """Reads the file."""
-        model = native.load_model(model_path(model_name), weight_dtype, attention)
+        null_text = None if empty_prompt is None else _embedding(empty_prompt)
+        model = native.load_model(model_path(model_name), weight_dtype, attention, null_text)
         facts = native.depthfm_of(model).facts
         vae = facts.vae or MissingVae(model_name)
         return io.NodeOutput(model, model, [[facts.null_text, {}]], vae)
+
+
+def _embedding(conditioning: list) -> torch.Tensor:
+    """[1, L, D] of the one prompt in a CONDITIONING."""
+    if len(conditioning) != 1:
+        raise ValueError(
+            f"empty_prompt holds {len(conditioning)} prompts; connect one CLIP Text Encode with an empty text."
+        )
+    return conditioning[0][0].cpu()
 
 
 class MissingVae:

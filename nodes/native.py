@@ -1,6 +1,5 @@
 """DepthFM as a native model of ComfyUI: its own `UNetModel`, which core's samplers, LoRA and compile nodes know."""
 
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import comfy.model_management as mm
 import comfy.model_patcher
 import comfy.supported_models
 import torch
-from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers, merge_nested_dicts
+from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
 from torch import Tensor
 
 from ..depthfm_core.model.checkpoints import DepthFMCheckpoint, load_checkpoint
@@ -20,6 +19,7 @@ from ..depthfm_core.model.precision import DTYPES, cpu_multiplies_bfloat16
 from ..depthfm_core.model.unet import ATTENTIONS
 from .attention import attention_in_use, set_attention
 from .memory import network_bytes
+from .patches import transformer_options
 from .sampling import DepthFMSampling
 from .vae import build_vae
 
@@ -52,7 +52,12 @@ class Facts:
 
 
 def load_model(
-    path: Path, weight_dtype: str, attention: str, facts: Facts | None = None, disable_dynamic: bool = False
+    path: Path,
+    weight_dtype: str,
+    attention: str,
+    null_text: Tensor | None = None,
+    facts: Facts | None = None,
+    disable_dynamic: bool = False,
 ) -> comfy.model_patcher.ModelPatcher:
     """A checkpoint in any layout as a model under ComfyUI's management; nothing is on the GPU yet.
 
@@ -60,6 +65,7 @@ def load_model(
         path: the file.
         weight_dtype: one of `WEIGHT_DTYPES`; "default" leaves the choice to ComfyUI and its command-line switches.
         attention: one of `depthfm_core.model.unet.ATTENTIONS`.
+        null_text: see `load_checkpoint`.
         facts, disable_dynamic: for newer versions than 0.3.75, which load a model again, with the same autoencoder, for
             what dynamic VRAM cannot do (torch.compile, hooks).
 
@@ -70,7 +76,7 @@ def load_model(
     for name, value, choices in (("weight dtype", weight_dtype, WEIGHT_DTYPES), ("attention", attention, ATTENTIONS)):
         if value not in choices:
             raise ValueError(f"Unknown {name} {value!r}; choose one of {', '.join(choices)}.")
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, null_text)
     facts = facts or _facts(checkpoint)
     model = DepthFMModel(_config(checkpoint, WEIGHT_DTYPES[weight_dtype]), facts, mm.unet_offload_device())
     kind = comfy.model_patcher.ModelPatcher if disable_dynamic else _patcher_class()
@@ -79,7 +85,7 @@ def load_model(
     model.diffusion_model.load_state_dict(dict(checkpoint.state_dict), assign=assign)
     if assign:  # the file's dtype came with its tensors
         model.diffusion_model.to(model.get_dtype())
-    patcher.cached_patcher_init = (load_model, (path, weight_dtype, attention, facts))
+    patcher.cached_patcher_init = (load_model, (path, weight_dtype, attention, null_text, facts))
     set_attention(patcher, rescaled=attention == "rescaled")
     return patcher
 
@@ -144,7 +150,7 @@ class DepthFMModel(comfy.model_base.BaseModel):
             t: [N] float32 in [0, 1].
             image_latent: [N, 4, h, w] clean image latents.
         """
-        options = _transformer_options(patcher, 1 - t)
+        options = transformer_options(patcher, 1 - t)
         text = self.facts.null_text.to(x_t.device).expand(len(x_t), -1, -1)
         wrappers = get_all_wrappers(WrappersMP.APPLY_MODEL, options)
         run = WrapperExecutor.new_class_executor(self._velocity, self, wrappers)
@@ -230,14 +236,6 @@ def _facts(checkpoint: DepthFMCheckpoint) -> Facts:
         vae=codec and build_vae(checkpoint.codec_tensors, codec.autoencoder.config),
         scaling_factor=codec.scaling_factor if codec else SD_SCALING_FACTOR,
     )
-
-
-def _transformer_options(patcher: comfy.model_patcher.ModelPatcher, sigma: Tensor) -> dict:
-    """What core's sampler hands to a network: the patcher's patches and wrappers, and where on the path it is."""
-    options = comfy.model_patcher.create_model_options_clone(patcher.model_options)["transformer_options"]
-    merge_nested_dicts(options.setdefault("wrappers", {}), patcher.wrappers, copy_dict1=False)
-    merge_nested_dicts(options.setdefault("callbacks", {}), patcher.callbacks, copy_dict1=False)
-    return options | {"sigmas": sigma, "cond_or_uncond": [0], "uuids": [uuid.uuid4()]}
 
 
 def _patcher_class() -> type[comfy.model_patcher.ModelPatcher]:

@@ -20,7 +20,9 @@ from ..depthfm_core.pipeline import SHARE_OF_FREE_MEMORY, DepthFMPipeline, Estim
 from ..depthfm_core.resize import fit
 from .convert import rgb
 from .native import Facts, depthfm_of, in_float32
-from .vae import EXAMPLE_VAE, VaeCodec
+from .out_of_memory import AutoencoderOutOfMemory, is_out_of_memory
+from .patches import check_patches
+from .vae import EXAMPLE_VAE, VaeCodec, is_same_autoencoder
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,9 @@ def estimate(
         frames_at_once: how many frames may share a network call; 0 = as many as memory allows.
 
     Raises:
-        ValueError: for another model, a VAE of another kind or other latents, or when there is no autoencoder.
+        ValueError: for another model, one whose sampling was replaced, a VAE of another kind or other latents, or when
+            there is no autoencoder.
+        AutoencoderOutOfMemory: when the autoencoder has no room for one frame.
     """
     calls = network_calls(settings.solver, settings.num_steps) or _TYPICAL_DOPRI5_CALLS
     progress = Progress(len(image), settings.ensemble_size * calls)
@@ -161,6 +165,7 @@ class ManagedPipeline(DepthFMPipeline):
 
 def _pipeline(patcher: ModelPatcher, vae: object | None, on_call: Callable[[int], None]) -> ManagedPipeline:
     facts = depthfm_of(patcher).facts
+    check_patches(patcher)
     return ManagedPipeline(
         network=ManagedNetwork(patcher, on_call),
         codec=_codec(facts, vae),
@@ -180,7 +185,7 @@ def _codec(facts: Facts, vae: object | None) -> VaeCodec:
         )
     if facts.vae is None:
         return VaeCodec(vae)
-    if vae is None or getattr(vae, "first_stage_model", None) is facts.vae.first_stage_model:
+    if vae is None or is_same_autoencoder(vae, facts.vae):
         return VaeCodec(facts.vae, facts.scaling_factor)
     if facts.scaling_factor not in SD_SCALING_FACTORS:
         raise ValueError(
@@ -209,17 +214,13 @@ def _with_less_memory(
         try:
             return pipeline(frames, settings), settings.members_at_once
         except Exception as error:
-            if not _is_out_of_memory(error) or settings.members_at_once == 1:
+            by_members = is_out_of_memory(error) and not isinstance(error, AutoencoderOutOfMemory)
+            if not by_members or settings.members_at_once == 1:
                 raise
         # Outside of the except block, where the failed run's tensors are no longer held by the exception.
         settings = replace(settings, members_at_once=settings.members_at_once // 2)
         logger.warning("DepthFM ran out of memory; going on with %d members at once.", settings.members_at_once)
         mm.soft_empty_cache()
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """By ComfyUI's own judgement; newer versions than 0.3.75 know more kinds than one."""
-    return mm.is_oom(error) if hasattr(mm, "is_oom") else isinstance(error, mm.OOM_EXCEPTION)
 
 
 def _pairs_that_fit(pipeline: ManagedPipeline, image: Tensor, settings: EstimationSettings) -> int:

@@ -127,7 +127,7 @@ def _sampling_widgets() -> list[io.Input]:
             default=DEFAULTS.seed,
             min=0,
             max=2**64 - 1,
-            control_after_generate=True,
+            control_after_generate=_seed_control(),
             tooltip="Chooses the noise; the same seed gives the same depth, in any batch. 'control after generate' on "
             "'fixed' keeps it, so that a run computes the depth only when something changes.",
         ),
@@ -154,6 +154,12 @@ def _sampling_widgets() -> list[io.Input]:
             tooltip="'uniform' steps, or 'rho': smaller ones towards the depth end. 'dopri5' ignores it.",
         ),
     ]
+
+
+def _seed_control() -> object:
+    """That the seed has a control, and that it begins on 'fixed' where ComfyUI can be told so (0.3.75 cannot)."""
+    choices = getattr(io, "ControlAfterGenerate", None)
+    return choices.fixed if choices else True
 
 
 def _ensemble_widgets() -> list[io.Input]:

@@ -2,7 +2,7 @@
 
 import copy
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import comfy.model_management as mm
 import comfy.sd
@@ -11,7 +11,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..depthfm_core.model.codec import SD_SCALING_FACTOR, skip_idle_blocks
+from ..depthfm_core.model.digest import tensor_digest
 from ..depthfm_core.model.precision import codec_layout
+from .out_of_memory import AutoencoderOutOfMemory, is_out_of_memory
 
 EXAMPLE_VAE = "vae-ft-mse-840000-ema-pruned.safetensors"  # for messages: one that fits
 # Alive at an autoencoder's peak: full-size layers of so many channels, and two pictures. ComfyUI's own estimates,
@@ -24,8 +26,8 @@ class VaeCodec:
     """ComfyUI's VAE as a codec, one latent at a time, in float32 and unclamped.
 
     The VAE on the socket stays as it is: the work is done by a shallow copy that shares its weights. Half precision
-    would show as bands in the depth, and clamping would cut its ends. One latent at a time, because ComfyUI goes over
-    to tiles when a batch does not fit, and tiles change the depth.
+    would show as bands in the depth, and clamping would cut its ends. One latent at a time, and never in tiles, to
+    which ComfyUI goes over when something does not fit: every tile is normalized for itself, which changes the depth.
 
     Args:
         vae: ComfyUI's VAE.
@@ -34,6 +36,7 @@ class VaeCodec:
     Raises:
         ValueError: for a VAE of another kind than Stable Diffusion's.
         RuntimeError: ComfyUI's, for the VAE of a checkpoint that has none.
+        AutoencoderOutOfMemory: from `encode` and `decode`, when there is no room for one latent.
     """
 
     downscale = 8
@@ -41,14 +44,14 @@ class VaeCodec:
     def __init__(self, vae: comfy.sd.VAE, scaling_factor: float = SD_SCALING_FACTOR) -> None:
         vae.throw_exception_if_invalid()
         _check_kind(vae)
-        self.vae = _unclamped_float32(vae)
+        self.vae = _without_tiles(_unclamped_float32(vae))
         self.scaling_factor = scaling_factor
 
     def encode(self, image: Tensor) -> Tensor:
         """[B, 3, H, W] in [-1, 1] to the scaled latent [B, 4, H/8, W/8], on the device of `image`."""
         pixels = ((image + 1) / 2).contiguous(memory_format=self._layout)
         pixels = rearrange(pixels, "b c h w -> b h w c")
-        return self._each(self.vae.encode, pixels).to(image.device) * self.scaling_factor
+        return self._each(self.vae.encode, pixels, image.shape[-2:]).to(image.device) * self.scaling_factor
 
     def decode(self, latent: Tensor) -> Tensor:
         """Scaled latent to [B, 3, 8h, 8w] float32, about [-1, 1] and never clamped, on the device of `latent`."""
@@ -67,18 +70,25 @@ class VaeCodec:
 
     def _decode(self, latent: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
         scaled = (latent / self.scaling_factor).contiguous(memory_format=self._layout)
-        return rearrange(self._each(run, scaled), "b h w c -> b c h w").to(latent.device)
+        size = [side * self.downscale for side in latent.shape[-2:]]
+        return rearrange(self._each(run, scaled, size), "b h w c -> b c h w").to(latent.device)
 
     @property
     def _layout(self) -> torch.memory_format:
         """Of what goes in; every layer goes on in it."""
         return codec_layout(self.vae.device)
 
-    def _each(self, run: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    def _each(self, run: Callable[[Tensor], Tensor], batch: Tensor, size: Sequence[int]) -> Tensor:
+        """`size` is the picture's height and width, for the message."""
         results = []
         for one in batch.split(1):
             mm.throw_exception_if_processing_interrupted()
-            results.append(run(one).float())
+            try:
+                results.append(run(one).float())
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise AutoencoderOutOfMemory(*size) from error
+                raise
         return torch.cat(results)
 
 
@@ -103,7 +113,14 @@ def build_vae(tensors: Mapping[str, Tensor], config: Mapping) -> comfy.sd.VAE:
         tensors: of diffusers' `AutoencoderTiny` or `AutoencoderKL`, under its names.
         config: its configuration.
     """
-    return _tiny_vae(tensors) if "encoder.layers.0.weight" in tensors else _kl_vae(tensors, config)
+    vae = _tiny_vae(tensors) if "encoder.layers.0.weight" in tensors else _kl_vae(tensors, config)
+    vae.depthfm_content = tensor_digest(tensors)
+    return vae
+
+
+def is_same_autoencoder(vae: object, own: comfy.sd.VAE) -> bool:
+    """Whether a VAE holds what `own`, from `build_vae`, holds: a file may be loaded twice, in two precisions."""
+    return getattr(vae, "depthfm_content", None) == own.depthfm_content
 
 
 def _unclamped_float32(vae: comfy.sd.VAE) -> comfy.sd.VAE:
@@ -118,6 +135,15 @@ def _unclamped_float32(vae: comfy.sd.VAE) -> comfy.sd.VAE:
         raw.patcher.force_cast_weights = True  # every layer casts its weights to its input's dtype
         raw.patcher.patches_uuid = uuid.uuid4()  # or ComfyUI would take it for loaded already
     return raw
+
+
+def _without_tiles(own_copy: comfy.sd.VAE) -> comfy.sd.VAE:
+    own_copy.encode_tiled_ = own_copy.decode_tiled_ = _refuse_tiles
+    return own_copy
+
+
+def _refuse_tiles(*_what: object, **_sizes: object) -> None:
+    raise mm.OOM_EXCEPTION("The autoencoder does not fit, and DepthFM takes no tiles.")
 
 
 def _tiny_vae(tensors: Mapping[str, Tensor]) -> comfy.sd.VAE:

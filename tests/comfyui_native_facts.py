@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from comfyui_patch_facts import empty_prompt_facts, patch_facts
 from comfyui_process import GOLDEN, answer, error_of, image, relative, settings, toy_model
 
 TIMES = (0.0, 0.25, 0.5, 0.9)
@@ -22,6 +23,8 @@ def facts(folder: Path) -> dict:
         **_float32_facts(folder),
         **_loader_facts(folder),
         **_loaded_again_facts(model),
+        **patch_facts(model),
+        **empty_prompt_facts(folder),
     }
 
 

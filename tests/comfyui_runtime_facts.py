@@ -4,9 +4,10 @@ import asyncio
 import inspect
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from comfyui_process import answer, error_of, image, relative, settings, toy_model
-from comfyui_vae_facts import vae_facts
+from comfyui_vae_facts import out_of_memory_facts, vae_facts
 
 
 def facts(folder: Path) -> dict:
@@ -16,10 +17,12 @@ def facts(folder: Path) -> dict:
     return {
         "handed_on": _handed_on(),
         "signatures": {node.__name__: _signature(node) for node in nodes},
+        "seed_controls": _seed_controls(),
         **_memory_facts(model),
         **_group_facts(model),
         **_run_facts(model),
         **vae_facts(model),
+        **out_of_memory_facts(model),
         **_decode_facts(model),
         **_folder_facts(),
         "growth": _growth(model),
@@ -58,6 +61,20 @@ def _signature(node) -> tuple[list, list]:
     return sorted(i.id for i in node.GET_SCHEMA().inputs), sorted(inspect.signature(node.execute).parameters)
 
 
+def _seed_controls() -> list:
+    """What the seed's widget is told here, and where ComfyUI knows the control's choices."""
+    from a_pack.nodes import sample
+
+    def told():
+        (seed,) = [i for i in sample.DepthFMSampler.define_schema().inputs if i.id == "seed"]
+        return seed.control_after_generate
+
+    here, sample.io.ControlAfterGenerate = told(), SimpleNamespace(fixed="fixed")
+    newer = told()
+    del sample.io.ControlAfterGenerate
+    return [here, newer]
+
+
 def _estimate(model, frames: int = 1, vae=None, frames_at_once: int = 0, **changed):
     from a_pack.nodes.runtime import estimate
 
@@ -70,11 +87,11 @@ def _memory_facts(model) -> dict:
 
     tried = []
 
-    def pipeline_with_room_for(members):
+    def pipeline_with_room_for(members, error=None):
         def run(_frames, chosen):
             tried.append(chosen.members_at_once)
             if chosen.members_at_once > members:
-                raise runtime.mm.OOM_EXCEPTION("out of memory")
+                raise error or runtime.mm.OOM_EXCEPTION("out of memory")
             return "depth"
 
         return run
@@ -89,6 +106,10 @@ def _memory_facts(model) -> dict:
     runtime._with_less_memory(pipeline_with_room_for(2), None, settings(members_at_once=4), int)
     newer = list(tried)
     del runtime.mm.is_oom
+    tried.clear()
+    on_a_mac = RuntimeError("MPS backend out of memory (MPS allocated: 8 GB). Tried to allocate 1 GB.")
+    runtime._with_less_memory(pipeline_with_room_for(2, on_a_mac), None, settings(members_at_once=4), int)
+    mac = list(tried)
     pipeline = runtime._pipeline(model, None, int)
     one, all_five = (pipeline(image(), settings(members_at_once=n, ensemble_size=5)) for n in (1, 5))
     in_half = model.clone()
@@ -98,6 +119,7 @@ def _memory_facts(model) -> dict:
         "bytes_after_another_clone_ran": _bytes_after_another_ran(model, in_half),
         "members_tried": first,
         "members_tried_by_newer": newer,
+        "members_tried_on_a_mac": mac,
         "members_that_had_room": at_once,
         "hopeless": type(hopeless).__name__,
         "difference_by_members_at_once": (one.log_depth - all_five.log_depth).abs().max().item(),

@@ -29,7 +29,7 @@ def vae_facts(model) -> dict:
         "log_depth_range": (own.max() - own.min()).item(),
         "vae_difference": (own - on_socket).abs().max().item(),
         "another_vae": relative(another, own),
-        **_own_latents_facts(vae, other),
+        **_own_latents_facts(vae, build_vae(tensors, config), other),
         "pixels_changed_in_place": _pixels_changed_in_place(latent, vae),
         "vae_attributes_changed": [k for k, v in vars(vae).items() if attributes.get(k) is not v],
         "raw_decode_maximum": raw.abs().max().item(),
@@ -47,16 +47,50 @@ def _vae_of(latent_channels: int, latent_dim: int, downscale_ratio: int) -> Simp
     return SimpleNamespace(throw_exception_if_invalid=lambda: None, **facts)
 
 
-def _own_latents_facts(vae, other) -> dict:
-    """A model whose latents are not scaled as Stable Diffusion's: with its own VAE on the socket, and with another."""
+def _own_latents_facts(vae, again, other) -> dict:
+    """A model with latents of another scale than Stable Diffusion's: with its own VAE, the same once more, another."""
     from a_pack.nodes.native import Facts
     from a_pack.nodes.runtime import _codec
 
     facts = Facts(Path("own.safetensors"), None, None, 400, 64, 1.0, "depthfm", vae, 0.9)
     return {
-        "own_scaling": [_codec(facts, choice).scaling_factor for choice in (None, vae)],
+        "own_scaling": [_codec(facts, choice).scaling_factor for choice in (None, vae, again)],
         "foreign_latents": str(error_of(lambda: _codec(facts, other))),
     }
+
+
+def out_of_memory_facts(model) -> dict:
+    """An autoencoder without room for a picture: what the Sampler and DepthFM Decode say, and how often they try."""
+    import comfy.model_management as mm
+    import torch
+    from a_pack.nodes.runtime import decode, estimate
+
+    vae = model.model.facts.vae
+    network, tried = vae.first_stage_model, []
+    whole = network.encode, network.decode
+
+    def full(error):
+        def run(given, *_args, **_options):
+            tried.append(list(given.shape))
+            raise error
+
+        return run
+
+    def facts_of(error) -> list:
+        network.encode = network.decode = full(error)
+        found = []
+        for run in (
+            lambda: estimate(model, image(), settings(ensemble_size=4), vae),
+            lambda: decode(torch.zeros(1, 4, 8, 9), vae, 1, "mean"),
+        ):
+            tried.clear()
+            told = error_of(run)
+            found.append([str(told), isinstance(told, mm.OOM_EXCEPTION), len(tried)])
+        network.encode, network.decode = whole
+        return found
+
+    gpu, mac = mm.OOM_EXCEPTION("out of memory"), RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)")
+    return {"no_room_for_the_autoencoder": facts_of(gpu) + facts_of(mac)}
 
 
 def _pixels_changed_in_place(latent, vae) -> float:

@@ -131,6 +131,19 @@ def test_every_layout_reads_as_the_same_model(layout, published, reference, tmp_
     assert all(torch.equal(checkpoint.state_dict[k], reference.state_dict[k]) for k in reference.state_dict)
 
 
+@pytest.mark.parametrize("layout", [published_ckpt, legacy_pickle], ids=lambda f: f.__name__)
+def test_an_older_pytorch_says_what_a_torch_file_needs_and_reads_safetensors(published, tmp_path, monkeypatch, layout):
+    path = layout(published, tmp_path)
+    convert(path, tmp_path / "converted.safetensors", "float32")
+    monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.4.1+cu121"))
+    with pytest.raises(
+        CheckpointError, match=r"needs PyTorch 2\.6 or newer; this is 2\.4\.1\+cu121\. Update PyTorch"
+    ) as told:
+        load_checkpoint(path)
+    assert "convert the file to safetensors" in str(told.value)
+    assert load_checkpoint(tmp_path / "converted.safetensors").noising_step == 400
+
+
 @pytest.mark.parametrize("numpy_module", ["numpy.core.multiarray", "numpy._core.multiarray"])
 def test_an_array_pickled_by_an_old_or_new_numpy_is_read(published, tmp_path, numpy_module):
     path = published_ckpt(published, tmp_path)
@@ -151,6 +164,23 @@ def test_an_array_pickled_by_an_old_or_new_numpy_is_read(published, tmp_path, nu
     torch.save(pickled, tmp_path / "b.ckpt", pickle_module=renaming)
     assert numpy_module.encode() in (tmp_path / "b.ckpt").read_bytes()
     assert torch.equal(load_checkpoint(tmp_path / "b.ckpt").null_text, torch.from_numpy(published[TEXT]))
+
+
+def test_a_given_embedding_serves_a_file_that_holds_none_and_yields_to_one_inside(published, tmp_path, caplog):
+    given = torch.randn(1, 77, 24)
+    save_file(tensors(published), tmp_path / "a.safetensors")
+    assert torch.equal(load_checkpoint(tmp_path / "a.safetensors", given).null_text, given)
+    assert not caplog.records
+    own = load_checkpoint(published_ckpt(published, tmp_path), given).null_text
+    assert torch.equal(own, torch.from_numpy(published[TEXT]))
+    assert "in the file is used, not the one given" in caplog.text
+
+
+@pytest.mark.parametrize("shape", [(1, 77, 23), (2, 77, 24), (24,)])
+def test_a_given_embedding_of_another_encoder_is_refused(published, tmp_path, shape):
+    save_file(tensors(published), tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match=r"expected \[1, L, 24\].*Stable Diffusion 2\.1"):
+        load_checkpoint(tmp_path / "a.safetensors", torch.zeros(shape))
 
 
 def test_head_channels_are_read_from_the_file(golden_dir):

@@ -84,6 +84,32 @@ def test_a_model_name_that_comes_by_a_link_is_not_judged_before_the_run(facts):
     assert facts["linked_name"] == [True, ["a", "b"]]
 
 
+def test_a_model_whose_sampling_was_replaced_is_refused(facts):
+    assert "replaced the model's sampling by ModelSamplingAdvanced" in facts["resampled"]
+    assert "Take out the node" in facts["resampled"]
+
+
+def test_a_patch_that_only_cores_samplers_call_is_left_out_and_the_log_says_so(facts):
+    assert facts["function_wrapper_difference"] == 0
+    assert facts["function_wrapper_said"] == [
+        "The DepthFM Sampler leaves out what was patched in as model_function_wrapper."
+    ]
+
+
+def test_a_file_without_the_embedding_takes_the_empty_prompt_from_the_socket_and_others_keep_their_own(facts):
+    assert max(facts["empty_prompt_differences"]) < 1e-6  # loaded, loaded again, and a file with its own
+    assert facts["another_prompt_difference"] > 1e-4
+    assert facts["empty_prompt_handed_on"]
+    assert facts["linked_prompt"] == 5
+
+
+def test_a_missing_or_wrong_empty_prompt_says_which_one_to_connect(facts):
+    assert "connect CLIP Text Encode, with an empty text and Stable Diffusion 2.1's" in facts["no_empty_prompt"]
+    assert "has an empty-prompt embedding of shape" in facts["wrong_empty_prompt"]
+    assert "Stable Diffusion 2.1" in facts["wrong_empty_prompt"]
+    assert "holds 2 prompts" in facts["two_empty_prompts"]
+
+
 def test_only_a_model_with_an_autoencoder_has_a_vae(facts):
     assert facts["bare_vae"] is None and facts["nano_vae"] == "VAE"
 

@@ -20,12 +20,25 @@ def test_every_node_takes_exactly_what_its_schema_offers(facts):
 
 def test_running_out_of_memory_halves_the_members_until_it_fits(facts):
     assert facts["members_tried"] == [5, 2, 1]
-    assert facts["members_tried_by_newer"] == [4, 2]
+    assert facts["members_tried_by_newer"] == facts["members_tried_on_a_mac"] == [4, 2]
     assert facts["members_that_had_room"] == 1
 
 
 def test_with_one_member_left_the_error_comes_through(facts):
     assert facts["hopeless"] == "OutOfMemoryError"
+
+
+def test_an_autoencoder_that_does_not_fit_is_said_at_once_and_never_decodes_in_tiles(facts):
+    assert len(facts["no_room_for_the_autoencoder"]) == 4  # the Sampler and Decode, on a GPU and on a Mac
+    for told, is_out_of_memory, times_tried in facts["no_room_for_the_autoencoder"]:
+        assert "The autoencoder does not fit into memory at " in told and "Lower processing_resolution" in told
+        assert is_out_of_memory and times_tried == 1
+    assert "at 80x64 pixels" in facts["no_room_for_the_autoencoder"][0][0]
+    assert "at 72x64 pixels" in facts["no_room_for_the_autoencoder"][1][0]
+
+
+def test_the_seed_begins_fixed_where_comfyui_can_be_told_so(facts):
+    assert facts["seed_controls"] == [True, "fixed"]
 
 
 def test_members_at_once_do_not_change_the_depth(facts):
@@ -70,7 +83,7 @@ def test_another_vae_on_the_socket_gives_another_depth(facts):
 
 
 def test_a_model_with_latents_of_its_own_takes_its_own_vae_from_the_socket_and_refuses_another(facts):
-    assert facts["own_scaling"] == [0.9, 0.9]
+    assert facts["own_scaling"] == [0.9, 0.9, 0.9]
     assert "own.safetensors was trained on the latents of its own autoencoder" in facts["foreign_latents"]
 
 

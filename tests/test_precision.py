@@ -48,3 +48,9 @@ def test_pytorch_says_what_the_cpu_can(monkeypatch, amx, avx512):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
     assert cpu_multiplies_bfloat16() == (amx or avx512)
+
+
+def test_an_older_pytorch_that_cannot_tell_counts_as_a_cpu_without_bfloat16(monkeypatch):
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.delattr(torch.cpu, name)
+    assert not cpu_multiplies_bfloat16()

@@ -176,6 +176,14 @@ def test_the_registry_reads_every_field_that_it_shows(project):
     assert "Operating System :: OS Independent" in project["project"]["classifiers"]
 
 
+def test_what_comfyui_manager_installs_is_what_the_library_needs_and_never_replaces_torch(project):
+    lines = (PACK / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    installed = [line for line in lines if not line.startswith("#")]
+    needed = project["project"]["dependencies"]
+    assert "torch" in installed and "torch>=2.6" in needed
+    assert sorted({*installed, "torch>=2.6"} - {"torch"}) == sorted(needed)
+
+
 def test_the_registry_offers_the_models_where_the_download_command_finds_them(project):
     offered = {(model["location"], model["model_url"]) for model in project["tool"]["comfy"]["Models"]}
     assert offered == {(f"/depthfm/{model.file_name}", model.url) for model in DOWNLOADS.values()}

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from ..model.checkpoints import DepthFMCheckpoint
 from ..model.codec import LatentCodec
+from ..model.digest import tensor_digest
 from ..model.hyperparameters import UNetHyperParameters
 from .conversion import code_digest, convert_decoder, convert_encoder, convert_network, split_last_convolution
-from .store import GraphStore, tensor_digest
+from .store import GraphStore
 
 _PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 _COMPILED_BYTES = 2**30

@@ -17,10 +17,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import openvino
-import torch
 from torch import Tensor
 
 from ..model.bundled import model_folder
+from ..model.digest import tensor_digest
 from ..replacing import replacing, replacing_folder
 
 MAX_BYTES = 16 * 2**30
@@ -127,16 +127,6 @@ class GraphStore:
             self.folder.mkdir(parents=True, exist_ok=True)
             with replacing(self.folder / _DIGESTS) as temporary:
                 temporary.write_text(json.dumps(known), encoding="ascii")
-
-
-def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and every byte of the tensors."""
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        total.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy())
-    return total.hexdigest()
 
 
 def _read(entry: Path) -> openvino.Model | None:

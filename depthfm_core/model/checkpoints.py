@@ -109,12 +109,17 @@ class DepthFMCheckpoint:
         return build_codec(self.codec_tensors, self.codec_config, source=self.path, dtype=dtype, device=device)
 
 
-def load_checkpoint(path: str | Path) -> DepthFMCheckpoint:
+def load_checkpoint(path: str | Path, null_text: Tensor | None = None) -> DepthFMCheckpoint:
     """Reads a DepthFM in any layout: published .ckpt, safetensors with LDM's names, a diffusers folder, or ours.
 
     The first bytes decide what a file is, not its suffix. Hyper-parameters that a file does not state are read off its
     shapes, with 8 attention heads on every level. An embedding that is not inside may lie beside the file as
     `empty_text_embedding.npy` or `.safetensors`.
+
+    Args:
+        path: the file or folder.
+        null_text: [1, L, D] embedding of the empty prompt, for a file that holds none; it goes before one that lies
+            beside the file.
 
     Raises:
         CheckpointError: for a file that is missing, damaged, hostile, of another model, or incomplete.
@@ -124,7 +129,7 @@ def load_checkpoint(path: str | Path) -> DepthFMCheckpoint:
     values = read_settings(path, content, metadata)
     tensors = flatten(content)
     codec_tensors = {name[4:]: tensors.pop(name) for name in list(tensors) if name.startswith("vae.")}
-    null_text = tensors.pop(NULL_TEXT, None)
+    own_null_text = tensors.pop(NULL_TEXT, None)
     state_dict = strip_prefix(path, tensors)
     hyper = _hyper_parameters(path, state_dict, values.pop("ldm_hparams", None))
     _check_unet(path, state_dict, hyper)
@@ -132,7 +137,7 @@ def load_checkpoint(path: str | Path) -> DepthFMCheckpoint:
         path=path,
         state_dict=state_dict,
         hyper=hyper,
-        null_text=read_null_text(path, null_text, hyper),
+        null_text=read_null_text(path, own_null_text, hyper, null_text),
         codec_tensors=codec_tensors,
         **values,
     )

@@ -1,6 +1,7 @@
 """From what a file of any layout holds to the parts of a checkpoint: settings, flat tensors, bare LDM names."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from .hyperparameters import UNetHyperParameters, from_ldm
 from .names import diffusers_to_ldm
 from .parameterization import DEFAULT_PARAMETERIZATION, check_parameterization
 from .reading import CheckpointError, read_tensor_file, weight_files
+
+_LOGGER = logging.getLogger(__name__)
 
 NULL_TEXT = "empty_text_embedding"
 FIRST_CONVOLUTION = "input_blocks.0.0.weight"
@@ -97,20 +100,27 @@ def strip_prefix(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
 
 
-def read_null_text(path: Path, inside: Tensor | None, hyper: UNetHyperParameters) -> Tensor:
-    """The empty prompt's embedding [1, L, D] float32: from inside the file, else from a file of that name beside it.
+def read_null_text(
+    path: Path, inside: Tensor | None, hyper: UNetHyperParameters, given: Tensor | None = None
+) -> Tensor:
+    """The empty prompt's embedding [1, L, D] float32: from inside the file, else as given, else from beside it.
 
     Raises:
         CheckpointError: when there is none, or one that does not fit the network.
     """
-    embedding = inside if inside is not None else _null_text_beside(path)
+    if inside is not None and given is not None:
+        _LOGGER.warning("%s: the embedding of the empty prompt in the file is used, not the one given.", path)
+    embedding = inside if inside is not None else given
+    if embedding is None:
+        embedding = _null_text_beside(path)
     if embedding.ndim == 2:
         embedding = embedding[None]  # [1, L, D]
     if embedding.ndim != 3 or embedding.shape[0] != 1 or embedding.shape[2] != hyper.context_dim:
         raise CheckpointError(
             path,
             f"has an empty-prompt embedding of shape {list(embedding.shape)}; expected [1, L, {hyper.context_dim}].",
-            "Give the one that belongs to this network.",
+            "Give the one that belongs to this network; that of the published one is made by the text encoder of "
+            "Stable Diffusion 2.1.",
         )
     return embedding.float()
 
@@ -123,7 +133,9 @@ def _null_text_beside(path: Path) -> Tensor:
     raise CheckpointError(
         path,
         "holds no embedding of the empty prompt.",
-        f"Put {NULL_TEXT}.npy beside it (the array of that name in depthfm-v1.ckpt, [1, 77, 1024]).",
+        "In ComfyUI connect CLIP Text Encode, with an empty text and Stable Diffusion 2.1's text encoder, to "
+        f"empty_prompt of Load DepthFM Model; elsewhere put {NULL_TEXT}.npy beside it (the array of that name in "
+        "depthfm-v1.ckpt, [1, 77, 1024]).",
     )
 
 

@@ -32,8 +32,12 @@ def choose_dtype(name: str, device: torch.device, num_parameters: int) -> torch.
 
 
 def cpu_multiplies_bfloat16() -> bool:
-    """Whether this CPU has instructions for it (AMX or AVX512-BF16); without them bfloat16 is slower than float32."""
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    """Whether this CPU has instructions for it (AMX or AVX512-BF16); without them bfloat16 is slower than float32.
+
+    PyTorch before 2.6 cannot tell, which counts as no.
+    """
+    asked = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in asked)
 
 
 def network_layout(device: torch.device, dtype: torch.dtype) -> torch.memory_format:

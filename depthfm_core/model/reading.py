@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+NEEDED_TORCH = (2, 6)  # for torch files: the first that takes functions under the names of two NumPys as safe
 _BROKEN = (
     RuntimeError,
     ValueError,
@@ -45,7 +46,7 @@ def read_tensor_file(path: Path) -> tuple[dict, dict[str, str]]:
 
     Raises:
         CheckpointError: for a missing, empty, truncated or foreign file, and for a pickle that asks for a class or
-            function outside the allow-list.
+            function outside the allow-list; for a torch file also where PyTorch is older than `NEEDED_TORCH`.
     """
     header = _header(path)
     if header[:4] == b"PK\x03\x04":
@@ -122,6 +123,14 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _read_torch(path: Path, mmap: bool) -> dict:
+    if torch.__version__ < NEEDED_TORCH:
+        raise CheckpointError(
+            path,
+            f"is a torch file, which needs PyTorch {'.'.join(map(str, NEEDED_TORCH))} or newer; this is "
+            f"{torch.__version__}.",
+            "Update PyTorch, in ComfyUI the way it was installed, or convert the file to safetensors where PyTorch is "
+            "newer (`python -m depthfm_core convert IN OUT.safetensors`).",
+        )
     try:
         with torch.serialization.safe_globals(_allowed_globals()), path.open("rb") as file:
             # By its name PyTorch would take a zip called .safetensors for safetensors; an open file has no name.

@@ -1,0 +1,70 @@
+"""Facts about what is connected to the loader and patched in behind it; `comfyui_native_facts.py` answers with them."""
+
+from pathlib import Path
+
+from comfyui_process import error_of, image, relative, settings
+
+
+def _log_depth(patcher):
+    from a_pack.nodes.runtime import estimate
+
+    return estimate(patcher, image(), settings(), None).log_depth
+
+
+def patch_facts(patcher) -> dict:
+    """Core's own node that replaces the sampling, and a patch that only core's samplers call."""
+    import logging
+
+    from a_pack.nodes import patches
+    from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+
+    (resampled,) = ModelSamplingDiscrete().patch(patcher, "eps", False)
+    wrapped, said = patcher.clone(), []
+    wrapped.set_model_unet_function_wrapper(lambda *_args: None)
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    patches.logger.addHandler(handler)
+    difference = relative(_log_depth(wrapped), _log_depth(patcher))
+    patches.logger.removeHandler(handler)
+    return {
+        "resampled": str(error_of(lambda: _log_depth(resampled))),
+        "function_wrapper_said": said,
+        "function_wrapper_difference": difference,
+    }
+
+
+def empty_prompt_facts(folder: Path) -> dict:
+    """A file without the embedding: alone, with the right one, with one of another encoder, and loaded again."""
+    import torch
+    from a_pack.nodes import load
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    whole, pruned = folder / "whole.safetensors", folder / "pruned.safetensors"
+    tensors = load_file(whole)
+    text = tensors.pop("empty_text_embedding")
+    with safe_open(whole, "pt") as file:
+        save_file(tensors, pruned, file.metadata())
+    real, load.model_path = load.model_path, lambda name: folder / name
+
+    def loaded(name, prompts):
+        return load.LoadDepthFMModel.execute(name, "default", "plain", prompts).result
+
+    model, _, conditioning, _ = loaded(pruned.name, [[text, {}]])
+    expected = _log_depth(loaded(whole.name, None)[0])
+    again, arguments = model.cached_patcher_init
+    found = {
+        "empty_prompt_differences": [
+            relative(_log_depth(model), expected),
+            relative(_log_depth(again(*arguments)), expected),
+            relative(_log_depth(loaded(whole.name, [[2 * text, {}]])[0]), expected),
+        ],
+        "another_prompt_difference": relative(_log_depth(loaded(pruned.name, [[2 * text, {}]])[0]), expected),
+        "empty_prompt_handed_on": torch.equal(conditioning[0][0], text),
+        "no_empty_prompt": str(error_of(lambda: loaded(pruned.name, None))),
+        "wrong_empty_prompt": str(error_of(lambda: loaded(pruned.name, [[text[..., :3], {}]]))),
+        "two_empty_prompts": str(error_of(lambda: loaded(pruned.name, [[text, {}]] * 2))),
+        "linked_prompt": len(load.LoadDepthFMModel.fingerprint_inputs(whole.name, "a", "b", empty_prompt=None)),
+    }
+    load.model_path = real
+    return found
