@@ -1,4 +1,3 @@
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +11,6 @@ from depthfm_core.depth.align import ALIGNMENTS
 from depthfm_core.depth.inliers import Ransac
 from depthfm_core.evaluation.baselines import GIVES
 from depthfm_core.evaluation.baselines.method import Estimator
-from depthfm_core.evaluation.memory import PeakMemory
 from depthfm_core.evaluation.metrics import METRICS
 from depthfm_core.evaluation.pictures import picture_path
 from depthfm_core.evaluation.protocol import BENCHMARKS
@@ -72,15 +70,6 @@ def rough(image):
     """Log depth with an error that is large on the right."""
     error = torch.linspace(0, 1, SIZE[1]).expand(1, 1, *SIZE)
     return depth_of("x" * round(100 * image.mean().item()))[None].log() + error, 1
-
-
-def _can_reset():
-    try:
-        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
-            file.write("5")
-    except OSError:
-        return False
-    return True
 
 
 def test_the_methods_table_says_what_each_kind_can_be_aligned_by():
@@ -255,37 +244,6 @@ def test_ransac_is_refused_for_a_ratio_of_medians_before_anything_is_measured(tm
     assert not (tmp_path / "run").exists()
 
 
-def test_the_peak_is_that_of_the_gpu_that_worked(monkeypatch):
-    reset = []
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: (0, 7_400_000)[device])
-    with PeakMemory() as memory:
-        pass
-    assert (memory.megabytes, reset) == (7, [0, 1])
-
-
-def test_a_gpu_that_was_not_used_yet_is_left_alone(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)  # PyTorch refuses to reset then
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: pytest.fail(f"GPU {device} was reset"))
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _device: 0)
-    with PeakMemory() as memory:
-        pass
-    assert sys.platform == "win32" or memory.megabytes > 50
-
-
-@pytest.mark.skipif(not _can_reset(), reason="needs a Linux that lets a process reset its peak")
-def test_the_peak_is_not_that_of_work_before():
-    peaks = []
-    for count in (1, 120_000_000):
-        with PeakMemory() as memory:
-            torch.ones(count)
-        peaks.append(memory.megabytes)
-    assert peaks[1] - peaks[0] > 200
-
-
 @pytest.mark.parametrize(
     ("error", "kind"),
     [(ValueError("no"), ValueError), (torch.OutOfMemoryError("no"), RuntimeError), (MemoryError("no"), MemoryError)],
@@ -309,9 +267,3 @@ def test_a_table_of_other_columns_is_not_gone_on_with(tmp_path):
     with pytest.raises(ValueError, match="images.csv has other columns .* choose another --output"):
         list(evaluate(perfect("depth"), BENCHMARK, ENTRIES, ["affine"], tmp_path))
     assert path.read_bytes() == before
-
-
-def test_without_a_gpu_the_peak_is_the_processs():
-    with PeakMemory() as memory:
-        pass
-    assert sys.platform == "win32" or memory.megabytes > 50

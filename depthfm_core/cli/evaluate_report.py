@@ -27,7 +27,8 @@ ALIGNMENT_NOTES = (
 )
 PEAK_NOTE = (
     "Peak MB is, on a GPU, what PyTorch allocated for an image; on a CPU the whole process, libraries and weights "
-    "included, during an image on Linux, and elsewhere since it started, so that a method has the peak of those before."
+    "included, during an image on Linux, and elsewhere since it started. What the methods before left behind counts "
+    "too, so compare methods that were run alone."
 )
 SIZE_NOTE = (
     "Every method is handed the picture with a long side of {} pixels, the size that Marigold computes at here; so are "
