@@ -282,6 +282,23 @@ def test_the_coarse_loss_sees_means_and_not_detail():
     assert coarse_loss(checker + 3, torch.zeros(1, 1, 8, 8), 4) == 9
 
 
+def test_the_whitening_loss_is_computed_in_full_precision():
+    latent = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0)) + 3
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = whitening_loss(latent)
+    assert inside.dtype == torch.float32 and torch.equal(inside, whitening_loss(latent))
+
+
+def test_weight_decay_pulls_weights_towards_zero(tmp_path):
+    def norm(decay):
+        model = linear()
+        settings = dataclasses.replace(LOOP, weight_decay=decay, ema_decay=0.0)
+        train(model, quadratic([]), settings, tmp_path / str(decay))
+        return model.weight.detach().norm()
+
+    assert norm(10.0) < 0.95 * norm(0.0)
+
+
 def test_the_whitening_loss_is_zero_for_white_channels_only():
     white = torch.from_numpy(np.random.default_rng(0).normal(size=(8, 4, 32, 32))).float()
     assert whitening_loss(white) < 1e-3

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from depthfm_core.training import loop
+from depthfm_core.training import loop, stages
 from depthfm_core.training.engine import Engine
 from depthfm_core.training.lora import LoraSettings, add_lora, merge_lora
 from depthfm_core.training.recipe import read_recipe
@@ -132,3 +132,22 @@ def test_a_stage_with_lora_hands_on_an_ordinary_network_and_resumes(tmp_path, mo
     run_recipe(recipe, output, "flow.second")
     again = load_file(output / "flow" / "second" / "network.safetensors")
     assert all(torch.equal(second[name], again[name]) for name in second)
+
+
+def test_a_stage_that_is_done_reads_and_writes_nothing_again_and_one_begun_anew_drops_the_old_result(tmp_path):
+    output = tmp_path / "out"
+    write_toy_frames(output)
+    recipe = read_recipe(write_toy(tmp_path, TOY.replace("noising_step = 300", "lora = { rank = 2 }")))
+    run_recipe(recipe, output)
+    network = output / "flow" / "second" / "network.safetensors"
+    before = network.stat().st_mtime_ns
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_latent_set", "encode_held_out", "train_velocity"):
+            patch.setattr(stages, name, lambda *_args: pytest.fail("it was done again"))
+        run_recipe(recipe, output, "flow.second")
+    assert network.stat().st_mtime_ns == before
+    (network.parent / "state.pt").unlink()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop._Run, "advance", lambda *_args: (_ for _ in ()).throw(KeyboardInterrupt))
+        run_recipe(recipe, output, "flow.second")
+    assert not network.exists()

@@ -1,6 +1,8 @@
 """Recipes, and a whole one on toy sizes from frames to a model that estimates depth."""
 
 import argparse
+import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from depthfm_core.data.folder import write_frame
 from depthfm_core.data.sample import DepthSample
 from depthfm_core.loading import load_pipeline
 from depthfm_core.model.checkpoints import load_checkpoint
+from depthfm_core.training import inputs, stages
 from depthfm_core.training.autoencoder import AutoencoderSettings
 from depthfm_core.training.engine import Engine
 from depthfm_core.training.frames import split_frames
@@ -106,6 +109,25 @@ def test_the_recipes_of_nano_are_valid_and_name_their_stages(name):
         ("held_out = 2", "held_out = 0", "checked on held-out frames: 1 or more"),
         ("height_px = 32, width_px = 48", "height_px = 36, width_px = 48", "36x48 pixels; its sides must be multiples"),
         ("[autoencoder.loop]", "[autoencoder.loop]\ngradient_checkpointing = true", "cannot have gradient_checkpoint"),
+        ("[autoencoder.loop]", "[autoencoder.loop]\nmicro_batch_size = 1", "cannot have micro_batch_size"),
+        ("model_channels = 32", "model_channels = 32\nin_channels = 4", "in_channels 4 and out_channels 4"),
+        ("null_text_tokens = 3", 'null_text_tokens = 3\nnull_text = "a.npy"', "null_text_tokens, of a random"),
+        ("null_text_tokens = 3", "keep_heads = false", "keep_heads, which is of a prior's heads, and no prior"),
+        ("held_out = 2", "held_out = 2\nheight_px = 96", r"has height_px, .*and count 0"),
+        ("held_out = 2", "held_out = 2\nfirst_seed = 7\nworkers = 2", r"has first_seed, workers, .*and count 0"),
+        ("crop_px = 32", "min_scale = 1.5", "min_scale is 1.5"),
+        ("crop_px = 32", "latent_noise = -0.1", "latent_noise is -0.1"),
+        ("width_px = 48 }", "width_px = 48, min_scale = 0 }", "min_scale is 0.0"),
+        ("width_px = 48 }", "width_px = 48, aspect_jitter = -0.1 }", "aspect_jitter is -0.1"),
+        ("width_px = 48 }", "width_px = 48, flip_probability = 2 }", "flip_probability is 2.0"),
+        ("[network]", "[photometry]\ngamma = 0\n[network]", "gamma is 0.0"),
+        ("[network]", "[photometry]\nprobability = 1.5\n[network]", "probability is 1.5"),
+        ("[network]", "[photometry]\nnoise = -1\n[network]", "noise is -1.0"),
+        ("[network]", "[photometry]\nborder = 0.5\n[network]", "border is 0.5"),
+        ("[network]", "[photometry]\njpeg_quality = 0\n[network]", "jpeg_quality is 0"),
+        ("num_steps = 1\n", "num_steps = 1\nseed = -1\n", "seed is -1"),
+        ("num_steps = 1\n", "num_steps = 1\nweight_decay = -0.1\n", "weight_decay is -0.1"),
+        ("num_steps = 1\n", "num_steps = 1\nema_decay = 1\n", "ema_decay is 1.0"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_the_place_of_the_mistake(tmp_path, old, new, complaint):
@@ -153,6 +175,43 @@ def test_a_stage_without_its_inputs_and_an_unknown_stage_are_refused(tmp_path):
         run_recipe(recipe, tmp_path, "flow.first")
     with pytest.raises(ValueError, match="autoencoder, latents.small, flow.first, flow.second, export"):
         run_recipe(recipe, tmp_path, "flow.third")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("noising_step = 300", 'lora = { layers = ["to_z"] }', "no layer 'to_z'"),
+        ("null_text_tokens = 3", 'null_text = "none.npy"', "none.npy"),
+        ("null_text_tokens = 3", 'text_encoder = "none"', "none.*text_encoder/config.json"),
+        ("null_text_tokens = 3", 'prior = "none"\nnull_text = "none.npy"', "none"),
+        ('[flow.first.loop]', '[flow.first.loop]\nmixed_precision = "fp16"', "needs a GPU"),
+        ("[autoencoder.loop]", '[autoencoder]\npath = "none"\n[unused]', "none"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_refused_before_anything_is_made(tmp_path, monkeypatch, old, new, complaint):
+    monkeypatch.setattr(inputs, "training_device", lambda: torch.device("cpu"))
+    monkeypatch.setitem(stages.STAGES, "frames", lambda *_args: pytest.fail("it went on"))
+    text = TOY.replace(old, new)
+    if "[unused]" in text:
+        text = text[: text.index("[unused]")] + text[text.index("[latents.small]") :]
+    with pytest.raises((ValueError, OSError), match=complaint):
+        run_recipe(read_recipe(write_toy(tmp_path, text)), tmp_path / "out")
+
+
+def test_a_missing_package_for_lora_is_told_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    monkeypatch.setitem(stages.STAGES, "frames", lambda *_args: pytest.fail("it went on"))
+    recipe = read_recipe(write_toy(tmp_path, TOY.replace("noising_step = 300", "lora = { rank = 2 }")))
+    with pytest.raises(ModuleNotFoundError, match="peft"):
+        run_recipe(recipe, tmp_path / "out")
+
+
+def test_latents_that_nothing_trains_on_are_told(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(stages.STAGES, "frames", lambda *_args: None)
+    caplog.set_level(logging.INFO)
+    text = TOY.replace("[network]", "[latents.idle]\nview = { height_px = 32, width_px = 48 }\n[network]", 1)
+    run_recipe(read_recipe(write_toy(tmp_path, text)), tmp_path, "frames")
+    assert "no flow stage trains on [latents.idle]" in caplog.text and "[latents.small]" not in caplog.text
 
 
 def test_the_command_trains_one_stage_and_keeps_a_log(tmp_path):

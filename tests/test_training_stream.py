@@ -105,6 +105,19 @@ def test_a_stream_has_the_frames_of_its_seeds_in_their_order():
             torch.testing.assert_close(stream.depths_m[index].float(), frame.depth_m, rtol=1e-3, atol=0)
 
 
+def test_a_stream_that_nothing_asks_has_no_memory_for_frames():
+    with FrameStream(range(10**12), (240, 320), 1, CPU) as stream:
+        assert len(stream) == 0
+
+
+def test_more_new_views_than_are_kept_or_than_a_batch_has_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="fresh_share is 1.5"):
+        StreamSettings(fresh_share=1.5)
+    text = RECIPE.replace("kept_views = 32", "kept_views = 3\nfirst_views = 3\nfresh_share = 1.0")
+    with pytest.raises(ValueError, match="flow.only. encodes 4 views and .* kept_views 3; raise kept_views"):
+        read_recipe(write_recipe(tmp_path, text))
+
+
 def test_a_stream_that_is_left_renders_no_further():
     with FrameStream(range(10_000), (24, 32), 1, CPU) as stream:
         stream.wait_for(1)
@@ -167,16 +180,23 @@ def test_stream_settings_must_be_positive(name):
         StreamSettings(**{name: 0})
 
 
-def test_a_recipe_with_a_stream_makes_a_model_and_keeps_only_the_held_out_frames(tmp_path):
+def test_a_recipe_with_a_stream_makes_a_model_and_keeps_only_the_held_out_frames(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(stages, "StreamedLatents", lambda *args: kept.append(args[2]) or StreamedLatents(*args))
     recipe = read_recipe(write_recipe(tmp_path))
     assert stage_names(recipe) == ["frames", "autoencoder", "flow.only", "export"]
     run_recipe(recipe, tmp_path / "out")
+    assert kept == [StreamSettings(first_frames=4, kept_views=32)]
+    monkeypatch.setattr(FrameStream, "_start", lambda _stream: pytest.fail("what is done needs no frames"))
+    run_recipe(recipe, tmp_path / "out")
+    monkeypatch.undo()
     assert len(list((tmp_path / "out" / "frames").glob("*.jpg"))) == 3
     prediction = load_pipeline(tmp_path / "out" / "model.safetensors")(torch.rand(1, 3, 32, 48))
     assert prediction.depth.shape == (1, 1, 32, 48) and prediction.depth.isfinite().all()
     for old, new, told in (
         ("height_px = 32", "height_px = 40", r"latents.small.view.height_px 32 \(now 40\)"),
         ("count = 20", "count = 20\nfirst_seed = 9", r"frames.first_seed 0 \(now 9\)"),
+        ("height_px = 40", "height_px = 48", r"frames.height_px 40 \(now 48\)"),
         ("[network]", "[photometry]\nnoise = 0.5\n[network]", "photometry.noise"),
     ):
         with pytest.raises(ValueError, match=told):

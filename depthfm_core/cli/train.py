@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 
@@ -26,19 +27,16 @@ def run(args: argparse.Namespace) -> int:
     from ..training.recipe import read_recipe, shorten
     from ..training.stages import run_recipe
 
-    recipe = read_recipe(args.recipe)
+    recipe, text = read_recipe(args.recipe), args.recipe.read_text(encoding="utf-8")
     if args.steps is not None:
         recipe = shorten(recipe, args.steps)
     args.output.mkdir(parents=True, exist_ok=True)
     logger = logging.getLogger(__package__.partition(".")[0])
     logger.setLevel(logging.INFO)
-    is_first = this_share().is_first
-    log = _log_file(args.output / "train.log") if is_first else logging.NullHandler()
+    log = _log_file(args.output / "train.log") if this_share().is_first else logging.NullHandler()
     logger.addHandler(log)
     try:
-        if is_first:
-            write_text(args.output / "recipe.toml", args.recipe.read_text(encoding="utf-8"))
-        run_recipe(recipe, args.output, args.stage)
+        run_recipe(recipe, args.output, args.stage, partial(write_text, args.output / "recipe.toml", text))
     finally:
         logger.removeHandler(log)
         with suppress(OSError):  # of a full disk, which has ended the run already

@@ -28,6 +28,9 @@ class ViewSettings:
         min_scale: the smallest crop, as a share of the largest that fits into the frame.
         aspect_jitter: the crop's aspect differs from the canvas's by up to this share, either way.
         flip_probability: share of views that are mirrored.
+
+    Raises:
+        ValueError: for a share outside of what it is a share of.
     """
 
     height_px: int
@@ -35,6 +38,13 @@ class ViewSettings:
     min_scale: float = 0.6
     aspect_jitter: float = 0.1
     flip_probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_scale <= 1:
+            raise ValueError(f"min_scale is {self.min_scale}; choose above 0 and up to 1 (the largest crop).")
+        if not 0 <= self.aspect_jitter < 1:
+            raise ValueError(f"aspect_jitter is {self.aspect_jitter}; choose from 0 (none) to below 1.")
+        check_shares(self, "flip_probability")
 
 
 @dataclass(frozen=True)
@@ -53,10 +63,14 @@ class PhotometricSettings:
         vignette: darkening of the corners, at most this share.
         blur_px: standard deviation of a Gaussian blur, at most.
         noise: standard deviation of Gaussian noise, at most.
-        jpeg_quality: the worst JPEG quality, 1 to 95.
+        jpeg_quality: the worst JPEG quality, 1 to 100.
         border_probability: share of pictures with a plain border over their edges, as scans and sensors leave it; the
             depth goes on beneath.
         border: the widest border, as a share of the picture's side.
+
+    Raises:
+        ValueError: for a share outside 0..1, a border of half a side or more, a negative strength, a factor below 1, or
+            a quality that JPEG does not have.
     """
 
     probability: float = 0.5
@@ -73,6 +87,27 @@ class PhotometricSettings:
     jpeg_quality: int = 30
     border_probability: float = 0.12
     border: float = 0.04
+
+    def __post_init__(self) -> None:
+        check_shares(
+            self, "probability", "contrast", "saturation", "grey_probability", "vignette", "border_probability"
+        )
+        for name in ("exposure_stops", "white_balance", "hue_deg", "blur_px", "noise"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; choose 0 (none) or more.")
+        if not 1 <= self.gamma < math.inf:
+            raise ValueError(f"gamma is {self.gamma}; choose 1 (none) or more.")
+        if not 0 <= self.border < 0.5:
+            raise ValueError(f"border is {self.border}; choose from 0 (none) to below 0.5, where nothing is left.")
+        if not 1 <= self.jpeg_quality <= 100:
+            raise ValueError(f"jpeg_quality is {self.jpeg_quality}; choose from 1 to 100.")
+
+
+def check_shares(settings: object, *names: str) -> None:
+    """Raises ValueError for settings that are not from 0 to 1."""
+    for name in names:
+        if not 0 <= getattr(settings, name) <= 1:
+            raise ValueError(f"{name} is {getattr(settings, name)}; choose from 0 (none) to 1.")
 
 
 def draw_view(sample: DepthSample, settings: ViewSettings, rng: np.random.Generator) -> DepthSample:

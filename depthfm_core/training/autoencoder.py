@@ -51,7 +51,8 @@ class AutoencoderSettings:
         latent_noise: standard deviation of the noise that the decoder learns to live with.
 
     Raises:
-        ValueError: for crops that are no multiple of 8, or blocks that TAESD does not have.
+        ValueError: for crops that are no multiple of 8 or of no size, negative weights, or blocks that TAESD does not
+            have.
     """
 
     crop_px: int = 96
@@ -66,6 +67,11 @@ class AutoencoderSettings:
     def __post_init__(self) -> None:
         if self.crop_px < 1 or self.crop_px % LatentCodec.downscale:
             raise ValueError(f"crop_px is {self.crop_px}; choose a multiple of {LatentCodec.downscale}.")
+        if not 0 < self.min_scale <= 1:
+            raise ValueError(f"min_scale is {self.min_scale}; choose above 0 and up to 1 (the largest crop).")
+        for name in ("edge_weight", "coarse_weight", "whitening_weight", "latent_noise"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; choose 0 (none) or more.")
         for name, most in (("encoder_blocks", _ENCODER_BLOCKS), ("decoder_blocks", _ENCODER_BLOCKS[::-1])):
             active = getattr(self, name)
             if len(active) != len(most) or any(not 0 <= n <= m for n, m in zip(active, most, strict=True)):

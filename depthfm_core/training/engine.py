@@ -32,6 +32,12 @@ def training_device() -> torch.device:
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).device
 
 
+def check_precision(mixed_precision: str, device: torch.device) -> None:
+    """Raises ValueError for fp16 on the CPU."""
+    if mixed_precision == "fp16" and device.type == "cpu":
+        raise ValueError("mixed_precision is 'fp16', which needs a GPU; on the CPU choose 'bf16' or 'no'.")
+
+
 class Engine:
     """One process of a training.
 
@@ -57,8 +63,7 @@ class Engine:
                 f"accelerate is set to {self.accelerator.distributed_type.value}; training needs a whole model in each "
                 "process. Launch it otherwise, for example with --multi_gpu."
             )
-        if mixed_precision == "fp16" and self.accelerator.device.type == "cpu":
-            raise ValueError("mixed_precision is 'fp16', which needs a GPU; on the CPU choose 'bf16' or 'no'.")
+        check_precision(mixed_precision, self.accelerator.device)
 
     def place(self, model: nn.Module) -> nn.Module:
         """Moves `model` to the device; returns what to compute losses with, so that processes share gradients."""

@@ -9,6 +9,7 @@ from ..depth.files import write_text
 from ..model.bundled import MODELS, find_model
 from ..model.checkpoints import DepthFMCheckpoint, load_checkpoint
 from ..model.codec import LatentCodec, load_codec
+from ..model.hyperparameters import UNetHyperParameters
 from ..model.layouts import NULL_TEXT, read_null_text, read_null_text_file
 from ..model.names import ldm_to_diffusers
 from ..model.unet import DepthFMUNet
@@ -80,6 +81,11 @@ def start_codec(settings: NetworkSettings, output: Path) -> LatentCodec:
     checkpoint, own = _read_start(settings, output)
     _check_codec(checkpoint, own)
     return load_codec(own) if own else checkpoint.build_codec()
+
+
+def network_shape(settings: NetworkSettings, output: Path) -> UNetHyperParameters:
+    """The network's shape: the recipe's, or that of the model that training goes on from. Errors as above."""
+    return _read_start(settings, output)[0].hyper if settings.start else settings.unet
 
 
 def check_start(

@@ -29,8 +29,8 @@ class FrameSettings:
             [frames.stream] table is there; then `folders` is where the held-out ones lie.
 
     Raises:
-        ValueError: nothing to train on, no folder to render into, nothing held out, no workers, two data sets of one
-            name, or shares for some only.
+        ValueError: nothing to train on, no folder to render into, nothing held out, no workers, settings of
+            rendering where nothing is rendered, two data sets of one name, or shares for some only.
     """
 
     folders: tuple[str, ...] = ("frames",)
@@ -57,6 +57,13 @@ class FrameSettings:
             )
         if self.workers < 1:
             raise ValueError(f"[frames] has workers {self.workers}; choose 1 or more.")
+        rendering = ("first_seed", "height_px", "width_px", "workers")
+        idle = [name for name in rendering if getattr(self, name) != getattr(FrameSettings, name)]
+        if not self.count and idle:
+            raise ValueError(
+                f"[frames] has {', '.join(idle)}, which is for frames that are rendered, and count 0; set count or "
+                "leave it out."
+            )
         if not labels or (self.count and not self.folders):
             raise ValueError("[frames] names no folder to render into and to train on, or no data set; name one.")
         if len(set(labels)) < len(labels):

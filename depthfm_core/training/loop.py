@@ -54,7 +54,8 @@ class LoopSettings:
             gradients with a fraction of the memory, about a third slower.
 
     Raises:
-        ValueError: for counts or rates that are not positive, or an unknown schedule or precision.
+        ValueError: for counts or rates that are not positive, what is negative, a decay outside 0..1, or an unknown
+            schedule or precision.
     """
 
     num_steps: int
@@ -75,8 +76,11 @@ class LoopSettings:
         for name in ("num_steps", "batch_size", "learning_rate", "max_grad_norm", "save_every"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive.")
-        if self.micro_batch_size < 0:
-            raise ValueError(f"micro_batch_size is {self.micro_batch_size}; choose 0 (no limit) or more.")
+        for name in ("micro_batch_size", "warmup_steps", "weight_decay", "seed"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; choose 0 or more.")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay is {self.ema_decay}; choose from 0 (the last weights) to below 1.")
         for name, choices in (("schedule", SCHEDULES), ("mixed_precision", PRECISIONS)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"Unknown {name} {getattr(self, name)!r}; choose one of {', '.join(choices)}.")
@@ -216,7 +220,9 @@ class _Run:
     @torch.no_grad()
     def load(self) -> None:
         """Takes up the saved state, if there is one."""
-        state = read_state(self.path, asdict(self.settings))
+        # On the CPU the optimizer would keep the mapped tensors as its own.
+        on_gpu = self.engine.accelerator.device.type != "cpu"
+        state = read_state(self.path, asdict(self.settings), mapped=on_gpu)
         if state is None:
             return
         self.step = self.saved_step = state["step"]

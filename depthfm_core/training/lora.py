@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import torch
 from diffusers import UNet2DConditionModel
 
+from ..model.hyperparameters import UNetHyperParameters
+from ..model.unet import DepthFMUNet
+
 
 @dataclass(frozen=True)
 class LoraSettings:
@@ -52,6 +55,15 @@ def add_lora(unet: UNet2DConditionModel, settings: LoraSettings, seed: int) -> N
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         unet.add_adapter(config)
+
+
+def check_lora(settings: LoraSettings, hyper: UNetHyperParameters) -> None:
+    """Whether `add_lora` would work on a network of this shape; errors as there."""
+    import peft  # noqa: F401 (as above)
+
+    with torch.device("meta"):
+        network = DepthFMUNet(hyper, torch.empty(1, 1, hyper.context_dim))
+    _check_layers(network.unet, settings.layers)
 
 
 def merge_lora(unet: UNet2DConditionModel) -> None:

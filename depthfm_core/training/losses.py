@@ -45,10 +45,12 @@ def whitening_loss(latent: Tensor) -> Tensor:
     """How far the channels of a latent are from zero mean and unit covariance over the batch, a scalar >= 0.
 
     Uncorrelated channels have to say different things; with unit variances alone all of them come to say "brightness".
+    Computed in float32, whatever the latent is in.
 
     Args:
         latent: [B, C, h, w].
     """
-    channels = rearrange(latent, "b c h w -> c (b h w)")
-    excess = torch.cov(channels) - torch.eye(len(channels), device=latent.device)
-    return channels.mean(1).square().mean() + excess.square().mean()
+    with torch.autocast(latent.device.type, enabled=False):  # a covariance is a product, which float16 overflows in
+        channels = rearrange(latent.float(), "b c h w -> c (b h w)")
+        excess = torch.cov(channels) - torch.eye(len(channels), device=latent.device)
+        return channels.mean(1).square().mean() + excess.square().mean()

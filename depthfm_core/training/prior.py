@@ -42,6 +42,18 @@ def read_prior(path: Path, hyper: UNetHyperParameters, *, keep_heads: bool) -> d
 
     Source: CompVis/diff2flow, `load_from_ckpt`, for the first convolution.
     """
+    state_dict = _read_checked(path, hyper, keep_heads)
+    state_dict[FIRST_CONVOLUTION] = widen(state_dict[FIRST_CONVOLUTION])
+    return {name: tensor.float() for name, tensor in ldm_to_diffusers(state_dict, hyper).items()}
+
+
+def check_prior(path: Path, hyper: UNetHyperParameters, *, keep_heads: bool) -> None:
+    """Whether `read_prior` would give weights, without the memory for them; arguments and errors as there."""
+    _read_checked(path, hyper, keep_heads)
+
+
+def _read_checked(path: Path, hyper: UNetHyperParameters, keep_heads: bool) -> dict[str, Tensor]:
+    """The prior's tensors as they are in the file, under LDM's names."""
     content, metadata = read_diffusers_folder(path, _REMEDY) if path.is_dir() else read_tensor_file(path)
     stated = read_settings(path, content, metadata).get("ldm_hparams")
     tensors = flatten(content)
@@ -50,8 +62,7 @@ def read_prior(path: Path, hyper: UNetHyperParameters, *, keep_heads: bool) -> d
     resolutions = tuple(sorted(hyper.attention_resolutions))  # LDM's files list them the other way round
     narrow = replace(hyper, in_channels=_PRIOR_CHANNELS, attention_resolutions=resolutions)
     _check(path, state_dict, narrow, _stated_shape(path, stated) if stated else _usual_shape(narrow), keep_heads)
-    state_dict[FIRST_CONVOLUTION] = widen(state_dict[FIRST_CONVOLUTION])
-    return {name: tensor.float() for name, tensor in ldm_to_diffusers(state_dict, hyper).items()}
+    return state_dict
 
 
 def widen(weight: Tensor) -> Tensor:

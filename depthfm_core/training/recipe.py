@@ -19,12 +19,16 @@ from .frames import FrameSettings
 from .latents import LatentSettings
 from .loop import LoopSettings
 from .normalize import NormalizationSettings
+from .stream import StreamSettings
 from .velocity import FlowSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+_CHANNELS = (8, 4)  # of a velocity network, in and out
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class AutoencoderStage:
             brings.
 
     Raises:
-        ValueError: for both `path` and `loop`, a `model` that nothing trains, or gradient checkpointing.
+        ValueError: for both `path` and `loop`, a `model` that nothing trains, gradient checkpointing, or micro-batches.
     """
 
     path: str = ""
@@ -52,6 +56,11 @@ class AutoencoderStage:
         if self.loop is None and self.model != AutoencoderSettings():
             raise ValueError(
                 "[autoencoder.model] says how to train one, and there is no [autoencoder.loop]; leave it out."
+            )
+        if self.loop is not None and self.loop.micro_batch_size:
+            raise ValueError(
+                "[autoencoder.loop] cannot have micro_batch_size, since its whitening loss is of a batch as a whole; "
+                "choose a smaller batch_size."
             )
         # diffusers' encoder does not scale pictures to [0, 1] then, as it does everywhere else.
         if self.loop is not None and self.loop.gradient_checkpointing:
@@ -78,8 +87,8 @@ class NetworkSettings:
         seed: of random weights and that embedding.
 
     Raises:
-        ValueError: for an unknown parameterization, both embeddings, a prior without the one that it knows, no shape,
-            or a start with other settings beside it.
+        ValueError: for an unknown parameterization, both embeddings, a prior without the one that it knows, no shape or
+            one of other channels, a start with other settings beside it, or settings of what is not there.
     """
 
     unet: UNetHyperParameters | None = None
@@ -101,6 +110,16 @@ class NetworkSettings:
             raise ValueError("[network] needs [network.unet], the network's shape, or start, a DepthFM to go on from.")
         if self.null_text and self.text_encoder:
             raise ValueError("[network] has null_text and text_encoder; set one of them.")
+        if self.unet and (self.unet.in_channels, self.unet.out_channels) != _CHANNELS:
+            raise ValueError(
+                f"[network.unet] has in_channels {self.unet.in_channels} and out_channels {self.unet.out_channels}; a "
+                f"DepthFM takes x_t and the image latent, {_CHANNELS[0]}, and gives a velocity, {_CHANNELS[1]}. Leave "
+                "them out."
+            )
+        if (self.null_text or self.text_encoder) and self.null_text_tokens != NetworkSettings.null_text_tokens:
+            raise ValueError("[network] has null_text_tokens, of a random embedding, beside a real one; leave it out.")
+        if not self.prior and not self.keep_heads:
+            raise ValueError("[network] has keep_heads, which is of a prior's heads, and no prior; leave it out.")
         if self.prior and not (self.null_text or self.text_encoder):
             raise ValueError(
                 "[network] has a prior, which knows the text encoder's embedding of the empty prompt; set text_encoder "
@@ -148,6 +167,7 @@ class Recipe:
                 raise ValueError(f"[flow.{name}] needs latents out of {', '.join(self.latents)}; got {stage.latents}.")
             if stage.start and stage.start not in earlier:
                 raise ValueError(f"[flow.{name}] starts from {stage.start!r}, which is no flow stage before it.")
+            _refuse_more_than_is_kept(name, stage, self.frames.stream)
             earlier.append(name)
         if self.normalization.space != "log":
             raise ValueError(
@@ -164,6 +184,14 @@ def _refuse_what_a_stream_does_not_do(name: str, latents: LatentSettings) -> Non
         raise ValueError(
             f"[latents.{name}] has {', '.join(given)}, which is for latents on the disk; with [frames.stream] only the "
             "view counts. Leave it out."
+        )
+
+
+def _refuse_more_than_is_kept(name: str, stage: FlowSettings, stream: StreamSettings | None) -> None:
+    if stream and (fresh := stream.fresh_views(stage.loop.batch_size)) > stream.kept_views:
+        raise ValueError(
+            f"A step of [flow.{name}] encodes {fresh} views and [frames.stream] has kept_views {stream.kept_views}; "
+            "raise kept_views, or lower fresh_share or batch_size."
         )
 
 

@@ -8,7 +8,7 @@ what may grow or differ without making a result wrong: more data sets, and the n
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,14 @@ def keep_record(recipe: Recipe, output: Path, stage: str) -> None:
     Raises:
         ValueError: a result that was made with other settings, which the message names.
     """
-    for name in _needed(recipe, stage):
-        _compare(recipe, output, name)
+    compare_records(recipe, output, [stage])
     write_record(recipe, output, stage)
+
+
+def compare_records(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
+    """Compares what is there of some stages, and of those they build on, with the recipe; errors as above."""
+    for name in dict.fromkeys(name for stage in stages for name in _needed(recipe, stage)):
+        _compare(recipe, output, name)
 
 
 def write_record(recipe: Recipe, output: Path, stage: str) -> None:
@@ -105,7 +110,10 @@ def _folder(output: Path, stage: str) -> Path:
 
 
 def _has_results(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.iterdir())
+    """Whether there is anything but what a killed process left half written."""
+    return folder.is_dir() and any(
+        not (path.name.startswith(".") and path.suffix == ".tmp") for path in folder.iterdir()
+    )
 
 
 def _record(output: Path, stage: str) -> Path:

@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..replacing import replacing
+from ..replacing import remove_leftovers, replacing
 
 _TENSORS = ("image_latent", "depth_latent", "valid")
 _ORIGIN, _VIEWS = "depthfm.latents", "depthfm.views"
@@ -65,7 +65,7 @@ class _Format(NamedTuple):
 
 
 def write_shard(path: Path, tensors: Mapping[str, Tensor], origin: Mapping[str, object]) -> None:
-    """Writes a shard, which appears whole or not at all.
+    """Writes a shard, which appears whole or not at all; what a killed process left half written of it is removed.
 
     Args:
         path: its suffix chooses the format.
@@ -75,6 +75,7 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor], origin: Mapping[str, 
     Raises:
         OSError: a full disk or a folder that cannot be written, with the shard's name.
     """
+    remove_leftovers(path)
     try:
         with replacing(path, durable=True) as temporary:
             _format_of(path).write(temporary, path.stem, tensors, json.dumps(origin, sort_keys=True))

@@ -18,10 +18,10 @@ They see one output folder.
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderTiny
 
 from ..evaluation.share import ALL, Share, this_share
 from ..model.checkpoints import save_tensors
@@ -32,14 +32,16 @@ from .autoencoder import AutoencoderData, train_autoencoder
 from .calibration import measure_spread_scale
 from .engine import training_device
 from .export import export, save_codec
-from .first_weights import RESULT, check_start, find_null_text, first_network, start_codec, untrained_network
+from .first_weights import RESULT, first_network, start_codec, untrained_network
 from .frames import open_stream, split_frames, write_frames
+from .inputs import check_inputs, codec_config_path, network_path
 from .latents import LatentSet
 from .precompute import describe, write_latents
 from .recipe import Recipe
-from .record import keep_record, provenance
+from .record import compare_records, keep_record, provenance
 from .scaling import measure_scaling_factor
 from .sources import spread
+from .state import is_made
 from .stream import FrameStream
 from .streamed import StreamedLatents, StreamedViews
 from .validation import encode_held_out
@@ -58,35 +60,47 @@ def stage_names(recipe: Recipe) -> list[str]:
     return ["frames", *autoencoder, *latents, *flow, "export"]
 
 
-def run_recipe(recipe: Recipe, output: Path, stage: str | None = None) -> None:
+def run_recipe(
+    recipe: Recipe, output: Path, stage: str | None = None, started: Callable[[], None] = lambda: None
+) -> None:
     """Runs all stages in order, or one whose inputs are there; what is finished already is not done again.
 
     Args:
         recipe: all settings.
         output: folder for all results; made if missing.
         stage: one of `stage_names`, or None for all.
+        started: called by the first process once the recipe has passed all checks.
 
     Raises:
-        ValueError: for an unknown stage, a stage whose inputs are missing, results made with other settings, or a model
-            to start from that is missing or was trained with other noise.
+        ValueError: for an unknown stage, a stage whose inputs are missing, results made with other settings, or as
+            `check_inputs`, which has the other errors.
         ImportError: when frames have to be rendered and the generator's libraries are missing.
     """
     names = stage_names(recipe)
     if stage is not None and stage not in names:
         raise ValueError(f"Unknown stage {stage!r}; choose one of {', '.join(names)}.")
+    names = names if stage is None else [stage]
     output.mkdir(parents=True, exist_ok=True)
-    if recipe.network.start:
-        noising_steps = {name: stage.noising_step for name, stage in recipe.flow.items()}
-        check_start(recipe.network, output, noising_steps, brings_codec=not recipe.autoencoder.path)
     share = this_share()
     with open_stream(recipe.frames, share) as stream:
-        for name in names if stage is None else [stage]:
+        if share.is_first:
+            check_inputs(recipe, output, names)
+            compare_records(recipe, output, names)
+            _tell_idle_latents(recipe)
+            started()
+        share.wait()
+        for name in names:
             _LOGGER.info("stage %s", name)
             kind, _, which = name.partition(".")
             keep_record(recipe, output, name)
             if share.is_first or kind in SHARED:
                 STAGES[kind](recipe, output, which, stream)
             share.wait()
+
+
+def _tell_idle_latents(recipe: Recipe) -> None:
+    for name in sorted(set(recipe.latents).difference(*(stage.latents for stage in recipe.flow.values()))):
+        _LOGGER.info("no flow stage trains on [latents.%s]", name)
 
 
 def _write_frames(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | None) -> None:
@@ -109,31 +123,24 @@ def _make_autoencoder(recipe: Recipe, output: Path, _which: str, stream: FrameSt
     """Trains it, or takes it out of the model that training goes on from."""
     if recipe.autoencoder.loop is not None:
         _train_autoencoder(recipe, output, stream)
-    elif not (output / "autoencoder" / "config.json").exists():
+    elif not codec_config_path(output).exists():
         save_codec(start_codec(recipe.network, output), output / "autoencoder")
 
 
 def _train_autoencoder(recipe: Recipe, output: Path, stream: FrameStream | None) -> None:
-    folder = output / "autoencoder"
+    folder, loop = output / "autoencoder", recipe.autoencoder.loop
+    if is_made(codec_config_path(output), asdict(loop)):
+        return
     train, held_out = split_frames(recipe.frames, output)
     if stream is not None:
         stream.wait_for(recipe.frames.stream.first_frames)
     checked = spread(held_out, _CHECKED_PICTURES)
     data = AutoencoderData(train or held_out, checked, recipe.photometry, recipe.normalization, stream)
-    autoencoder = train_autoencoder(
-        recipe.autoencoder.model, data, recipe.autoencoder.loop, folder, output / "events" / "autoencoder"
+    codec_config_path(output).unlink(missing_ok=True)  # of an earlier training; see `is_made`
+    autoencoder = train_autoencoder(recipe.autoencoder.model, data, loop, folder, output / "events" / "autoencoder")
+    save_codec(
+        LatentCodec(autoencoder, measure_scaling_factor(autoencoder, data, recipe.autoencoder.model.crop_px)), folder
     )
-    if not _is_saved(autoencoder, folder):
-        scale = measure_scaling_factor(autoencoder, data, recipe.autoencoder.model.crop_px)
-        save_codec(LatentCodec(autoencoder, scale), folder)
-
-
-def _is_saved(autoencoder: AutoencoderTiny, folder: Path) -> bool:
-    """Whether it lies there, with the factor that latents were made with, which other frames would not give again."""
-    if not (folder / "config.json").exists():
-        return False
-    saved, own = load_codec(folder).autoencoder.state_dict(), autoencoder.state_dict()
-    return saved.keys() == own.keys() and all(torch.equal(saved[name], own[name].cpu()) for name in own)
 
 
 def prepare_latents(
@@ -161,12 +168,11 @@ def latents_folder(output: Path, which: str) -> Path:
 
 
 def _train_flow(recipe: Recipe, output: Path, which: str, stream: FrameStream | None) -> None:
-    settings = recipe.flow[which]
-    folder = output / "flow" / which
-    share = this_share()
-    if share.is_first:
-        find_null_text(recipe.network, output)  # makes it where a text encoder has to; the others read it
-    share.wait()
+    settings, share = recipe.flow[which], this_share()
+    result = network_path(output, which)
+    if is_made(result, asdict(settings.loop)):
+        return
+    share.wait()  # until all have looked
     network = _network(recipe, output, settings.start)
     codec = _codec(recipe, output)
     view = recipe.latents[settings.latents[-1]].view
@@ -176,11 +182,14 @@ def _train_flow(recipe: Recipe, output: Path, which: str, stream: FrameStream | 
         stream.wait_for(recipe.frames.stream.first_frames)
         views = StreamedViews(stream, recipe.photometry, recipe.normalization)
         latents = StreamedLatents(views, view, recipe.frames.stream, load_codec(_codec_path(recipe, output)))
-    held_out = encode_held_out(split_frames(recipe.frames, output)[1], view, codec.to(training_device()))
-    codec.cpu()
-    train_velocity(network, latents, settings, held_out, codec, folder, output / "events" / f"flow.{which}")
+    held_out = None
     if share.is_first:
-        save_tensors(network.unet.state_dict(), folder / "network.safetensors")
+        held_out = encode_held_out(split_frames(recipe.frames, output)[1], view, codec.to(training_device()))
+        codec.cpu()
+        result.unlink(missing_ok=True)  # of an earlier training; see `is_made`
+    train_velocity(network, latents, settings, held_out, codec, result.parent, output / "events" / f"flow.{which}")
+    if share.is_first:
+        save_tensors(network.unet.state_dict(), result)
 
 
 def _latent_set(recipe: Recipe, output: Path, settings: FlowSettings, codec: LatentCodec) -> LatentSet:
@@ -202,7 +211,7 @@ def _network(recipe: Recipe, output: Path, trained: str) -> DepthFMUNet:
     """The network with the result of a flow stage, or as it is before the first one."""
     if not trained:
         return first_network(recipe.network, output)
-    path = output / "flow" / trained / "network.safetensors"
+    path = network_path(output, trained)
     if not path.exists():
         raise ValueError(f"{path} is missing; run stage flow.{trained} first.")
     network = untrained_network(recipe.network, output)
@@ -218,7 +227,7 @@ def _codec_path(recipe: Recipe, output: Path) -> Path:
     """The recipe's existing autoencoder, or the trained one."""
     if recipe.autoencoder.path:
         return output / recipe.autoencoder.path
-    if not (output / "autoencoder" / "config.json").exists():
+    if not codec_config_path(output).exists():
         raise ValueError(f"{output / 'autoencoder'} holds no autoencoder; run stage autoencoder first.")
     return output / "autoencoder"
 

@@ -55,10 +55,16 @@ def _what_is_there(path: Path) -> str:
     return "The state that was saved before it is still whole." if path.exists() else "No state was saved before it."
 
 
-def read_state(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+def read_state(path: Path, settings: dict[str, Any], *, mapped: bool = False) -> dict[str, Any] | None:
     """The state in a file, on the CPU, or None where there is no file.
 
     Of the settings those in `CHANGEABLE` may differ, which is logged. What a killed run left half written is removed.
+
+    Args:
+        path: the file.
+        settings: of this run.
+        mapped: whether tensors are read from the file as they are used. For a caller that copies or leaves them: the
+            file cannot be replaced on every system as long as they are there.
 
     Raises:
         CheckpointError: a file that is damaged or no state.
@@ -67,22 +73,45 @@ def read_state(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     remove_leftovers(path)
     if not path.exists():
         return None
-    state = _load(path)
+    state = _load(path, mapped)
+    for name in _changed(path, state, settings):
+        old, new = state["settings"][name], settings[name]
+        _LOGGER.info("%s goes on after step %d with %s %s, not %s", path, state["step"], name, new, old)
+    return state
+
+
+def is_made(result: Path, settings: dict[str, Any]) -> bool:
+    """Whether a training is done and its result written, which then stays as it is: others were made from its bits.
+
+    Args:
+        result: what the training's stage writes after the last step, beside `state.pt`.
+        settings: of the loop in this run.
+
+    Raises:
+        as `read_state`.
+    """
+    path = result.with_name("state.pt")
+    if not (result.exists() and path.exists()):
+        return False
+    state = _load(path, mapped=True)
+    _changed(path, state, settings)
+    return state["step"] == settings["num_steps"]
+
+
+def _changed(path: Path, state: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    """The settings that differ from the state's; raises ValueError for one that may not."""
     changed = {name for name in settings if settings[name] != state["settings"].get(name)}
     if settings.keys() != state["settings"].keys() or changed - set(CHANGEABLE):
         raise ValueError(
             f"{path} was saved with {state['settings']}; this run has {settings}. "
             f"Use the old settings, of which only {', '.join(CHANGEABLE)} may change, or another output folder."
         )
-    for name in sorted(changed):
-        old, new = state["settings"][name], settings[name]
-        _LOGGER.info("%s goes on after step %d with %s %s, not %s", path, state["step"], name, new, old)
-    return state
+    return sorted(changed)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path, mapped: bool) -> dict[str, Any]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
     except _UNREADABLE as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise CheckpointError(path, f"is damaged, or no state of a training ({reason[:200]}).", _REMEDY) from error

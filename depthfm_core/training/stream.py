@@ -31,10 +31,11 @@ class StreamSettings:
         first_views: views that are encoded before the first step, `kept_views` at most; a few would be drawn so often
             in the first steps that they are learnt by heart.
         kept_views: views whose latents are kept; a new one takes the place of the oldest.
-        fresh_share: new views of a batch, as a share of it; the others are drawn from those that are kept.
+        fresh_share: how many new views each step encodes before it draws, as a share of the batch; they take the place
+            of the oldest, and the whole batch is drawn from all that are kept.
 
     Raises:
-        ValueError: for counts or a share that are not positive.
+        ValueError: for counts that are not positive, or a share outside of 0..1.
     """
 
     first_frames: int = 512
@@ -46,6 +47,12 @@ class StreamSettings:
         for name in ("first_frames", "first_views", "kept_views", "fresh_share"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive.")
+        if not self.fresh_share <= 1:
+            raise ValueError(f"fresh_share is {self.fresh_share}; choose above 0 and up to 1, as many as a batch has.")
+
+    def fresh_views(self, batch_size: int) -> int:
+        """How many views a step with such a batch encodes."""
+        return max(1, round(batch_size * self.fresh_share))
 
 
 class FrameStream:
@@ -58,14 +65,12 @@ class FrameStream:
         device: where frames are kept, at 5 bytes a pixel.
 
     Attributes:
-        images: [N, 3, H, W] uint8, of which the first `len(self)` are there.
-        depths_m: [N, 1, H, W] float16 metres, 0 where there is no depth (sky).
+        images: [N, 3, H, W] uint8, of which the first `len(self)` are there; memory is taken by the first `wait_for`.
+        depths_m: [N, 1, H, W] float16 metres, 0 where there is no depth (sky); likewise.
     """
 
     def __init__(self, seeds: range, size: tuple[int, int], workers: int, device: torch.device) -> None:
-        self.images = torch.empty(len(seeds), 3, *size, dtype=torch.uint8, device=device)
-        self.depths_m = torch.empty(len(seeds), 1, *size, dtype=torch.float16, device=device)
-        self._seeds, self._size, self._workers = seeds, size, workers
+        self._seeds, self._size, self._workers, self._device = seeds, size, workers, device
         self._count = 0
         self._stop = Event()
         self._problem: BaseException | None = None
@@ -90,11 +95,17 @@ class FrameStream:
             RuntimeError: rendering failed.
         """
         if not self._started:
-            self._started = True
-            self._thread.start()
+            self._start()
         while self._count < min(count, len(self._seeds)):
             self.check()
             time.sleep(0.05)
+
+    def _start(self) -> None:
+        count = len(self._seeds)
+        self.images = torch.empty(count, 3, *self._size, dtype=torch.uint8, device=self._device)
+        self.depths_m = torch.empty(count, 1, *self._size, dtype=torch.float16, device=self._device)
+        self._started = True
+        self._thread.start()
 
     def check(self) -> None:
         """Raises RuntimeError if rendering failed."""

@@ -44,13 +44,13 @@ class StreamedViews:
 class StreamedLatents:
     """Latents of views that are made as the training goes, in the place of a `LatentSet`.
 
-    Encoding costs more than a small network's step, so a batch has a few new views and draws the others from those
-    that are kept.
+    Encoding costs more than a small network's step, so a step encodes a few new views, which take the place of the
+    oldest, and draws its batch from all that are kept.
 
     Args:
         views: where views come from; their sky counts, as the far plane.
         view: the canvas and how it is filled.
-        settings: how many latents are there at first, how many are kept, and how many of a batch are new.
+        settings: how many latents are there at first, how many are kept, and how many a step adds.
         codec: moves to the stream's device.
 
     Attributes:
@@ -74,8 +74,7 @@ class StreamedLatents:
     def draw(self, size: int, rng: np.random.Generator) -> LatentBatch:
         """`size` random pairs in float32 on the stream's device."""
         settings = self._settings
-        fresh = max(1, round(size * settings.fresh_share))
-        self._add(fresh if self._made else min(settings.first_views, settings.kept_views), rng)
+        self._add(settings.fresh_views(size) if self._made else min(settings.first_views, settings.kept_views), rng)
         kept = min(self._made, settings.kept_views)
         picked = torch.from_numpy(rng.integers(kept, size=size)).to(self._image.device)
         image_latent, depth_latent = self._image[picked].float(), self._depth[picked].float()

@@ -195,14 +195,15 @@ def train_velocity(
     network: DepthFMUNet,
     latents: LatentSet | StreamedLatents,
     settings: FlowSettings,
-    held_out: HeldOut,
+    held_out: HeldOut | None,
     codec: LatentCodec,
     folder: Path,
     events: Path | None = None,
 ) -> None:
     """Trains `network` in place (averaged weights at the end); resumes from `folder`, shows scores on `held_out`.
 
-    All processes that were started train together; the first one saves and computes the scores.
+    All processes that were started train together; the first one saves and computes the scores, and it alone needs
+    `held_out`.
     """
     if settings.lora:
         add_lora(network.unet, settings.lora, settings.loop.seed)

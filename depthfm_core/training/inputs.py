@@ -1,0 +1,69 @@
+"""Whether what a recipe names is there and fits, so that a run that cannot work ends before hours of rendering."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from ..model.codec import load_codec
+from .engine import check_precision, training_device
+from .first_weights import check_start, find_null_text, network_shape
+from .lora import check_lora
+from .prior import check_prior
+from .recipe import Recipe
+from .state import is_made
+
+_NEED_AUTOENCODER = ("latents", "flow", "export")
+
+
+def codec_config_path(output: Path) -> Path:
+    """What stage autoencoder writes last."""
+    return output / "autoencoder" / "config.json"
+
+
+def network_path(output: Path, which: str) -> Path:
+    """What stage flow.`which` writes."""
+    return output / "flow" / which / "network.safetensors"
+
+
+def check_inputs(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
+    """Looks at all that the stages read and that no stage makes; for trainings that are done it may be gone.
+
+    A text encoder is asked for the empty prompt's embedding here, once, since that alone tells whether it fits.
+
+    Args:
+        recipe: all settings.
+        output: folder of all results.
+        stages: those that are to run, of `stage_names`.
+
+    Raises:
+        CheckpointError: for a start, prior, autoencoder, text encoder or embedding that cannot be read or does not fit.
+        ValueError: for what is not there, and what this machine or the network cannot do.
+        ModuleNotFoundError: for a package that is missing.
+    """
+    if recipe.network.start:
+        noising_steps = {name: stage.noising_step for name, stage in recipe.flow.items()}
+        check_start(recipe.network, output, noising_steps, brings_codec=not recipe.autoencoder.path)
+    if recipe.autoencoder.path and any(stage.startswith(_NEED_AUTOENCODER) for stage in stages):
+        load_codec(output / recipe.autoencoder.path)
+    loop = recipe.autoencoder.loop
+    if loop and "autoencoder" in stages and not is_made(codec_config_path(output), asdict(loop)):
+        check_precision(loop.mixed_precision, training_device())
+    _check_flow(recipe, output, stages)
+
+
+def _check_flow(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
+    todo = {
+        name: settings
+        for name, settings in recipe.flow.items()
+        if f"flow.{name}" in stages and not is_made(network_path(output, name), asdict(settings.loop))
+    }
+    if not todo:
+        return
+    network, shape = recipe.network, network_shape(recipe.network, output)
+    if network.prior and not all(settings.start for settings in todo.values()):
+        check_prior(output / network.prior, shape, keep_heads=network.keep_heads)
+    find_null_text(network, output)
+    for settings in todo.values():
+        check_precision(settings.loop.mixed_precision, training_device())
+        if settings.lora:
+            check_lora(settings.lora, shape)
