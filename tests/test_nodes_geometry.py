@@ -62,5 +62,5 @@ def test_a_prefix_with_a_colon_that_comes_by_a_link_is_refused_when_it_comes(fac
 
 def test_without_the_package_openexr_saving_an_exr_says_what_to_install_and_writes_nothing(facts):
     message, files = facts["no_exr"]
-    assert "needs the package OpenEXR; install it with `pip install" in message
+    assert "needs the package OpenEXR, 3.3 or newer; install it with `pip install" in message
     assert files == []

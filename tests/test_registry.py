@@ -29,6 +29,7 @@ UNCONFIRMED = "to-be-confirmed"
 # What comfy-test forbids and we do on purpose; CONTRIBUTING.md says why. The training does not run in ComfyUI.
 ARGUED_LINT = {
     ("depthfm_core/training/latents.py", "torch.autocast"),
+    ("depthfm_core/training/losses.py", "torch.autocast"),
     ("depthfm_core/training/normals.py", "torch.autocast"),
 }
 # Asked for before they are used, or looked up with a default: newer versions of ComfyUI have them.
