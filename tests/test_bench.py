@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import math
 import pickle
 from dataclasses import replace
 from multiprocessing import Pipe
@@ -14,7 +13,6 @@ import torch
 from PIL import Image
 
 from depthfm_core.__main__ import main
-from depthfm_core.bench.ceiling import measure_ceilings
 from depthfm_core.bench.flops import count_flops
 from depthfm_core.bench.fresh import answer
 from depthfm_core.bench.graphs import GraphedNetwork
@@ -243,13 +241,6 @@ def test_an_autoencoder_within_the_models_folder_is_one_of_its_files(tmp_path):
         (tmp_path / name / "weights.safetensors").write_bytes(b"1")
     paths = ModelFiles(tmp_path, tmp_path / "vae").paths
     assert [path.name for path in paths].count("weights.safetensors") == 2 and len(set(paths)) == len(paths)
-
-
-def test_the_ceilings_are_told_for_each_precision_and_kind_of_work():
-    rates = measure_ceilings("cpu", 32)
-    assert set(rates) == {"float32", "bfloat16"}
-    assert all(set(kinds) == {"matmul", "conv", "conv_channels_last"} for kinds in rates.values())
-    assert all(math.isfinite(rate) and rate > 0 for kinds in rates.values() for rate in kinds.values())
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """What `bench` makes of its rounds: known answers on made-up numbers."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from depthfm_core.bench.ceiling import measure_ceilings
 from depthfm_core.bench.measure import Measurement
 from depthfm_core.bench.run import Results, difference
 from depthfm_core.bench.summary import ensemble_peaks, ratios, spread, summarize
@@ -62,3 +64,10 @@ def test_the_difference_of_answers_that_were_padded_differently_is_that_of_the_p
     picture = np.arange(12.0).reshape(3, 4)
     assert difference(np.pad(picture, ((2, 2), (1, 1))), picture + 1)["max"] == 1.0
     assert difference(picture, np.pad(picture, ((0, 0), (3, 3))))["max"] == 0.0
+
+
+def test_the_ceilings_are_told_for_each_precision_and_kind_of_work():
+    rates = measure_ceilings("cpu", 32)
+    assert set(rates) == {"float32", "bfloat16"}
+    assert all(set(kinds) == {"matmul", "conv", "conv_channels_last"} for kinds in rates.values())
+    assert all(math.isfinite(rate) and rate > 0 for kinds in rates.values() for rate in kinds.values())

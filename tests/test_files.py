@@ -248,7 +248,7 @@ def test_whatever_a_decoder_raises_becomes_an_image_file_error_that_keeps_its_re
     def fail(_image, **_options):
         raise error("bad tile 7")
 
-    monkeypatch.setattr(files, "_pixels", fail)
+    monkeypatch.setattr(files, "pixels_of", fail)
     with pytest.raises(ImageFileError, match="bad tile 7.*Copy or download it again"):
         read_image(save(tmp_path / "a.bmp", colors()))
 

@@ -1,5 +1,3 @@
-import json
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -8,7 +6,6 @@ from safetensors.torch import load_file
 
 from depthfm_core import DepthFMPipeline, DepthPrediction, EstimationSettings, load_pipeline
 from depthfm_core.flow import SOLVERS, ensemble
-from depthfm_core.pipeline import free_gpu_bytes
 
 AUTHORS = EstimationSettings(processing_resolution=0, align_members=False)
 QUICK = EstimationSettings(num_steps=1, processing_resolution=32)
@@ -239,38 +236,6 @@ def test_an_unknown_solver_is_refused_with_the_list(pipeline, photo, solver):
         pipeline(photo, replace(QUICK, solver=solver))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "word"),
-    [
-        ({"device": "nowhere"}, "nowhere"),
-        ({"device": "cuda:99"}, "cuda:99"),
-        ({"dtype": "int8"}, "bfloat16"),
-        ({"vae": None}, "autoencoder"),
-        ({"model": "no-such-model"}, "nano"),
-        ({"model": "depthfm-v1"}, "download"),
-        ({"model": "depthfm-v1", "downloaded": True, "vae": None}, "lacks its autoencoder, .*download"),
-        ({"scale": 0.13025}, "scales its latents by 0.13025.*SDXL"),
-        ({"attention": "flash"}, "rescaled"),
-        ({"model": "nano"}, "leave out vae"),
-        ({"model": "nano", "vae": None, "decoder": "taesd"}, "leave out decoder"),
-    ],
-)
-def test_a_pipeline_that_cannot_be_says_why(golden_dir, tmp_path, monkeypatch, arguments, word):
-    monkeypatch.setenv("DEPTHFM_HOME", str(tmp_path))
-    usual = {"model": golden_dir / "depthfm-micro-heads8.ckpt", "vae": golden_dir / "micro-vae-diffusers.safetensors"}
-    arguments = dict(arguments)
-    if arguments.pop("downloaded", False):
-        (tmp_path / "depthfm-v1").mkdir()
-        shutil.copy(usual["model"], tmp_path / "depthfm-v1" / "depthfm-v1.ckpt")
-    if scale := arguments.pop("scale", None):
-        config = json.loads((golden_dir / "micro-vae-diffusers.json").read_text()) | {"scaling_factor": scale}
-        (tmp_path / "config.json").write_text(json.dumps(config))
-        shutil.copy(usual["vae"], tmp_path / "diffusion_pytorch_model.safetensors")
-        usual["vae"] = tmp_path
-    with pytest.raises(ValueError, match=word):
-        load_pipeline(**(usual | arguments))
-
-
 def test_sizes_are_padded_to_one_cell_of_the_deepest_level(pipeline):
     assert isinstance(pipeline, DepthFMPipeline) and pipeline.multiple == 8 * 2
 
@@ -292,13 +257,6 @@ def test_members_are_decoded_a_pictures_worth_at_a_time_however_many_the_network
     recording(torch.rand(1, 3, side, side), replace(QUICK, processing_resolution=0, ensemble_size=5, members_at_once=5))
     assert [len(latent) for _, latent in recording.network.seen] == [5]
     assert recording.codec.decoded == decoded
-
-
-def test_what_pytorch_holds_without_using_it_counts_as_free(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (100, 1000))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 50)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 20)
-    assert free_gpu_bytes(torch.device("cuda")) == 130
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch.nn.attention import SDPBackend
 from depthfm_core.flow import noise_source, sample_path
 from depthfm_core.model.hyperparameters import UNetHyperParameters
 from depthfm_core.training.loop import LoopSettings, train
-from depthfm_core.training.losses import coarse_loss, edge_loss, masked_velocity_loss, whitening_loss
+from depthfm_core.training.losses import coarse_loss, edge_loss, masked_velocity_loss
 from depthfm_core.training.objective import Objective, step_random
 from depthfm_core.training.velocity import (
     TIME_SAMPLERS,
@@ -282,13 +281,6 @@ def test_the_coarse_loss_sees_means_and_not_detail():
     assert coarse_loss(checker + 3, torch.zeros(1, 1, 8, 8), 4) == 9
 
 
-def test_the_whitening_loss_is_computed_in_full_precision():
-    latent = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0)) + 3
-    with torch.autocast("cpu", torch.bfloat16):
-        inside = whitening_loss(latent)
-    assert inside.dtype == torch.float32 and torch.equal(inside, whitening_loss(latent))
-
-
 def test_weight_decay_pulls_weights_towards_zero(tmp_path):
     def norm(decay):
         model = linear()
@@ -297,12 +289,3 @@ def test_weight_decay_pulls_weights_towards_zero(tmp_path):
         return model.weight.detach().norm()
 
     assert norm(10.0) < 0.95 * norm(0.0)
-
-
-def test_the_whitening_loss_is_zero_for_white_channels_only():
-    white = torch.from_numpy(np.random.default_rng(0).normal(size=(8, 4, 32, 32))).float()
-    assert whitening_loss(white) < 1e-3
-    same = white[:, :1].expand(-1, 4, -1, -1)
-    assert whitening_loss(same) > 0.5  # correlated
-    assert whitening_loss(white + 1) == pytest.approx(1, abs=0.05)  # a mean
-    assert whitening_loss(white * 2) > 0.5  # a variance

@@ -19,6 +19,7 @@ from depthfm_core.training.autoencoder import (
     train_autoencoder,
 )
 from depthfm_core.training.loop import LoopSettings
+from depthfm_core.training.losses import whitening_loss
 from depthfm_core.training.normalize import NormalizationSettings
 from depthfm_core.training.sources import Frame
 
@@ -124,3 +125,19 @@ def test_crops_are_as_large_as_asked_and_no_smaller_part_of_a_frame_than_asked(d
         drawn = [module._draw_pictures(data.held_out, data, settings, rng)[1] for _ in range(12)]
         edges[min_scale] = sum(bool(depth.std() > 0) for depth in drawn)
     assert edges[0.05] < edges[1.0] == 12
+
+
+def test_the_whitening_loss_is_computed_in_full_precision():
+    latent = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0)) + 3
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = whitening_loss(latent)
+    assert inside.dtype == torch.float32 and torch.equal(inside, whitening_loss(latent))
+
+
+def test_the_whitening_loss_is_zero_for_white_channels_only():
+    white = torch.from_numpy(np.random.default_rng(0).normal(size=(8, 4, 32, 32))).float()
+    assert whitening_loss(white) < 1e-3
+    same = white[:, :1].expand(-1, 4, -1, -1)
+    assert whitening_loss(same) > 0.5  # correlated
+    assert whitening_loss(white + 1) == pytest.approx(1, abs=0.05)  # a mean
+    assert whitening_loss(white * 2) > 0.5  # a variance

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..depth.files import NOT_DECODED
+from ..depth.decoding import NOT_DECODED
 
 
 def photos_in(folder: Path, *, below: bool = False) -> list[Path]:

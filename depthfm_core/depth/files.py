@@ -1,15 +1,11 @@
-"""Pictures from disk and depth to disk.
+"""Pictures from disk (`decoding` has what Pillow leaves open) and depth to disk.
 
-Two choices a reader would question: transparent pixels are shown over white, because the colors stored
-below them are often garbage and white is what viewers show; and every writer writes beside its target and
-renames at the end, so that an interrupted run never leaves half a file under the name that the next step
-reads.
+Every writer writes beside its target and renames at the end, so that an interrupted run never leaves half a file
+under the name that the next step reads.
 """
 
 from __future__ import annotations
 
-import struct
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,35 +16,12 @@ import torch
 from einops import rearrange, repeat
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
-from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from ..replacing import replacing
+from .decoding import DECODER_ERRORS, open_picture, pixels_of, turn_of, without_pillow_limit
 
 MAX_SIDE_PX = 16384
-_PILLOW_LIMIT_LOCK = threading.Lock()
-# What Pillow's decoders raise for damaged files and odd tags: most were seen, some Pillow itself expects.
-DECODER_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, struct.error)
-DECODER_ERRORS += (TypeError, AttributeError, LookupError, ArithmeticError)
-# Formats that Pillow recognizes and does not decode by itself: for EPS it would start Ghostscript, a whole interpreter.
-NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-_BITS_PER_SAMPLE, _PHOTOMETRIC = 0x0102, 0x0106  # a TIFF's tags
-_WHITE_IS_ZERO = 0
-_ORIENTATION = 0x0112  # EXIF's tag; its values 2 to 8 say how to turn the picture
-_TURNS = dict(
-    enumerate(
-        (
-            Image.Transpose.FLIP_LEFT_RIGHT,
-            Image.Transpose.ROTATE_180,
-            Image.Transpose.FLIP_TOP_BOTTOM,
-            Image.Transpose.TRANSPOSE,
-            Image.Transpose.ROTATE_270,
-            Image.Transpose.TRANSVERSE,
-            Image.Transpose.ROTATE_90,
-        ),
-        start=2,
-    )
-)
 
 
 class ImageFileError(ValueError):
@@ -70,11 +43,11 @@ def read_image(path: str | Path) -> Tensor:
     path = Path(path)
     _check_readable(path)
     try:
-        with _without_pillow_limit(), open_picture(path) as image:
+        with without_pillow_limit(), open_picture(path) as image:
             _check_size(path, image.size)
             image.load()  # which turns a TIFF by itself, and its tag with it
-            turn = _turn(image)
-            pixels = _pixels(image if turn is None else image.transpose(turn))  # [H, W, 3] or [H, W]
+            turn = turn_of(image)
+            pixels = pixels_of(image if turn is None else image.transpose(turn))  # [H, W, 3] or [H, W]
     except UnidentifiedImageError as error:
         raise ImageFileError(
             f"{path} is not a picture that Pillow can read; save it as PNG or JPEG and try again."
@@ -87,19 +60,6 @@ def read_image(path: str | Path) -> Tensor:
             "Copy or download it again, or save it as PNG."
         ) from error
     return _to_image(path, pixels)
-
-
-def open_picture(path: Path) -> Image.Image:
-    """Pillow's `Image.open`, whatever the file's name, for formats that Pillow itself decodes.
-
-    Raises:
-        UnidentifiedImageError: for any other file.
-    """
-    image = Image.open(path)
-    if image.format in NOT_DECODED:
-        image.close()
-        raise UnidentifiedImageError(f"{image.format} is no format of pictures that is read.")
-    return image
 
 
 def write_png16(path: str | Path, depth: Tensor | np.ndarray, metadata: Mapping[str, str] | None = None) -> None:
@@ -201,59 +161,11 @@ def _check_readable(path: Path) -> None:
         raise ImageFileError(f"{path} is empty (0 bytes); copy or download it again.")
 
 
-@contextmanager
-def _without_pillow_limit() -> Iterator[None]:
-    """Within it Pillow takes any size, where it warns from 89 and refuses from 179 megapixels otherwise.
-
-    The limit is a global of Pillow, so one thread at a time, opening and decoding: decoders look at it too.
-    """
-    with _PILLOW_LIMIT_LOCK:
-        previous, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = previous
-
-
 def _check_size(path: Path, size: tuple[int, int]) -> None:
     if max(size) > MAX_SIDE_PX:
         raise ImageFileError(
             f"{path} is {size[0]} x {size[1]} pixels; at most {MAX_SIDE_PX} a side are read. Scale it down."
         )
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """How EXIF says to turn a picture; not at all where its EXIF is damaged, which the pixels are not.
-
-    Pillow's `exif_transpose` writes all tags anew, and fails at those of another type than the standard's.
-    """
-    try:
-        return _TURNS.get(image.getexif().get(_ORIENTATION))
-    except DECODER_ERRORS:
-        return None
-
-
-def _pixels(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W, 3], or [H, W] for the modes of more than 8 bits (I;16*, I, F)."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _gray_pixels(image)
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    return np.array(image.convert("RGB"))
-
-
-def _gray_pixels(image: Image.Image) -> np.ndarray:
-    """[H, W], of integers the whole range to 65535, with white where a PNG's one transparent value is."""
-    pixels = np.array(image)
-    if "transparency" in image.info:
-        pixels[pixels == image.info["transparency"]] = 65535
-    if isinstance(image, TiffImageFile) and pixels.dtype.kind == "u":  # of which Pillow gives the numbers as they are
-        if image.tag_v2.get(_BITS_PER_SAMPLE) == (12,):
-            pixels = np.rint(pixels * (65535 / 4095)).astype(np.uint16)
-        if image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-            pixels = 65535 - pixels
-    return pixels
 
 
 def _to_image(path: Path, pixels: np.ndarray) -> Tensor:

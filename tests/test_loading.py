@@ -1,0 +1,49 @@
+"""What `load_pipeline` refuses, and what it counts on."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from depthfm_core import load_pipeline
+from depthfm_core.pipeline import free_gpu_bytes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"device": "nowhere"}, "nowhere"),
+        ({"device": "cuda:99"}, "cuda:99"),
+        ({"dtype": "int8"}, "bfloat16"),
+        ({"vae": None}, "autoencoder"),
+        ({"model": "no-such-model"}, "nano"),
+        ({"model": "depthfm-v1"}, "download"),
+        ({"model": "depthfm-v1", "downloaded": True, "vae": None}, "lacks its autoencoder, .*download"),
+        ({"scale": 0.13025}, "scales its latents by 0.13025.*SDXL"),
+        ({"attention": "flash"}, "rescaled"),
+        ({"model": "nano"}, "leave out vae"),
+        ({"model": "nano", "vae": None, "decoder": "taesd"}, "leave out decoder"),
+    ],
+)
+def test_a_pipeline_that_cannot_be_says_why(golden_dir, tmp_path, monkeypatch, arguments, word):
+    monkeypatch.setenv("DEPTHFM_HOME", str(tmp_path))
+    usual = {"model": golden_dir / "depthfm-micro-heads8.ckpt", "vae": golden_dir / "micro-vae-diffusers.safetensors"}
+    arguments = dict(arguments)
+    if arguments.pop("downloaded", False):
+        (tmp_path / "depthfm-v1").mkdir()
+        shutil.copy(usual["model"], tmp_path / "depthfm-v1" / "depthfm-v1.ckpt")
+    if scale := arguments.pop("scale", None):
+        config = json.loads((golden_dir / "micro-vae-diffusers.json").read_text()) | {"scaling_factor": scale}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        shutil.copy(usual["vae"], tmp_path / "diffusion_pytorch_model.safetensors")
+        usual["vae"] = tmp_path
+    with pytest.raises(ValueError, match=word):
+        load_pipeline(**(usual | arguments))
+
+
+def test_what_pytorch_holds_without_using_it_counts_as_free(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (100, 1000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 50)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 20)
+    assert free_gpu_bytes(torch.device("cuda")) == 130
