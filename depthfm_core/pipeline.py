@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from einops import rearrange, repeat
@@ -83,9 +84,8 @@ class DepthFMPipeline:
         image_latent = torch.cat([self.codec.encode((2 * one - 1).to(self.device)) for one in fitted.split(1)])
         if noise is None:
             noise = _noise(settings, image_latent)
-        combined = self._combined_latents if settings.average == "latents" else self._combined_depths
-        # At the working size: an ensemble at the size of the picture would fill the memory.
-        centre, spread = map(frame.enlarge, combined(image_latent, noise, settings, on_step, frame))
+        # Combined at the working size: an ensemble at the size of the picture would fill the memory.
+        centre, spread = map(frame.enlarge, self._combined(image_latent, noise, settings, on_step, frame))
         return DepthPrediction.from_log_depth(centre, spread * self.spread_scale)
 
     def log_depths(
@@ -116,7 +116,7 @@ class DepthFMPipeline:
             yield self.codec.decode_log_depth(part)
             _end_of_stage(self._pixels(image_latent))
 
-    def _combined_depths(
+    def _combined(
         self,
         image_latent: Tensor,
         noise: Tensor,
@@ -124,27 +124,18 @@ class DepthFMPipeline:
         on_step: Callable | None,
         frame: Frame,
     ) -> tuple[Tensor, Tensor]:
-        """Centre and spread, [B, 1, H, W] each on the CPU at the frame's working size, of every member's depth."""
-        decoded = [frame.crop(part.cpu()) for part in self.log_depths(image_latent, noise, settings, on_step)]
-        members = rearrange(torch.cat(decoded), "(b e) 1 h w -> b e 1 h w", b=len(image_latent))
-        return combine_members(members, settings.reduction, settings.align_members)
+        """Centre and spread of the members, [B, 1, H, W] each on the CPU at the frame's working size."""
+        how = settings.reduction, settings.align_members
+        by_image = partial(rearrange, pattern="(b e) c h w -> b e c h w", b=len(image_latent))
+        if settings.average == "latents":  # one decode an image
+            x_1 = self._depth_latents(image_latent, noise, settings, on_step).cpu()
 
-    def _combined_latents(
-        self,
-        image_latent: Tensor,
-        noise: Tensor,
-        settings: EstimationSettings,
-        on_step: Callable | None,
-        frame: Frame,
-    ) -> tuple[Tensor, Tensor]:
-        """`_combined_depths` by one decode an image."""
-        x_1 = self._depth_latents(image_latent, noise, settings, on_step).cpu()
-        return combine_latents(
-            rearrange(x_1, "(b e) c h w -> b e c h w", b=len(image_latent)),
-            lambda latent: frame.crop(self.codec.decode_log_depth(latent.to(self.device)).cpu()),
-            settings.reduction,
-            settings.align_members,
-        )
+            def decode(latent: Tensor) -> Tensor:
+                return frame.crop(self.codec.decode_log_depth(latent.to(self.device)).cpu())
+
+            return combine_latents(by_image(x_1), decode, *how)
+        decoded = [frame.crop(part.cpu()) for part in self.log_depths(image_latent, noise, settings, on_step)]
+        return combine_members(by_image(torch.cat(decoded)), *how)
 
     def _depth_latents(
         self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None

@@ -1,7 +1,6 @@
 """The node that prepares depth for a depth ControlNet."""
 
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..depthfm_core.depth.controlnet import GRAY_RANGES, SIZINGS, controlnet_image, gray_range
 from ..depthfm_core.depth.prediction import DepthPrediction
@@ -67,11 +66,15 @@ class DepthToControlNetImage(io.ComfyNode):
         sizing: str,
     ) -> io.NodeOutput:
         """The pictures of frame after frame."""
-        percentiles = low_percentile, high_percentile
-        shared = gray_range(depth, *percentiles, normalization) if normalization == "batch" else None
-
-        def picture(frame: DepthPrediction) -> Tensor:
-            grays = shared or gray_range(frame, *percentiles, normalization)
-            return controlnet_image(frame, multiple=multiple, sizing=sizing, grays=grays)
-
-        return io.NodeOutput(picture_of_each(depth, picture))
+        range_of = {
+            "low_percentile": low_percentile,
+            "high_percentile": high_percentile,
+            "normalization": normalization,
+        }
+        shared = gray_range(depth, **range_of) if normalization == "batch" else None
+        return io.NodeOutput(
+            picture_of_each(
+                depth,
+                lambda frame: controlnet_image(frame, **range_of, multiple=multiple, sizing=sizing, grays=shared),
+            )
+        )

@@ -17,6 +17,7 @@ from ..depth.files import write_text
 from ..evaluation.fingerprint import fingerprint
 from ..model.layouts import flatten_settings
 from .first_weights import find_start
+from .inputs import network_path
 from .recipe import Recipe
 
 _RECORDS = "recipes"
@@ -150,7 +151,7 @@ def _weights_of_flow(recipe: Recipe, output: Path, which: str) -> dict[str, Path
     """A name in [network] may come to mean other weights, as "nano" does in another version of this project."""
     network, files = recipe.network, {}
     if start := recipe.flow[which].start:
-        files[f"flow.{start}"] = _folder(output, f"flow.{start}") / "network.safetensors"
+        files[f"flow.{start}"] = network_path(output, start)
     elif network.start:
         files["network.start"] = find_start(network, output)[0]
     elif network.prior:
