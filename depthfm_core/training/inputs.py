@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from ..evaluation.share import this_share
 from ..model.codec import load_codec
 from .engine import check_precision, training_device
 from .first_weights import check_start, find_null_text, network_shape
+from .loop import check_processes
 from .lora import check_lora
 from .prior import check_prior
 from .recipe import Recipe
@@ -64,6 +66,7 @@ def _check_flow(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
         check_prior(output / network.prior, shape, keep_heads=network.keep_heads)
     find_null_text(network, output)
     for settings in todo.values():
+        check_processes(settings.loop, this_share().count)
         check_precision(settings.loop.mixed_precision, training_device())
         if settings.lora:
             check_lora(settings.lora, shape)

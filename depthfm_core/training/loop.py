@@ -9,6 +9,7 @@ one file, whole or not there, and any number of processes goes on from it.
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..evaluation.share import Share
 from .engine import PRECISIONS, Engine
 from .objective import Objective, step_random
-from .state import check_finite, read_state, write_state
+from .state import check_finite, only_one, read_state, write_state
 from .watch import Checked, Watch
 
 # How the learning rate goes on after its warm-up: from an optimizer and the settings.
@@ -110,17 +111,22 @@ def train(
 
     Raises:
         ValueError: a saved state that belongs to other settings, a batch that cannot be shared, what `Engine` refuses,
-            or a loss or gradient that is not finite, before the weights follow it.
+            another run that trains in `folder`, or a loss or gradient that is not finite, before the weights follow it.
         CheckpointError: a saved state that is damaged.
         OSError: a state that cannot be saved; the one before it stays.
     """
-    _check_batch(objective, settings, share)
+    check_processes(settings, share.count)
+    _check_parts(objective, settings, share)
     if settings.gradient_checkpointing:
         _checkpoint_gradients(model)
     home = next(model.parameters()).device
     run = _Run(model, settings, folder, share)
-    run.load()
-    with Watch(folder, events, run.step, settings.num_steps, settings.batch_size, enabled=share.is_first) as watch:
+    with ExitStack() as held:
+        if share.is_first:
+            held.enter_context(only_one(folder))
+        run.load()
+        first, many = run.step, settings.num_steps
+        watch = held.enter_context(Watch(folder, events, first, many, settings.batch_size, enabled=share.is_first))
         while run.step < settings.num_steps:
             values = run.advance(objective)
             watch.stepped(run.step, values)
@@ -134,12 +140,16 @@ def train(
     model.to(home)
 
 
-def _check_batch(objective: Objective, settings: LoopSettings, share: Share) -> None:
-    if settings.batch_size < share.count:
+def check_processes(settings: LoopSettings, count: int) -> None:
+    """Raises ValueError unless a batch has a sample for each of `count` processes that train together."""
+    if settings.batch_size < count:
         raise ValueError(
-            f"batch_size is {settings.batch_size}, for {share.count} processes together; start at most so many, or "
-            "raise batch_size."
+            f"batch_size is {settings.batch_size}, for {count} processes together; start at most so many, or raise "
+            "batch_size."
         )
+
+
+def _check_parts(objective: Objective, settings: LoopSettings, share: Share) -> None:
     if objective.counts is None and (settings.micro_batch_size or share.count > 1):
         raise ValueError(
             f"micro_batch_size is {settings.micro_batch_size}, with {share.count} process(es), in a training whose "

@@ -2,11 +2,13 @@
 
 import logging
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ..model.reading import CheckpointError
@@ -27,6 +29,34 @@ CHANGEABLE = (
 _REMEDY = "Put a whole copy in its place, or delete it to begin this stage anew."
 # What torch.load raises for a file that is cut short, overwritten or of another kind.
 _UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, LookupError, EOFError, AttributeError, TypeError)
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of a training's folder; whatever ends the process ends that too.
+
+    On a disk that knows no locks it says so and keeps nobody out.
+
+    Args:
+        folder: of the training; made if missing. The lock lies beside it, `.NAME.lock`, and stays there.
+
+    Raises:
+        ValueError: when another run trains there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ValueError(
+            f"Another run trains in {folder}; wait for its end or stop it, or choose another output folder."
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        _LOGGER.info("%s cannot be locked (%s); start no second run in it", folder, error)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
