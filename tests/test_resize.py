@@ -1,7 +1,8 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
-from depthfm_core.resize import MAX_ASPECT, fit
+from depthfm_core.resize import MAX_ASPECT, MAX_STRETCH, fit
 
 SIZES = [(1, 1), (1, 7), (17, 4001), (63, 65), (64, 64), (480, 640), (241, 119)]
 
@@ -24,9 +25,22 @@ def test_native_resolution_is_undone_to_the_last_bit(size):
 
 def test_the_short_side_becomes_the_resolution_and_the_aspect_is_kept():
     _, frame = fit(torch.zeros(1, 3, 480, 640), 192, 64)
-    assert frame.working_size == (192, 256)
+    assert frame.working_size == (192, 256) and not any(frame.padding)
     _, frame = fit(torch.zeros(1, 3, 900, 300), 100, 64)
     assert frame.working_size == (300, 100)
+
+
+@pytest.mark.parametrize(("resolution", "multiple"), [(192, 32), (384, 64)])
+def test_no_picture_whose_short_side_is_the_models_is_padded_or_stretched_much(resolution, multiple):
+    for long_px in range(1000, 3000, 7):
+        _, frame = fit(torch.zeros(1, 1, 1000, long_px), resolution, multiple)
+        assert not any(frame.padding) and frame.working_size[0] == resolution
+        assert frame.working_size[1] == pytest.approx(resolution * long_px / 1000, rel=MAX_STRETCH - 1, abs=0.6)
+
+
+def test_a_picture_far_from_every_multiple_is_padded_and_keeps_its_aspect():
+    _, frame = fit(torch.zeros(1, 3, 1000, 1000), 80, 32)
+    assert frame.working_size == (80, 80) and frame.padding == (8, 8, 8, 8)
 
 
 def test_a_very_long_image_is_bounded_by_its_long_side():
@@ -71,3 +85,42 @@ def test_an_impossible_resolution_is_refused(resolution):
 def test_an_impossible_image_is_refused(size):
     with pytest.raises(ValueError, match="16384"):
         fit(torch.zeros(1, 3, *size), 0, 64)
+
+
+@pytest.mark.parametrize("size", [(480, 640), (500, 701), (1000, 333)])
+def test_a_sloping_map_is_enlarged_to_the_same_slope_up_to_the_rim(size):
+    _, frame = fit(torch.zeros(1, 1, *size), 96, 32)
+    height, width = frame.working_size
+
+    def plane(height, width):
+        y, x = (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width
+        return (0.3 * x - 0.8 * y[:, None])[None, None]
+
+    torch.testing.assert_close(frame.enlarge(plane(height, width)), plane(*size), rtol=0, atol=1e-5)
+
+
+def test_enlarging_agrees_with_linear_interpolation_between_the_centers_of_cells():
+    cells = torch.rand(2, 1, 40, 50, generator=torch.Generator().manual_seed(0))
+    _, frame = fit(torch.zeros(1, 1, 100, 125), 40, 1)
+    wanted = F.interpolate(cells, (100, 125), mode="bilinear", align_corners=False)
+    inside = (..., slice(2, -2), slice(2, -2))  # half a cell is 1.25 pixels
+    torch.testing.assert_close(frame.enlarge(cells)[inside], wanted[inside], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("row", [[0.0, 1.0, 1.0, 1.0], [0.0, 1.0, 0.5, 0.5], [0.5, 0.5, 0.0, 1.0]])
+def test_an_edge_beside_the_rim_does_not_overshoot(row):
+    _, frame = fit(torch.zeros(1, 1, 40, 40), 4, 1)
+    enlarged = frame.enlarge(torch.tensor(row).expand(1, 1, 4, 4))
+    assert enlarged.min() >= 0 and enlarged.max() <= 1
+
+
+def test_a_map_of_few_cells_is_enlarged_too():
+    for cells in (1, 2, 3):
+        _, frame = fit(torch.zeros(1, 1, 8 * cells, 16), cells, 1)
+        assert frame.enlarge(torch.full((1, 1, *frame.working_size), 0.5)).eq(0.5).all()
+
+
+def test_a_picture_smaller_than_the_working_size_is_shrunk_back_without_aliasing():
+    _, frame = fit(torch.zeros(1, 1, 20, 30), 100, 1)
+    checkerboard = ((torch.arange(100)[:, None] + torch.arange(150)) % 2.0)[None, None]
+    assert (frame.enlarge(checkerboard) - 0.5).abs().max() < 0.1

@@ -93,9 +93,9 @@ class NaivePipeline:
         for step in range(settings.num_steps):
             t = torch.full((len(x_t),), step / settings.num_steps, device=self.device)
             x_t = x_t + self.network(x_t, t, image_latent) / settings.num_steps
-        log_depth = self.codec.decode(x_t).mean(1, keepdim=True)  # [E, 1, h, w]
-        members = frame.undo(log_depth.cpu())
-        return DepthPrediction.from_log_depth(members.mean(0, keepdim=True), members.std(0, correction=0)[None])
+        members = frame.crop(self.codec.decode(x_t).mean(1, keepdim=True).cpu())  # [E, 1, h, w]
+        centre, spread = frame.enlarge(members.mean(0, keepdim=True)), frame.enlarge(members.std(0, correction=0)[None])
+        return DepthPrediction.from_log_depth(centre, spread.clamp_min(0))
 
     @property
     def device(self) -> torch.device:
