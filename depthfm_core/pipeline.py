@@ -85,8 +85,9 @@ class DepthFMPipeline:
         if noise is None:
             noise = _noise(settings, image_latent)
         # Combined at the working size: an ensemble at the size of the picture would fill the memory.
-        centre, spread = map(frame.enlarge, self._combined(image_latent, noise, settings, on_step, frame))
-        return DepthPrediction.from_log_depth(centre, spread.clamp_min(0) * self.spread_scale)
+        centre, spread = self._combined(image_latent, noise, settings, on_step, frame)
+        uncertainty = frame.enlarge(spread).clamp_min(0) * self.spread_scale
+        return DepthPrediction.from_log_depth(frame.enlarge(centre), uncertainty, centre)
 
     def log_depths(
         self,

@@ -47,8 +47,7 @@ class Frame:
 
     def enlarge(self, depth_map: Tensor) -> Tensor:
         """[B, C, h, w] at the working size to [B, C, H, W] at the caller's size, a slope going on up to the rim."""
-        width_first = _along(depth_map, self.size[1], -1)  # while the map is small, since this axis is the slow one
-        return _along(width_first, self.size[0], -2)
+        return enlarge(depth_map, self.size)
 
 
 def fit(image: Tensor, resolution: int, multiple: int, *, few_shapes: bool = False) -> tuple[Tensor, Frame]:
@@ -71,6 +70,12 @@ def fit(image: Tensor, resolution: int, multiple: int, *, few_shapes: bool = Fal
         raise ValueError(f"The image is {size[1]}x{size[0]} pixels; sides must be 1 to {MAX_SIDE_PX}.")
     frame = _frame(size, resolution, multiple, few_shapes)
     return _pad(_resize(image, frame.working_size), frame.padding), frame
+
+
+def enlarge(depth_map: Tensor, size: tuple[int, int]) -> Tensor:
+    """A map [B, C, h, w] at another size (H, W), as `Frame.enlarge`."""
+    width_first = _along(depth_map, size[1], -1)  # while the map is small, since this axis is the slow one
+    return _along(width_first, size[0], -2)
 
 
 def _frame(size: tuple[int, int], resolution: int, multiple: int, few_shapes: bool) -> Frame:

@@ -4,7 +4,8 @@ from comfy_api.latest import io
 
 from ..depthfm_core.depth.color import COLORMAPS, colorize
 from ..depthfm_core.depth.normalize import NORMALIZATIONS, DisplayLimits, for_single_frames, normalize_depth
-from ..depthfm_core.depth.normals import CONVENTIONS, normals_from_depth, normals_to_image
+from ..depthfm_core.depth.normals import CONVENTIONS, normals_to_image
+from ..depthfm_core.depth.predicted_normals import predicted_normals
 from ..depthfm_core.depth.prediction import DepthPrediction
 from .frames import picture_of_each
 from .sockets import CATEGORY, schema
@@ -122,7 +123,7 @@ class NormalFromDepth(io.ComfyNode):
             "convention": convention,
         }
         return io.NodeOutput(
-            picture_of_each(depth, lambda frame: normals_to_image(normals_from_depth(frame.relative_depth, **settings)))
+            picture_of_each(depth, lambda frame: normals_to_image(predicted_normals(frame, **settings)))
         )
 
 

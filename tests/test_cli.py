@@ -14,7 +14,8 @@ from depthfm_core.cli.outputs import OUTPUTS
 from depthfm_core.depth.color import colorize
 from depthfm_core.depth.controlnet import controlnet_image
 from depthfm_core.depth.files import read_image
-from depthfm_core.depth.normals import normals_from_depth, normals_to_image
+from depthfm_core.depth.normals import normals_to_image
+from depthfm_core.depth.predicted_normals import predicted_normals
 
 HEIGHT, WIDTH = 36, 52
 SETTINGS = EstimationSettings(processing_resolution=32, num_steps=2)
@@ -73,7 +74,7 @@ def test_every_kind_of_output_holds_its_view_of_the_prediction(saved, loaded, ph
     for name, values in (("depth16", prediction.depth), ("disparity", prediction.disparity)):
         assert pixels(folder / f"photo_{name}.png").dtype == np.uint16
         np.testing.assert_array_equal(pixels(folder / f"photo_{name}.png"), (values[0, 0] * 65535).round().numpy())
-    normals = normals_to_image(normals_from_depth(prediction.relative_depth))
+    normals = normals_to_image(predicted_normals(prediction))
     views = {"color": colorize(prediction.depth), "normals": normals, "controlnet": controlnet_image(prediction)}
     views["uncertainty"] = colorize(prediction.uncertainty / prediction.uncertainty.max(), "magma")
     for name, view in views.items():

@@ -19,7 +19,7 @@ ROOMS = {
     "replacing": (),
     "workers": (),
     "quick_imports": (),
-    "depth": ("replacing",),
+    "depth": ("replacing", "resize"),
     "model": ("flow", "replacing"),
     "data": ("depth", "workers"),
     "backends": ("model",),

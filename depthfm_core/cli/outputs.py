@@ -10,7 +10,8 @@ from torch import Tensor
 from ..depth.color import colorize
 from ..depth.controlnet import controlnet_image
 from ..depth.files import write_exr, write_npy, write_png, write_png16, write_tiff
-from ..depth.normals import normals_from_depth, normals_to_image
+from ..depth.normals import normals_to_image
+from ..depth.predicted_normals import predicted_normals
 from ..depth.prediction import DepthPrediction
 
 
@@ -41,7 +42,7 @@ def _color(prediction: DepthPrediction, options: ViewOptions) -> tuple[Tensor]:
 
 
 def _normals(prediction: DepthPrediction, options: ViewOptions) -> tuple[Tensor]:
-    normals = normals_from_depth(prediction.relative_depth, fov_deg=options.fov_deg, convention=options.convention)
+    normals = predicted_normals(prediction, fov_deg=options.fov_deg, convention=options.convention)
     return (normals_to_image(normals)[0],)
 
 

@@ -14,8 +14,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from .normals import CONVENTIONS, normals_from_depth
+from .normals import CONVENTIONS
 from .points import focal_length, unproject
+from .predicted_normals import predicted_normals
 from .prediction import DepthPrediction
 
 
@@ -48,7 +49,7 @@ def moge_geometry(
         "depth": depth[:, 0],
         "intrinsics": intrinsics.repeat(len(depth), 1, 1),
         "mask": torch.ones_like(depth[:, 0], dtype=torch.bool),
-        "normal": _channels_last(normals_from_depth(depth, focal_px=focal_px)) * to_camera,
+        "normal": _channels_last(predicted_normals(prediction, focal_px=focal_px)) * to_camera,
         "image": image,
     }
 

@@ -23,6 +23,8 @@ class DepthPrediction:
         log_depth: [B, 1, H, W] float32, affine-invariant log depth as the network gave it (about [-1, 1]);
             larger = farther.
         uncertainty: [B, 1, H, W] float32 >= 0, the ensemble's spread in log depth; 0 for one member.
+        working_log_depth: [B, 1, h, w] float32, `log_depth` at the size that the network saw the images at, before it
+            was enlarged; None where nobody has it.
 
     Raises:
         ValueError: another shape or dtype, shapes that differ, a NaN or infinite value, or one out of range.
@@ -31,10 +33,13 @@ class DepthPrediction:
     depth: Tensor
     log_depth: Tensor
     uncertainty: Tensor
+    working_log_depth: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name in ("depth", "log_depth", "uncertainty"):
             _check_map(name, getattr(self, name))
+        if self.working_log_depth is not None:
+            _check_map("working_log_depth", self.working_log_depth)
         if not self.depth.shape == self.log_depth.shape == self.uncertainty.shape:
             raise ValueError(
                 "depth, log_depth and uncertainty must have one shape, but came as "
@@ -49,7 +54,9 @@ class DepthPrediction:
             raise ValueError(f"uncertainty must be >= 0, but its minimum is {self.uncertainty.amin():.4g}.")
 
     @classmethod
-    def from_log_depth(cls, log_depth: Tensor, uncertainty: Tensor) -> DepthPrediction:
+    def from_log_depth(
+        cls, log_depth: Tensor, uncertainty: Tensor, working_log_depth: Tensor | None = None
+    ) -> DepthPrediction:
         """The prediction whose depth is exp(log_depth), with each image's minimum at 0 and maximum at 1.
 
         A constant image gives depth 0 everywhere.
@@ -57,6 +64,7 @@ class DepthPrediction:
         Args:
             log_depth: [B, 1, H, W], any floating dtype; larger = farther.
             uncertainty: the same shape, >= 0.
+            working_log_depth: what `log_depth` was enlarged from.
 
         Raises:
             ValueError: not [B, 1, H, W], shapes that differ, or a NaN or infinite value.
@@ -65,33 +73,33 @@ class DepthPrediction:
         """
         log_depth, uncertainty = log_depth.float(), uncertainty.float()
         _check_map("log_depth", log_depth)
-        relative = _exp_below_max(log_depth)
+        relative = exp_below_max(log_depth)
         nearest, farthest = relative.amin((1, 2, 3), keepdim=True), relative.amax((1, 2, 3), keepdim=True)
         extent = farthest - nearest  # [B, 1, 1, 1]
         depth = (relative - nearest) / extent.where(extent > 0, 1.0)
-        return cls(depth, log_depth, uncertainty)
+        return cls(depth, log_depth, uncertainty, working_log_depth)
 
     @property
     def relative_depth(self) -> Tensor:
         """exp(log_depth - its maximum), depth up to a factor and a power: [B, 1, H, W] in (0, 1], 1 = farthest."""
-        return _exp_below_max(self.log_depth)
+        return exp_below_max(self.log_depth)
 
     @property
     def disparity(self) -> Tensor:
         """1 / relative_depth, scaled to 1 at the nearest point: [B, 1, H, W] in (0, 1], larger = nearer."""
-        return _exp_below_max(-self.log_depth)
+        return exp_below_max(-self.log_depth)
 
     @property
     def shared_relative_depth(self) -> Tensor:
         """`relative_depth` with one factor for all images: 1 is the batch's farthest point, so frames compare."""
-        return _exp_below_max(self.log_depth, over_batch=True)
+        return exp_below_max(self.log_depth, over_batch=True)
 
     def get_ram_usage(self) -> int:
         """Bytes of the three maps; ComfyUI's cache asks under this name which of its results are large."""
         return sum(values.nbytes for values in (self.depth, self.log_depth, self.uncertainty))
 
 
-def _exp_below_max(log_values: Tensor, *, over_batch: bool = False) -> Tensor:
+def exp_below_max(log_values: Tensor, *, over_batch: bool = False) -> Tensor:
     """exp(x - max x of each image, or of all): no overflow, and positive even where the range exceeds float32's."""
     highest = log_values.amax() if over_batch else log_values.amax((1, 2, 3), keepdim=True)
     relative = (log_values - highest).exp()
