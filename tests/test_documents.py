@@ -1,5 +1,6 @@
 """README and CONTRIBUTING: their links, tables and commands are checked, so that they do not drift."""
 
+import ast
 import json
 import re
 import shlex
@@ -58,3 +59,19 @@ def test_the_ci_run_ends_with_the_readmes_test_command():
     commands = [shlex.split(line) for line in read(".ci/run").splitlines() if line and not line.startswith("#")]
     assert commands[-1] == ["python", "-m", "pytest"]
     assert "&& python -m pytest\n" in read("README.md")
+
+
+@pytest.mark.parametrize("folder", ["depthfm_core/depth", "depthfm_core/model", "depthfm_core/training", "nodes"])
+def test_the_guide_of_a_folder_names_all_of_its_files(folder):
+    guide = ast.get_docstring(ast.parse(read(f"{folder}/__init__.py")))
+    files = {path.stem for path in (PACK / folder).glob("*.py")} - {"__init__"}
+    assert not files - set(re.findall(r"`(\w+)`", guide))
+
+
+def test_the_readme_says_where_to_read_each_part():
+    where = read("README.md").partition("## Where to read")[2]
+    package = PACK / "depthfm_core"
+    rooms = {path.parent.name for path in package.glob("*/__init__.py")}
+    parts = rooms | {path.name for path in package.glob("*.py")} - {"__init__.py", "__main__.py"}
+    named = {Path(name).parts[1] for name in re.findall(r"`(depthfm_core/[\w./]+)`", where)}
+    assert not parts - named

@@ -2,5 +2,5 @@
 
 In reading order: `prediction` (what the network says), `align` (to metres) and `inliers` (what it can fit to),
 `normalize` (to [0, 1] for display), `color`, `controlnet`, `points`, `normals`, `predicted_normals`, `geometry`
-(pictures and geometry), `files` (to and from disk).
+(pictures and geometry), `decoding` and `files` (from and to disk).
 """

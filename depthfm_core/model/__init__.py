@@ -1,0 +1,6 @@
+"""The two networks and their files.
+
+In reading order: `hyperparameters`, `unet`, `parameterization` (the velocity network), `codec`, `tiny_decoder` (the
+autoencoders); `checkpoints`, `layouts`, `names`, `reading`, `bundled`, `digest` (files of any layout, read safely);
+`precision`, `lean`, `winograd`, `compiling`, `pages` (fast and in little memory).
+"""
