@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from .backends.choice import choose_backend
+from .model.autoencoders import SD_SCALING_FACTORS
 from .model.bundled import find_model
 from .model.checkpoints import DepthFMCheckpoint, load_checkpoint
-from .model.codec import SD_SCALING_FACTORS, LatentCodec, load_codec
+from .model.codec import LatentCodec, load_codec
 from .model.compiling import compile_networks
 from .model.lean import make_lean, make_network_lean
 from .model.precision import choose_dtype

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from einops import rearrange, repeat
@@ -10,11 +11,13 @@ from torch import Tensor
 
 from .depth.prediction import DepthPrediction
 from .flow import SolverProgress, combine_latents, combine_members, integrate, member_noise, noise_source
-from .model.codec import LatentCodec
 from .model.pages import return_freed_memory
-from .model.unet import DepthFMUNet
 from .resize import Frame, fit
 from .settings import EstimationSettings
+
+if TYPE_CHECKING:  # they import diffusers, which ComfyUI's side does without
+    from .model.codec import LatentCodec
+    from .model.unet import DepthFMUNet
 
 SHARE_OF_FREE_MEMORY = 0.6
 # A decoder takes as much memory as hundreds of values a pixel, so it works on no more pixels than one picture of usual
@@ -41,8 +44,8 @@ class DepthFMPipeline:
             that cost time whenever they meet a shape for the first time.
     """
 
-    network: DepthFMUNet
-    codec: LatentCodec
+    network: "DepthFMUNet"
+    codec: "LatentCodec"
     noising_step: int
     processing_resolution: int
     spread_scale: float = 1.0
