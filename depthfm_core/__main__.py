@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from . import __version__
-from .cli import COMMANDS, IDLE_PACKAGES
+from .cli import COMMANDS
 from .cli.errors import BAD_INPUT, USER_ERRORS, sentence
 from .quick_imports import quick_imports
 
@@ -35,10 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if own_process else argv)
     _prepare_streams()
     try:
-        command = next(iter(argv), "")
-        with quick_imports(IDLE_PACKAGES.get(command, ())) if own_process else nullcontext():
+        with quick_imports() if own_process else nullcontext():
             parser = _parser(argv)
-        args = parser.parse_args(argv)
+        args = parser.parse_args(argv, argparse.Namespace(own_process=own_process))
         return args.run(args)
     except KeyboardInterrupt:
         print("depthfm: interrupted.", file=sys.stderr)

@@ -71,7 +71,7 @@ def test_the_network_and_the_decoder_are_compiled_for_static_shapes_and_nothing_
 
 def test_predict_compiles_where_it_is_asked_to(parts, monkeypatch):
     asked = []
-    monkeypatch.setattr("depthfm_core.loading.compile_networks", lambda *parts: asked.append(parts))
+    monkeypatch.setattr("depthfm_core.model.compiling.compile_networks", lambda *parts: asked.append(parts))
     parser = argparse.ArgumentParser()
     add_model_arguments(parser)
     for options in ((), ("--compile",)):

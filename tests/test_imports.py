@@ -150,7 +150,7 @@ def test_predict_imports_nothing_of_diffusers_that_it_does_not_need_and_leaves_i
         (tmp_path / f"{name}.py").write_text(f"print('{name} was imported')\n")
     code = (
         "import sys; from depthfm_core.__main__ import main\n"
-        "sys.argv = ['depthfm', 'predict', 'missing.jpg']\n"
+        "sys.argv = ['depthfm', 'predict', '--model', 'missing']\n"
         "assert main() == 2 and 'diffusers' in sys.modules\n"
         "import gc\n"
         "assert gc.isenabled() and gc.get_freeze_count() > 100_000\n"
@@ -158,6 +158,26 @@ def test_predict_imports_nothing_of_diffusers_that_it_does_not_need_and_leaves_i
     )
     done = fresh_process(code, tmp_path)
     assert (done.returncode, done.stdout) == (0, "peft was imported\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(f"{name} --help" for name in ("download", "evaluate", "label", "precompute", "predict")),
+        "predict missing.jpg",
+        "convert nano {folder}/copy.safetensors",
+    ],
+)
+def test_what_builds_no_network_needs_no_diffusers(tmp_path, command):
+    code = (
+        "import sys; from depthfm_core.__main__ import main\n"
+        f"sys.argv = ['depthfm', *{[word.format(folder=tmp_path) for word in command.split()]}]\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' not in sys.modules or 'diffusers' in sys.modules)"
+    )
+    done = fresh_process(code, tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 EXTRAS = (
