@@ -160,6 +160,33 @@ def test_predict_imports_nothing_of_diffusers_that_it_does_not_need_and_leaves_i
     assert (done.returncode, done.stdout) == (0, "peft was imported\n"), done.stderr
 
 
+@pytest.mark.parametrize("module", ["torch", "numpy", "numpy.linalg", "PIL"])
+def test_an_interrupt_while_packages_are_imported_ends_the_process(tmp_path, module):
+    code = (
+        "import signal, sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}: signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "sys.argv = ['depthfm', 'predict', 'missing.jpg']\n"
+        "from depthfm_core.__main__ import main; sys.exit(main())"
+    )
+    done = fresh_process(code, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "depthfm: interrupted.\n")
+
+
+def test_after_its_start_a_process_handles_an_interrupt_as_before(tmp_path):
+    code = (
+        "import signal, sys; from depthfm_core.__main__ import main\n"
+        "usual = signal.getsignal(signal.SIGINT)\n"
+        "sys.argv = ['depthfm', 'predict', 'missing.jpg']\n"
+        "assert main() == 2 and signal.getsignal(signal.SIGINT) is usual\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # as shells leave it for a job in the background
+        "assert main() == 2 and signal.getsignal(signal.SIGINT) is signal.SIG_IGN"
+    )
+    assert fresh_process(code, tmp_path).returncode == 0
+
+
 @pytest.mark.parametrize(
     "command",
     [
