@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from depthfm_core import DepthFMPipeline, EstimationSettings, load_pipeline
+from depthfm_core.batching import largest_divisor
 from depthfm_core.cli.arguments import add_model_arguments, pipeline_from
 from depthfm_core.model import compiling
-from depthfm_core.pipeline import largest_divisor
 from depthfm_core.resize import SHAPES, fit
 
 QUICK = EstimationSettings(num_steps=1, ensemble_size=3, members_at_once=2, processing_resolution=64)
