@@ -166,6 +166,7 @@ def test_predict_imports_nothing_of_diffusers_that_it_does_not_need_and_leaves_i
 def test_an_interrupt_while_packages_are_imported_ends_the_process(tmp_path, module):
     code = (
         "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # this run may be a job in the background
         "class Interrupts:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         f"        if name == {module!r}: signal.raise_signal(signal.SIGINT)\n"
@@ -180,13 +181,15 @@ def test_an_interrupt_while_packages_are_imported_ends_the_process(tmp_path, mod
 def test_after_its_start_a_process_handles_an_interrupt_as_before(tmp_path):
     code = (
         "import signal, sys; from depthfm_core.__main__ import main\n"
-        "usual = signal.getsignal(signal.SIGINT)\n"
+        "usual = signal.default_int_handler\n"
+        "signal.signal(signal.SIGINT, usual)\n"
         "sys.argv = ['depthfm', 'predict', 'missing.jpg']\n"
         "assert main() == 2 and signal.getsignal(signal.SIGINT) is usual\n"
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # as shells leave it for a job in the background
         "assert main() == 2 and signal.getsignal(signal.SIGINT) is signal.SIG_IGN"
     )
-    assert fresh_process(code, tmp_path).returncode == 0
+    done = fresh_process(code, tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
