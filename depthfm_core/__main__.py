@@ -3,19 +3,22 @@
 import argparse
 import io
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import NoReturn
 
 from . import __version__
-from .cli import COMMANDS, IDLE_PACKAGES
+from .cli import COMMANDS
 from .cli.errors import BAD_INPUT, USER_ERRORS, sentence
 from .quick_imports import quick_imports
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + SIGINT and 128 + SIGPIPE, as shells report them
+_INTERRUPTED = "depthfm: interrupted."
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,13 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if own_process else argv)
     _prepare_streams()
     try:
-        command = next(iter(argv), "")
-        with quick_imports(IDLE_PACKAGES.get(command, ())) if own_process else nullcontext():
+        with _starting() if own_process else nullcontext():
             parser = _parser(argv)
-        args = parser.parse_args(argv)
+        args = parser.parse_args(argv, argparse.Namespace(own_process=own_process))
         return args.run(args)
     except KeyboardInterrupt:
-        print("depthfm: interrupted.", file=sys.stderr)
+        print(_INTERRUPTED, file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `| head` has seen enough; what is still buffered goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -51,6 +53,29 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"depthfm: {sentence(error)}", file=sys.stderr)
         return BAD_INPUT
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """For the block imports are quick, and an interrupt ends the process at once, before which nothing was written.
+
+    An exception would not: PyTorch imports NumPy inside of its own start, in C, and drops what is raised there.
+    """
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ours = usual and threading.current_thread() is threading.main_thread()  # no other may set a handler
+    if ours:
+        signal.signal(signal.SIGINT, _end_process)
+    try:
+        with quick_imports():
+            yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end_process(*_signal: object) -> NoReturn:
+    print(_INTERRUPTED, file=sys.stderr, flush=True)
+    os._exit(INTERRUPTED)
 
 
 def _parser(argv: list[str]) -> _Parser:

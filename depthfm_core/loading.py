@@ -1,21 +1,26 @@
-"""A pipeline from the names of its parts: which files, on which device, in which precision."""
+"""A pipeline from the names of its parts: which files, on which device, in which precision.
+
+What builds networks is imported where they are built: it needs diffusers, which takes seconds, and the command line
+reads this file for its options before it knows whether there is anything to do.
+"""
 
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from .backends.choice import choose_backend
+from .model.autoencoders import SD_SCALING_FACTORS
 from .model.bundled import find_model
 from .model.checkpoints import DepthFMCheckpoint, load_checkpoint
-from .model.codec import SD_SCALING_FACTORS, LatentCodec, load_codec
-from .model.compiling import compile_networks
-from .model.lean import make_lean, make_network_lean
 from .model.precision import choose_dtype
-from .model.tiny_decoder import SplitCodec, load_tiny_decoder
 from .pipeline import DepthFMPipeline
+
+if TYPE_CHECKING:
+    from .model.codec import LatentCodec
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -68,13 +73,19 @@ def load_pipeline(
     if choose_backend(backend, device, attention, checkpoint.num_parameters, torch_only) == "openvino":
         parts = _openvino_networks(checkpoint, vae or own_vae, chosen, required=backend == "openvino")
     if parts is None:
+        from .model.lean import make_lean, make_network_lean
+
         codec = make_lean(_codec(checkpoint, vae or own_vae, chosen, device), fewer_products=not compile)
         network = checkpoint.build_unet(attention, chosen, device)
         parts = codec, network if compile else make_network_lean(network)
     codec, network = parts
     if decoder is not None:
+        from .model.tiny_decoder import SplitCodec, load_tiny_decoder
+
         codec = SplitCodec(codec, load_tiny_decoder(decoder, chosen, device))
     if compile:
+        from .model.compiling import compile_networks
+
         compile_networks(network, codec, device)
     return DepthFMPipeline(
         network=network,
@@ -109,6 +120,7 @@ def _openvino_networks(
 ) -> tuple[nn.Module, nn.Module] | None:
     """Autoencoder and network on OpenVINO; None where there is no room to convert them and it is not required."""
     from .backends.openvino_networks import openvino_codec, openvino_network
+    from .model.lean import make_lean
 
     traced = make_lean(_codec(checkpoint, vae, torch.float32, torch.device("cpu")), fewer_products=False)
     try:
@@ -122,7 +134,9 @@ def _openvino_networks(
 
 def _codec(
     checkpoint: DepthFMCheckpoint, vae: str | Path | None, dtype: torch.dtype, device: torch.device
-) -> LatentCodec:
+) -> "LatentCodec":
+    from .model.codec import load_codec
+
     codec = load_codec(vae, dtype, device) if vae else checkpoint.build_codec(dtype, device)
     if vae and codec.scaling_factor not in SD_SCALING_FACTORS:
         raise ValueError(

@@ -3,28 +3,21 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from .batching import decodes_that_fit, end_of_stage, largest_divisor, members_that_fit
 from .depth.prediction import DepthPrediction
 from .flow import SolverProgress, combine_latents, combine_members, integrate, member_noise, noise_source
-from .model.codec import LatentCodec
-from .model.pages import return_freed_memory
-from .model.unet import DepthFMUNet
 from .resize import Frame, fit
 from .settings import EstimationSettings
 
-SHARE_OF_FREE_MEMORY = 0.6
-# A decoder takes as much memory as hundreds of values a pixel, so it works on no more pixels than one picture of usual
-# size has; more at a time are no faster, and with one at a time the memory does not grow with the ensemble.
-_DECODED_AT_ONCE_PIXELS = 512 * 512
-# The network's peak in values a cell of the latent and a channel of its first level: 0.17 GB a member of the published
-# one at 512 x 512 in bfloat16, and twice that in float32.
-_NETWORK_VALUES = 64
-# On a host the network takes so many members of that one, which is no more memory than its decoder takes.
-_HOST_MEMBERS = {torch.float32: 4, torch.bfloat16: 2}
+if TYPE_CHECKING:  # they import diffusers, which ComfyUI's side does without
+    from .model.codec import LatentCodec
+    from .model.unet import DepthFMUNet
 
 
 @dataclass(frozen=True)
@@ -41,8 +34,8 @@ class DepthFMPipeline:
             that cost time whenever they meet a shape for the first time.
     """
 
-    network: DepthFMUNet
-    codec: LatentCodec
+    network: "DepthFMUNet"
+    codec: "LatentCodec"
     noising_step: int
     processing_resolution: int
     spread_scale: float = 1.0
@@ -112,10 +105,9 @@ class DepthFMPipeline:
             [N, 1, 8h, 8w] on the networks' device, all N adding up to B * E.
         """
         x_1 = self._depth_latents(image_latent, noise, settings, on_step)
-        decoded_at_once = max(1, _DECODED_AT_ONCE_PIXELS // self._pixels(image_latent))
-        for part in x_1.split(self._chunk_size(len(x_1), decoded_at_once)):
+        for part in x_1.split(self._chunk_size(len(x_1), decodes_that_fit(self._pixels(image_latent)))):
             yield self.codec.decode_log_depth(part)
-            _end_of_stage(self._pixels(image_latent))
+            end_of_stage(self._pixels(image_latent))
 
     def _combined(
         self,
@@ -142,7 +134,7 @@ class DepthFMPipeline:
         self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
     ) -> Tensor:
         """[(B E), 4, h, w] depth latents of each image and member, as many at a time as memory allows."""
-        most = settings.members_at_once or self._members_that_fit(image_latent[0, 0].numel())
+        most = settings.members_at_once or self._members_that_fit(image_latent)
         if settings.is_adaptive:
             most = 1  # an adaptive solver's steps, and so its result, would depend on which members share them
         noise = noise.expand(len(image_latent), *noise.shape[-4:])  # [B, E, 4, h, w]
@@ -150,9 +142,9 @@ class DepthFMPipeline:
         noises = rearrange(noise, "b e c h w -> (b e) c h w")
         at_once = self._chunk_size(len(latents), most)
         pairs = zip(latents.split(at_once), noises.split(at_once), strict=True)
-        _end_of_stage(self._pixels(image_latent))  # of encoding
+        end_of_stage(self._pixels(image_latent))  # of encoding
         x_1 = torch.cat([self._solve(*(of.to(self.device) for of in pair), settings, on_step) for pair in pairs])
-        _end_of_stage(self._pixels(image_latent))
+        end_of_stage(self._pixels(image_latent))
         return x_1
 
     def _pixels(self, latent: Tensor) -> int:
@@ -173,12 +165,9 @@ class DepthFMPipeline:
         )
         return x_1
 
-    def _members_that_fit(self, cells: int) -> int:
-        """How many latents of so many cells the network gets at a time; at least 1."""
-        budget = _HOST_MEMBERS.get(self.network.dtype, 2) * _NETWORK_VALUES * 64 * 64 * 320
-        if self.device.type == "cuda":
-            budget = free_gpu_bytes(self.device) * SHARE_OF_FREE_MEMORY / self.network.dtype.itemsize
-        return max(1, int(budget / (_NETWORK_VALUES * cells * self.network.hyper.channels[0])))
+    def _members_that_fit(self, latent: Tensor) -> int:
+        cells, channels = latent[0, 0].numel(), self.network.hyper.channels[0]
+        return members_that_fit(cells, channels, self.network.dtype, self.device)
 
     def _chunk_size(self, total: int, most: int) -> int:
         """How many of so many to take at a time: the most that is allowed, or that divides them, for equal chunks."""
@@ -195,12 +184,6 @@ class DepthFMPipeline:
         return self.network.device
 
 
-def free_gpu_bytes(device: torch.device) -> int:
-    """What PyTorch can still have of a GPU's memory: what is free there, and what PyTorch holds without using it."""
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + unused
-
-
 def _noise(settings: EstimationSettings, image_latent: Tensor) -> Tensor:
     """[E, 4, h, w], or [B, E, 4, h, w] for noise of each image's own."""
     shape = tuple(image_latent.shape[1:])
@@ -208,17 +191,6 @@ def _noise(settings: EstimationSettings, image_latent: Tensor) -> Tensor:
         return member_noise(settings.seed, settings.ensemble_size, shape)
     seeds = [settings.from_image(index).seed for index in range(len(image_latent))]
     return torch.stack([member_noise(seed, settings.ensemble_size, shape) for seed in seeds])
-
-
-def largest_divisor(number: int, most: int) -> int:
-    """The largest divisor of a number that is not above `most`, at least 1: the size of equal chunks."""
-    return next(size for size in range(min(number, most), 0, -1) if number % size == 0)
-
-
-def _end_of_stage(num_pixels: int) -> None:
-    """Lets what comes next have the memory of what is done, unless it was too little to be worth the time."""
-    if num_pixels >= _DECODED_AT_ONCE_PIXELS:
-        return_freed_memory()
 
 
 def _check_image(image: Tensor) -> None:

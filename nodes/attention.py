@@ -21,7 +21,7 @@ def set_attention(patcher: ModelPatcher, *, rescaled: bool) -> None:
 
     Args:
         patcher: of a DepthFM.
-        rescaled: see `depthfm_core.model.unet.ATTENTIONS`.
+        rescaled: see `depthfm_core.model.attention.ATTENTIONS`.
     """
     if _lacks_fused_attention():
         patcher.model_options["transformer_options"]["optimized_attention_override"] = _fused_attention

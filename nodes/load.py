@@ -3,7 +3,7 @@
 import torch
 from comfy_api.latest import io
 
-from ..depthfm_core.model.unet import ATTENTIONS
+from ..depthfm_core.model.attention import ATTENTIONS
 from . import native
 from .model_files import model_names, model_path, no_such_model
 from .sockets import LOADER_CATEGORY, ModelType, schema

@@ -12,16 +12,15 @@ import torch
 from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
 from torch import Tensor
 
+from ..depthfm_core.model.attention import ATTENTIONS
 from ..depthfm_core.model.checkpoints import DepthFMCheckpoint, load_checkpoint
-from ..depthfm_core.model.codec import SD_SCALING_FACTOR
 from ..depthfm_core.model.hyperparameters import UNetHyperParameters
 from ..depthfm_core.model.precision import DTYPES, cpu_multiplies_bfloat16
-from ..depthfm_core.model.unet import ATTENTIONS
 from .attention import attention_in_use, set_attention
 from .memory import network_bytes
 from .patches import transformer_options
 from .sampling import DepthFMSampling
-from .vae import build_vae
+from .vae import vae_inside
 
 WEIGHT_DTYPES = {"default": None} | {name: dtype for name, dtype in DTYPES.items() if dtype is not None}
 
@@ -64,7 +63,7 @@ def load_model(
     Args:
         path: the file.
         weight_dtype: one of `WEIGHT_DTYPES`; "default" leaves the choice to ComfyUI and its command-line switches.
-        attention: one of `depthfm_core.model.unet.ATTENTIONS`.
+        attention: one of `depthfm_core.model.attention.ATTENTIONS`.
         null_text: see `load_checkpoint`.
         facts, disable_dynamic: for newer versions than 0.3.75, which load a model again, with the same autoencoder, for
             what dynamic VRAM cannot do (torch.compile, hooks).
@@ -224,7 +223,7 @@ def _unet_config(hyper: UNetHyperParameters) -> dict:
 
 
 def _facts(checkpoint: DepthFMCheckpoint) -> Facts:
-    codec = checkpoint.build_codec()  # checks the tensors as well
+    vae, scaling_factor = vae_inside(checkpoint)
     return Facts(
         path=checkpoint.path,
         hyper=checkpoint.hyper,
@@ -233,8 +232,8 @@ def _facts(checkpoint: DepthFMCheckpoint) -> Facts:
         processing_resolution=checkpoint.processing_resolution,
         spread_scale=checkpoint.spread_scale,
         parameterization=checkpoint.parameterization,
-        vae=codec and build_vae(checkpoint.codec_tensors, codec.autoencoder.config),
-        scaling_factor=codec.scaling_factor if codec else SD_SCALING_FACTOR,
+        vae=vae,
+        scaling_factor=scaling_factor,
     )
 
 

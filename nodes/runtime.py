@@ -12,11 +12,12 @@ from comfy.model_patcher import ModelPatcher
 from einops import rearrange
 from torch import Tensor
 
+from ..depthfm_core.batching import SHARE_OF_FREE_MEMORY
 from ..depthfm_core.depth.prediction import DepthPrediction
 from ..depthfm_core.flow import combine_members
 from ..depthfm_core.flow.ode import network_calls
-from ..depthfm_core.model.codec import SD_SCALING_FACTORS
-from ..depthfm_core.pipeline import SHARE_OF_FREE_MEMORY, DepthFMPipeline, EstimationSettings
+from ..depthfm_core.model.autoencoders import SD_SCALING_FACTORS
+from ..depthfm_core.pipeline import DepthFMPipeline, EstimationSettings
 from ..depthfm_core.resize import fit
 from .convert import rgb
 from .native import Facts, depthfm_of, in_float32

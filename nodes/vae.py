@@ -3,16 +3,20 @@
 import copy
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import comfy.model_management as mm
 import comfy.sd
+import comfy.taesd.taesd
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..depthfm_core.model.codec import SD_SCALING_FACTOR, skip_idle_blocks
+from ..depthfm_core.model.autoencoders import SD_SCALING_FACTOR, skip_idle_blocks
+from ..depthfm_core.model.checkpoints import DepthFMCheckpoint
 from ..depthfm_core.model.digest import tensor_digest
 from ..depthfm_core.model.precision import codec_layout
+from ..depthfm_core.model.reading import CheckpointError, mismatch
 from .out_of_memory import AutoencoderOutOfMemory, is_out_of_memory
 
 EXAMPLE_VAE = "vae-ft-mse-840000-ema-pruned.safetensors"  # for messages: one that fits
@@ -106,6 +110,40 @@ def _check_kind(vae: comfy.sd.VAE) -> None:
         )
 
 
+def vae_inside(checkpoint: DepthFMCheckpoint) -> tuple[comfy.sd.VAE | None, float]:
+    """The autoencoder in a model file as ComfyUI's VAE, and what its latents are multiplied by for the network.
+
+    None, and Stable Diffusion's factor, for a file without one.
+
+    Raises:
+        CheckpointError: for an autoencoder of another kind, or one with missing or unexpected tensors.
+    """
+    tensors, config = checkpoint.codec_tensors, checkpoint.codec_config or {}
+    if not tensors:
+        return None, SD_SCALING_FACTOR
+    if _is_tiny(tensors) and config.get("_class_name", "AutoencoderTiny") == "AutoencoderTiny":
+        _check_tiny(tensors, checkpoint.path)
+        return build_vae(tensors, config), config.get("scaling_factor") or 1.0
+    codec = checkpoint.build_codec()  # checks the tensors, by diffusers' network
+    return build_vae(tensors, codec.autoencoder.config), codec.scaling_factor
+
+
+def _is_tiny(tensors: Mapping[str, Tensor]) -> bool:
+    return any(name.startswith("encoder.layers.") for name in tensors)
+
+
+def _check_tiny(tensors: Mapping[str, Tensor], source: Path) -> None:
+    """That ComfyUI's network, which takes whatever it is given, gets all of its tensors and no others."""
+    with torch.device("meta"):
+        network = comfy.taesd.taesd.TAESD(latent_channels=4)
+    behind_the_clamp = nn.Sequential(*network.taesd_decoder[1:])
+    expected = {f"encoder.layers.{name}": t.shape for name, t in network.taesd_encoder.state_dict().items()}
+    expected |= {f"decoder.layers.{name}": t.shape for name, t in behind_the_clamp.state_dict().items()}
+    problem = mismatch(expected, {name: tensor.shape for name, tensor in tensors.items()})
+    if problem:
+        raise CheckpointError(source, f"does not fit its autoencoder: {problem}", "Download it again.")
+
+
 def build_vae(tensors: Mapping[str, Tensor], config: Mapping) -> comfy.sd.VAE:
     """The autoencoder of a model file under ComfyUI's management, in float32.
 
@@ -113,7 +151,7 @@ def build_vae(tensors: Mapping[str, Tensor], config: Mapping) -> comfy.sd.VAE:
         tensors: of diffusers' `AutoencoderTiny` or `AutoencoderKL`, under its names.
         config: its configuration.
     """
-    vae = _tiny_vae(tensors) if "encoder.layers.0.weight" in tensors else _kl_vae(tensors, config)
+    vae = _tiny_vae(tensors) if _is_tiny(tensors) else _kl_vae(tensors, config)
     vae.depthfm_content = tensor_digest(tensors)
     return vae
 

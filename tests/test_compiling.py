@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from depthfm_core import DepthFMPipeline, EstimationSettings, load_pipeline
+from depthfm_core.batching import largest_divisor
 from depthfm_core.cli.arguments import add_model_arguments, pipeline_from
 from depthfm_core.model import compiling
-from depthfm_core.pipeline import largest_divisor
 from depthfm_core.resize import SHAPES, fit
 
 QUICK = EstimationSettings(num_steps=1, ensemble_size=3, members_at_once=2, processing_resolution=64)
@@ -71,7 +71,7 @@ def test_the_network_and_the_decoder_are_compiled_for_static_shapes_and_nothing_
 
 def test_predict_compiles_where_it_is_asked_to(parts, monkeypatch):
     asked = []
-    monkeypatch.setattr("depthfm_core.loading.compile_networks", lambda *parts: asked.append(parts))
+    monkeypatch.setattr("depthfm_core.model.compiling.compile_networks", lambda *parts: asked.append(parts))
     parser = argparse.ArgumentParser()
     add_model_arguments(parser)
     for options in ((), ("--compile",)):

@@ -25,7 +25,8 @@ ROOMS = {
     "backends": ("model",),
     "resize": (),
     "settings": ("flow", "resize"),
-    "pipeline": ("settings", "depth", "model"),
+    "batching": ("model",),
+    "pipeline": ("settings", "batching", "depth", "model"),
     "loading": ("pipeline", "backends"),
     "evaluation": ("loading", "data"),
     "training": ("model", "flow", "data", "evaluation", "__init__"),
@@ -41,6 +42,7 @@ PACKAGES = {
     "model": {"torch", "einops", "numpy", "diffusers", "safetensors"},
     "backends": {"torch", "diffusers", "openvino"},
     "settings": {"torch"},
+    "batching": {"torch"},
     "pipeline": {"torch", "einops"},
     "loading": {"torch"},
     "replacing": set(),
@@ -150,7 +152,7 @@ def test_predict_imports_nothing_of_diffusers_that_it_does_not_need_and_leaves_i
         (tmp_path / f"{name}.py").write_text(f"print('{name} was imported')\n")
     code = (
         "import sys; from depthfm_core.__main__ import main\n"
-        "sys.argv = ['depthfm', 'predict', 'missing.jpg']\n"
+        "sys.argv = ['depthfm', 'predict', '--model', 'missing']\n"
         "assert main() == 2 and 'diffusers' in sys.modules\n"
         "import gc\n"
         "assert gc.isenabled() and gc.get_freeze_count() > 100_000\n"
@@ -158,6 +160,56 @@ def test_predict_imports_nothing_of_diffusers_that_it_does_not_need_and_leaves_i
     )
     done = fresh_process(code, tmp_path)
     assert (done.returncode, done.stdout) == (0, "peft was imported\n"), done.stderr
+
+
+@pytest.mark.parametrize("module", ["torch", "numpy", "numpy.linalg", "PIL"])
+def test_an_interrupt_while_packages_are_imported_ends_the_process(tmp_path, module):
+    code = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # this run may be a job in the background
+        "class Interrupts:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}: signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "sys.argv = ['depthfm', 'predict', 'missing.jpg']\n"
+        "from depthfm_core.__main__ import main; sys.exit(main())"
+    )
+    done = fresh_process(code, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "depthfm: interrupted.\n")
+
+
+def test_after_its_start_a_process_handles_an_interrupt_as_before(tmp_path):
+    code = (
+        "import signal, sys; from depthfm_core.__main__ import main\n"
+        "usual = signal.default_int_handler\n"
+        "signal.signal(signal.SIGINT, usual)\n"
+        "sys.argv = ['depthfm', 'predict', 'missing.jpg']\n"
+        "assert main() == 2 and signal.getsignal(signal.SIGINT) is usual\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # as shells leave it for a job in the background
+        "assert main() == 2 and signal.getsignal(signal.SIGINT) is signal.SIG_IGN"
+    )
+    done = fresh_process(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(f"{name} --help" for name in ("download", "evaluate", "label", "precompute", "predict")),
+        "predict missing.jpg",
+        "convert nano {folder}/copy.safetensors",
+    ],
+)
+def test_what_builds_no_network_needs_no_diffusers(tmp_path, command):
+    code = (
+        "import sys; from depthfm_core.__main__ import main\n"
+        f"sys.argv = ['depthfm', *{[word.format(folder=tmp_path) for word in command.split()]}]\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' not in sys.modules or 'diffusers' in sys.modules)"
+    )
+    done = fresh_process(code, tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 EXTRAS = (

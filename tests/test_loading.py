@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from depthfm_core import load_pipeline
-from depthfm_core.pipeline import free_gpu_bytes
+from depthfm_core.batching import free_gpu_bytes
 
 
 @pytest.mark.parametrize(

@@ -291,6 +291,6 @@ def test_the_network_sees_as_many_members_as_memory_allows(recording):
 @pytest.mark.parametrize(("side", "times"), [(512, 2 + 3), (256, 0)])
 def test_freed_memory_is_returned_between_stages_and_decodes_of_large_pictures(recording, monkeypatch, side, times):
     returned = []
-    monkeypatch.setattr("depthfm_core.pipeline.return_freed_memory", lambda: returned.append(len(recording.codec.seen)))
+    monkeypatch.setattr("depthfm_core.batching.return_freed_memory", lambda: returned.append(len(recording.codec.seen)))
     recording(torch.rand(1, 3, side, side), replace(QUICK, processing_resolution=0, ensemble_size=3))
     assert returned == [1] * times  # after encoding, after solving, and after each member's decode

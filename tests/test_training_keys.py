@@ -11,6 +11,7 @@ from depthfm_core.__main__ import main
 from depthfm_core.data import synthetic
 from depthfm_core.data.sample import DepthSample
 from depthfm_core.evaluation.share import ALL
+from depthfm_core.training import record, stages
 from depthfm_core.training.first_weights import first_network
 from depthfm_core.training.frames import FrameSettings
 from depthfm_core.training.lora import LoraSettings, add_lora
@@ -85,10 +86,10 @@ def test_percentiles_change_the_depth_that_is_encoded():
 def test_the_device_of_precompute_reaches_the_latents(tmp_path, monkeypatch):
     devices = []
     monkeypatch.setattr(precompute_command, "usable_device", lambda device: f"usable {device}")
-    monkeypatch.setattr(precompute_command, "prepare_frames", lambda *_args: None)
-    monkeypatch.setattr(precompute_command, "prepare_latents", lambda *args: devices.append(args[-1]) or 0)
+    monkeypatch.setattr(stages, "prepare_frames", lambda *_args: None)
+    monkeypatch.setattr(stages, "prepare_latents", lambda *args: devices.append(args[-1]) or 0)
     monkeypatch.setattr(precompute_command, "_report", lambda *_args: "")
-    monkeypatch.setattr(precompute_command, "write_record", lambda *_args: None)
+    monkeypatch.setattr(record, "write_record", lambda *_args: None)
     assert main(["precompute", str(write_toy(tmp_path)), "--output", str(tmp_path), "--device", "cpu"]) == 0
     assert devices == ["usable cpu"]
 

@@ -6,11 +6,12 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from depthfm_core.flow import SOLVERS, integrate, noise_source
+from depthfm_core.model.attention import ATTENTIONS
 from depthfm_core.model.checkpoints import load_checkpoint
 from depthfm_core.model.hyperparameters import UNetHyperParameters, from_ldm, from_state_dict
 from depthfm_core.model.names import diffusers_to_ldm, ldm_to_diffusers
 from depthfm_core.model.parameterization import PARAMETERIZATIONS
-from depthfm_core.model.unet import ATTENTIONS, DepthFMUNet
+from depthfm_core.model.unet import DepthFMUNet
 
 HEADS = ("heads8", "headdim16")
 TINY = UNetHyperParameters(32, (1, 2, 2), 2, (1, 4), 16, num_heads=4)

@@ -23,7 +23,7 @@ def choose_backend(
     Args:
         name: one of `BACKENDS`.
         device: where the networks are to be.
-        attention: one of `model.unet.ATTENTIONS`.
+        attention: one of `model.attention.ATTENTIONS`.
         num_parameters: of the velocity network.
         torch_only: what else is asked for that only PyTorch has.
 

@@ -1,6 +1,10 @@
 """The command line: one file a command, each with `add_arguments(parser)` and `run(args) -> exit code`."""
 
-from ..quick_imports import OF_DIFFUSERS_ALONE
+import argparse
+from contextlib import nullcontext
+from importlib import import_module
+
+from ..quick_imports import OF_DIFFUSERS_ALONE, quick_imports
 
 # Command, which is also its module here (with _ for -), and what it does. `__main__` imports the one that runs and no
 # other, so that a package which only one command needs is missed by that command alone.
@@ -19,5 +23,8 @@ COMMANDS = {
     "synth": "render synthetic pictures with depth",
 }
 
-# What these commands do without while their modules are imported, in a process of their own.
-IDLE_PACKAGES = {command: OF_DIFFUSERS_ALONE for command in ("predict", "convert", "info")}
+
+def import_networks(args: argparse.Namespace) -> None:
+    """Imports what builds networks, for commands that run nothing else; in a process of our own the quick way."""
+    with quick_imports(OF_DIFFUSERS_ALONE) if args.own_process else nullcontext():
+        import_module("..model.lean", __package__)

@@ -14,9 +14,9 @@ from ..backends.choice import BACKENDS
 from ..evaluation.share import ALL, Share
 from ..flow import GRIDS, REDUCTIONS, SOLVERS
 from ..loading import load_pipeline
+from ..model.attention import ATTENTIONS
 from ..model.bundled import MODELS
 from ..model.precision import DTYPES
-from ..model.unet import ATTENTIONS
 from ..pipeline import DepthFMPipeline
 from ..settings import AVERAGES, EstimationSettings
 

@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from ..model.bundled import DOWNLOADS, Download, model_folder
 from ..model.checkpoints import load_checkpoint
-from ..model.codec import load_codec
 from ..model.reading import CheckpointError
 
 _TIMEOUT_SECONDS = 60
@@ -68,6 +67,8 @@ def fetch_autoencoder(download: Download, folder: Path) -> None:
     """Puts the autoencoder's folder in its place: config.json and the safetensors, once they can be loaded."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import HfHubHTTPError
+
+    from ..model.codec import load_codec
 
     wanted = ["config.json", "*.safetensors"]
     # Connections that break are HTTPError's subclasses: httpx's or requests', whichever the installed version uses.

@@ -5,6 +5,7 @@ import argparse
 from ..model.bundled import MODELS, find_model
 from ..model.checkpoints import DepthFMCheckpoint, load_checkpoint
 from ..model.layouts import flatten_settings
+from . import import_networks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints one line a fact and returns 0; CheckpointError for an unusable file."""
     path, vae = find_model(args.file)
-    facts = describe(load_checkpoint(path)) | ({"autoencoder": f"beside it, {vae}"} if vae else {})
+    checkpoint = load_checkpoint(path)
+    if checkpoint.codec_tensors:
+        import_networks(args)
+    facts = describe(checkpoint) | ({"autoencoder": f"beside it, {vae}"} if vae else {})
     for name, value in facts.items():
         print(f"{name + ':':27} {value}")
     return 0

@@ -3,14 +3,14 @@
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..evaluation.share import this_share
 from ..loading import usable_device
-from ..training.precompute import summarize
-from ..training.recipe import Recipe, read_recipe
-from ..training.record import write_record
-from ..training.stages import latents_folder, prepare_frames, prepare_latents
 from .arguments import add_device_argument, add_shard_argument, chosen_device
+
+if TYPE_CHECKING:
+    from ..training.recipe import Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,10 @@ def run(args: argparse.Namespace) -> int:
             after which the finished files stay.
         OSError: for what cannot be written.
     """
+    from ..training.recipe import read_recipe
+    from ..training.record import write_record
+    from ..training.stages import latents_folder, prepare_frames, prepare_latents
+
     recipe = read_recipe(args.recipe)
     names = _chosen(recipe, args.latents)
     share = replace(this_share(), outer=args.shard)  # first, because it decides which GPU "cuda" is
@@ -46,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(recipe: Recipe, names: list[str] | None) -> list[str]:
+def _chosen(recipe: "Recipe", names: list[str] | None) -> list[str]:
     unknown = [name for name in names or () if name not in recipe.latents]
     if unknown:
         raise ValueError(f"The recipe has no latents {', '.join(unknown)}; it has {', '.join(recipe.latents)}.")
@@ -55,6 +59,8 @@ def _chosen(recipe: Recipe, names: list[str] | None) -> list[str]:
 
 def _report(folder: Path, planned: int) -> str:
     """What is there: of all machines, as far as they have come."""
+    from ..training.precompute import summarize
+
     found = summarize(folder)
     each = f", {found.bytes / found.views:,.0f} bytes a view" if found.views else ""
     return f"{folder}: {found.shards} of {planned} shards, {found.views} views, {found.bytes:,} bytes{each}"

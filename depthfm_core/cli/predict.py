@@ -21,6 +21,7 @@ from ..depth.normals import CONVENTIONS, normals_from_depth
 from ..depth.points import focal_from_fov
 from ..flow import SolverProgress
 from ..pipeline import DepthFMPipeline, EstimationSettings
+from . import import_networks
 from .arguments import add_estimation_arguments, add_model_arguments, default_of, estimation_settings, pipeline_from
 from .errors import BAD_INPUT, USER_ERRORS, sentence
 from .outputs import OUTPUTS, ViewOptions, describe_outputs, output_paths, write_outputs
@@ -82,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     images = find_images(args.inputs or [EXAMPLE])
     settings = estimation_settings(args)
     _check_output(args, images, settings)
+    import_networks(args)
     pipeline = pipeline_from(args)
     _check_folder(args.output)
     failures = 0

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -16,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..replacing import remove_leftovers, replacing
-from .codec import SD_SCALING_FACTORS, LatentCodec, build_codec
+from .autoencoders import SD_SCALING_FACTORS
 from .hyperparameters import UNetHyperParameters, from_ldm, from_state_dict
 from .layouts import (
     FIRST_CONVOLUTION,
@@ -28,12 +29,16 @@ from .layouts import (
     read_settings,
     strip_prefix,
 )
-from .names import diffusers_to_ldm, ldm_to_diffusers
+from .names import ldm_to_diffusers
 from .pages import convert_tensors
 from .parameterization import DEFAULT_PARAMETERIZATION
 from .precision import network_layout
 from .reading import CheckpointError, mismatch, read_tensor_file
-from .unet import DepthFMUNet
+from .shapes import unet_shapes
+
+if TYPE_CHECKING:  # what builds networks imports diffusers, which takes seconds and which ComfyUI's side does without
+    from .codec import LatentCodec
+    from .unet import DepthFMUNet
 
 PUBLISHED_NOISING_STEP = 400
 PUBLISHED_RESOLUTION = 448  # short side in pixels; trained at 384x512, and the authors advise "around 384 to 512"
@@ -77,11 +82,13 @@ class DepthFMCheckpoint:
 
     def build_unet(
         self, attention: str = "plain", dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
-    ) -> DepthFMUNet:
+    ) -> "DepthFMUNet":
         """The velocity network for inference, with the text's keys and values computed once.
 
         Weights that are right as they are in the file stay mapped from it; the others are converted one at a time.
         """
+        from .unet import DepthFMUNet
+
         with torch.device("meta"):
             null_text = torch.empty(self.null_text.shape)
             network = DepthFMUNet(self.hyper, null_text, attention, self.parameterization)
@@ -102,10 +109,14 @@ class DepthFMCheckpoint:
         config = self.codec_config or {}
         return bool(self.codec_tensors) and config.get("scaling_factor") not in (None, *SD_SCALING_FACTORS)
 
-    def build_codec(self, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu") -> LatentCodec | None:
+    def build_codec(
+        self, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+    ) -> "LatentCodec | None":
         """The bundled autoencoder, or None when the file holds none; precision as in `codec.build_codec`."""
         if not self.codec_tensors:
             return None
+        from .codec import build_codec
+
         return build_codec(self.codec_tensors, self.codec_config, source=self.path, dtype=dtype, device=device)
 
 
@@ -180,12 +191,12 @@ def convert(source: str | Path, target: str | Path, dtype: str = "float16") -> D
     return checkpoint
 
 
-def replace_codec(checkpoint: DepthFMCheckpoint, codec: LatentCodec) -> DepthFMCheckpoint:
+def replace_codec(checkpoint: DepthFMCheckpoint, codec: "LatentCodec") -> DepthFMCheckpoint:
     """The checkpoint with another autoencoder bundled into it."""
     return replace(checkpoint, codec_tensors=codec.autoencoder.state_dict(), codec_config=codec_config(codec))
 
 
-def codec_config(codec: LatentCodec) -> dict:
+def codec_config(codec: "LatentCodec") -> dict:
     """diffusers' configuration of an autoencoder, with the factor that its latents are multiplied by."""
     own = {"_class_name": type(codec.autoencoder).__name__, "scaling_factor": codec.scaling_factor}
     return dict(codec.autoencoder.config) | own
@@ -249,10 +260,7 @@ def unet_mismatch(state_dict: Mapping[str, Tensor], hyper: UNetHyperParameters) 
 
     Every tensor must be present, none too many, all shapes right, all in floating point.
     """
-    with torch.device("meta"):
-        network = DepthFMUNet(hyper, torch.empty(1, 1, hyper.context_dim))
     integers = [name for name, t in state_dict.items() if not t.is_floating_point()]
     if integers:
         return f"not in floating point: {', '.join(integers[:3])}."
-    expected = {name: t.shape for name, t in diffusers_to_ldm(network.unet.state_dict(), hyper).items()}
-    return mismatch(expected, {name: t.shape for name, t in state_dict.items()})
+    return mismatch(unet_shapes(hyper), {name: t.shape for name, t in state_dict.items()})

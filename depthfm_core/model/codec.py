@@ -21,13 +21,11 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
+from .autoencoders import SD_SCALING_FACTOR, skip_idle_blocks
 from .pages import convert_tensors
 from .precision import codec_layout
 from .reading import CheckpointError, mismatch, read_tensor_file, weight_files
 
-SD_SCALING_FACTOR = 0.18215
-# Of autoencoders whose latents are Stable Diffusion's: a KL autoencoder's, and TAESD's, whose latents come scaled.
-SD_SCALING_FACTORS = (SD_SCALING_FACTOR, 1.0)
 _CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 _ONLY_FOR_TRAINING = ("loss.", "model_ema.")  # what LDM's autoencoder training leaves in a file
 _ACCEPTED = "Give a Stable Diffusion 1.x/2.x VAE (safetensors or diffusers folder) or an AutoencoderTiny."
@@ -177,20 +175,6 @@ def converted(
     dtype = torch.float32 if name.startswith(sensitive) else dtype
     layout = codec_layout(device) if tensor.ndim == 4 else torch.preserve_format
     return tensor.to(device, dtype, memory_format=layout)
-
-
-def skip_idle_blocks(*stacks: nn.Sequential) -> None:
-    """Replaces residual blocks of a tiny autoencoder whose weights are all zero by the ReLU that they compute.
-
-    `nano` is a standard TAESD file, which ComfyUI and diffusers read as it is, whose costliest blocks are zero.
-
-    Args:
-        stacks: encoders and decoders, diffusers' or ComfyUI's.
-    """
-    for layers in stacks:
-        for index, block in enumerate(layers):
-            if hasattr(block, "fuse") and not any(p.any() for p in block.parameters()):
-                layers[index] = block.fuse
 
 
 def find_in_folder(folder: Path) -> tuple[dict, Path]:

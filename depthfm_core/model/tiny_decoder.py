@@ -12,7 +12,8 @@ import torch
 from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 
-from .codec import LatentCodec, converted, find_in_folder, sensitive_layers, skip_idle_blocks
+from .autoencoders import skip_idle_blocks
+from .codec import LatentCodec, converted, find_in_folder, sensitive_layers
 from .reading import CheckpointError, mismatch, read_tensor_file
 
 _ACCEPTED = (

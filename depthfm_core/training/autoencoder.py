@@ -19,7 +19,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..depth.color import colorize
-from ..model.codec import LatentCodec, skip_idle_blocks
+from ..model.autoencoders import skip_idle_blocks
+from ..model.codec import LatentCodec
 from .augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
 from .loop import LoopSettings, train
 from .losses import coarse_loss, edge_loss, whitening_loss
