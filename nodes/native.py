@@ -1,6 +1,6 @@
 """DepthFM as a native model of ComfyUI: its own `UNetModel`, which core's samplers, LoRA and compile nodes know."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import comfy.latent_formats
@@ -12,7 +12,7 @@ import torch
 from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
 from torch import Tensor
 
-from ..depthfm_core.model.checkpoints import DepthFMCheckpoint, load_checkpoint
+from ..depthfm_core.model.checkpoints import DepthFMCheckpoint, load_checkpoint, tensors_beside_network
 from ..depthfm_core.model.codec import SD_SCALING_FACTOR
 from ..depthfm_core.model.hyperparameters import UNetHyperParameters
 from ..depthfm_core.model.precision import DTYPES, cpu_multiplies_bfloat16
@@ -38,6 +38,7 @@ class Facts:
         parameterization: see `DepthFMUNet`.
         vae: the model's own autoencoder as ComfyUI's VAE; None for a model without one.
         scaling_factor: turns that autoencoder's latents (or Stable Diffusion's) into the network's.
+        source: what was read, without the network's tensors, for the file that Save Model writes.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Facts:
     parameterization: str
     vae: object | None
     scaling_factor: float
+    source: DepthFMCheckpoint
 
 
 def load_model(
@@ -175,6 +177,13 @@ class DepthFMModel(comfy.model_base.BaseModel):
         output = self.diffusion_model(sample, time, text, control=control, transformer_options=options)
         return self.model_sampling.ask.velocity(output.float(), x_t, t)
 
+    def state_dict_for_saving(self, *tensors: object, **of_others: object) -> dict[str, Tensor]:
+        """What core's Save Model writes: the network as it is patched, and what the loader needs beside it.
+
+        The arguments are core's, and no two versions' are the same.
+        """
+        return super().state_dict_for_saving(*tensors, **of_others) | tensors_beside_network(self.facts.source)
+
     def process_timestep(self, timestep: Tensor, **_unused: object) -> Tensor:
         """The network's time for a time of the flow."""
         return self.model_sampling.ask.timestep(timestep)
@@ -235,6 +244,7 @@ def _facts(checkpoint: DepthFMCheckpoint) -> Facts:
         parameterization=checkpoint.parameterization,
         vae=codec and build_vae(checkpoint.codec_tensors, codec.autoencoder.config),
         scaling_factor=codec.scaling_factor if codec else SD_SCALING_FACTOR,
+        source=replace(checkpoint, state_dict={}),
     )
 
 
