@@ -80,7 +80,7 @@ def _pipeline_golden(patcher) -> float:
 def _sampled(patcher, seed: int, sampler: str = "euler", steps: int = 2):
     """KSampler's and DepthFM Decode's way to the depth of the picture, whose sides need no padding."""
     import comfy.sample
-    from a_pack.nodes.runtime import decode
+    from a_pack.nodes.decoding import decode
     from einops import rearrange
 
     facts = patcher.model.facts

@@ -63,7 +63,8 @@ def out_of_memory_facts(model) -> dict:
     """An autoencoder without room for a picture: what the Sampler and DepthFM Decode say, and how often they try."""
     import comfy.model_management as mm
     import torch
-    from a_pack.nodes.runtime import decode, estimate
+    from a_pack.nodes.decoding import decode
+    from a_pack.nodes.runtime import estimate
 
     vae = model.model.facts.vae
     network, tried = vae.first_stage_model, []
