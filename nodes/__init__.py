@@ -4,5 +4,5 @@ In reading order: the nodes in `load`, `sample`, `decode`, `views`, `controlnet`
 `sampling` (DepthFM as a model of ComfyUI), `patches` (what counts of the nodes between), `runtime` and `decoding`
 (memory, progress, cancel), `vae` (ComfyUI's VAE as autoencoder), `memory` and `out_of_memory` (what is needed, and when
 it is not there), `model_files` (which files are offered), `convert` (layouts), `widgets` and `sockets` (inputs and
-types that nodes share), `extension` (list of nodes).
+types that nodes share), `replacements` (nodes of other packs that ours stand in for), `extension` (list of nodes).
 """
