@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 import comfy.model_management as mm
 import comfy.utils
 import torch
+from comfy.cli_args import LatentPreviewMethod, args
 from comfy.model_patcher import ModelPatcher
+from PIL import Image
 from torch import Tensor
 
+from ..depthfm_core.depth.controlnet import controlnet_image
 from ..depthfm_core.depth.prediction import DepthPrediction
 from ..depthfm_core.flow.ode import network_calls
 from ..depthfm_core.model.codec import SD_SCALING_FACTORS
@@ -66,6 +69,7 @@ def estimate(
             settings = replace(settings, members_at_once=at_once)
             for name, values in maps.items():
                 values[group] = getattr(prediction, name)
+            progress.show(prediction)
     return DepthPrediction(**maps)
 
 
@@ -86,6 +90,14 @@ class Progress:
         """A network call for so many members is done."""
         self.done = min(self.done + members, self.total)
         self.bar.update_absolute(self.done)
+
+    def show(self, prediction: DepthPrediction) -> None:
+        """The last frame of a group that is done, for users who have previews of core's samplers too."""
+        if args.preview_method != LatentPreviewMethod.NoPreviews:
+            last = DepthPrediction(prediction.depth[-1:], prediction.log_depth[-1:], prediction.uncertainty[-1:])
+            gray = (controlnet_image(last)[0, 0] * 255).round().byte()  # [H, W]
+            picture = Image.fromarray(gray.numpy())
+            self.bar.update_absolute(self.done, preview=("JPEG", picture, args.preview_size))
 
 
 class ManagedNetwork:

@@ -23,6 +23,7 @@ def facts(folder: Path) -> dict:
         **_memory_facts(model),
         **_group_facts(model),
         **_run_facts(model),
+        "previews": {method: _previews(model, method) for method in ("Auto", "NoPreviews")},
         **vae_facts(model),
         **out_of_memory_facts(model),
         **decode_facts(model),
@@ -234,6 +235,27 @@ def _run_facts(model) -> dict:
         "calls_before_cancel": len(calls),
         "difference_after_cancel": (before.log_depth - after.log_depth).abs().max().item(),
     }
+
+
+def _previews(model, method: str) -> list:
+    """Of three frames in groups of two: where the bar is, and which frame's depth image each picture is."""
+    import comfy.utils
+    from a_pack.depthfm_core.depth.controlnet import controlnet_image
+    from a_pack.nodes.runtime import LatentPreviewMethod, args
+    from torchvision.transforms.functional import pil_to_tensor
+
+    seen, usual, args.preview_method = [], args.preview_method, LatentPreviewMethod[method]
+    comfy.utils.set_progress_bar_global_hook(lambda value, _total, preview, **_: seen.append((value, preview)))
+    pictures = controlnet_image(_estimate(model, 3, frames_at_once=2))[:, :1]
+    comfy.utils.set_progress_bar_global_hook(None)
+    args.preview_method = usual
+
+    def nearest(picture) -> list:
+        off = (pil_to_tensor(picture) / 255 - pictures).abs().amax((1, 2, 3))
+        return [off.argmin().item(), off.min().item() <= 0.5 / 255 + 1e-6]
+
+    shown = [(value, *preview) for value, preview in seen if preview]
+    return [[value, kind, *nearest(picture), size == args.preview_size] for value, kind, picture, size in shown]
 
 
 def _folder_facts() -> dict:

@@ -74,6 +74,11 @@ def test_progress_counts_network_calls_times_members_over_all_frames(facts):
     assert facts["progress_total"] == 8
 
 
+def test_the_last_frame_of_a_group_is_shown_with_the_progress_where_previews_are_on(facts):
+    assert facts["previews"]["Auto"] == [[8, "JPEG", 1, True, True], [12, "JPEG", 2, True, True]]
+    assert facts["previews"]["NoPreviews"] == []
+
+
 def test_cancel_ends_the_run_at_the_next_network_call_and_the_next_run_is_right(facts):
     assert facts["calls_before_cancel"] == 2
     assert facts["difference_after_cancel"] == 0
