@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from . import runtime
+from . import decoding
 from .sample import depth_outputs, depth_sockets, reduction_widget
 from .sockets import CATEGORY, schema
 
@@ -45,5 +45,5 @@ class DepthFMDecode(io.ComfyNode):
     @classmethod
     def execute(cls, samples: dict, vae: object, ensemble_size: int, reduction: str) -> io.NodeOutput:
         """Decodes latent by latent."""
-        depth = runtime.decode(samples["samples"], vae, ensemble_size, reduction)
+        depth = decoding.decode(samples["samples"], vae, ensemble_size, reduction)
         return io.NodeOutput(*depth_outputs(depth))

@@ -3,14 +3,20 @@
 The views of a frame take up to thirty planes of its size while they are computed.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import comfy.model_management as mm
 import comfy.utils
+import torch
 from torch import Tensor
 
 from ..depthfm_core.depth.prediction import DepthPrediction
 from .convert import image_to_comfy
+
+
+def empty_maps(num_frames: int, size: Sequence[int]) -> dict[str, Tensor]:
+    """The fields of a `DepthPrediction` of this height and width, [num_frames, 1, H, W] each, to be filled."""
+    return {name: torch.empty(num_frames, 1, *size) for name in ("depth", "log_depth", "uncertainty")}
 
 
 def frames_of(depth: DepthPrediction) -> Iterator[DepthPrediction]:

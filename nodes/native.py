@@ -1,6 +1,6 @@
 """DepthFM as a native model of ComfyUI: its own `UNetModel`, which core's samplers, LoRA and compile nodes know."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import comfy.latent_formats
@@ -13,7 +13,7 @@ from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrapper
 from torch import Tensor
 
 from ..depthfm_core.model.attention import ATTENTIONS
-from ..depthfm_core.model.checkpoints import DepthFMCheckpoint, load_checkpoint
+from ..depthfm_core.model.checkpoints import DepthFMCheckpoint, load_checkpoint, tensors_beside_network
 from ..depthfm_core.model.hyperparameters import UNetHyperParameters
 from ..depthfm_core.model.precision import DTYPES, cpu_multiplies_bfloat16
 from .attention import attention_in_use, set_attention
@@ -37,6 +37,7 @@ class Facts:
         parameterization: see `DepthFMUNet`.
         vae: the model's own autoencoder as ComfyUI's VAE; None for a model without one.
         scaling_factor: turns that autoencoder's latents (or Stable Diffusion's) into the network's.
+        source: what was read, without the network's tensors, for the file that Save Model writes.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class Facts:
     parameterization: str
     vae: object | None
     scaling_factor: float
+    source: DepthFMCheckpoint
 
 
 def load_model(
@@ -174,6 +176,13 @@ class DepthFMModel(comfy.model_base.BaseModel):
         output = self.diffusion_model(sample, time, text, control=control, transformer_options=options)
         return self.model_sampling.ask.velocity(output.float(), x_t, t)
 
+    def state_dict_for_saving(self, *tensors: object, **of_others: object) -> dict[str, Tensor]:
+        """What core's Save Model writes: the network as it is patched, and what the loader needs beside it.
+
+        The arguments are core's, and no two versions' are the same.
+        """
+        return super().state_dict_for_saving(*tensors, **of_others) | tensors_beside_network(self.facts.source)
+
     def process_timestep(self, timestep: Tensor, **_unused: object) -> Tensor:
         """The network's time for a time of the flow."""
         return self.model_sampling.ask.timestep(timestep)
@@ -234,6 +243,7 @@ def _facts(checkpoint: DepthFMCheckpoint) -> Facts:
         parameterization=checkpoint.parameterization,
         vae=vae,
         scaling_factor=scaling_factor,
+        source=replace(checkpoint, state_dict={}),
     )
 
 

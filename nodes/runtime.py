@@ -8,18 +8,20 @@ from dataclasses import dataclass, replace
 import comfy.model_management as mm
 import comfy.utils
 import torch
+from comfy.cli_args import LatentPreviewMethod, args
 from comfy.model_patcher import ModelPatcher
-from einops import rearrange
+from PIL import Image
 from torch import Tensor
 
 from ..depthfm_core.batching import SHARE_OF_FREE_MEMORY
+from ..depthfm_core.depth.controlnet import controlnet_image
 from ..depthfm_core.depth.prediction import DepthPrediction
-from ..depthfm_core.flow import combine_members
 from ..depthfm_core.flow.ode import network_calls
 from ..depthfm_core.model.autoencoders import SD_SCALING_FACTORS
 from ..depthfm_core.pipeline import DepthFMPipeline, EstimationSettings
 from ..depthfm_core.resize import fit
 from .convert import rgb
+from .frames import empty_maps
 from .native import Facts, depthfm_of, in_float32
 from .out_of_memory import AutoencoderOutOfMemory, is_out_of_memory
 from .patches import check_patches
@@ -47,17 +49,18 @@ def estimate(
         frames_at_once: how many frames may share a network call; 0 = as many as memory allows.
 
     Raises:
-        ValueError: for another model, one whose sampling was replaced, a VAE of another kind or other latents, or when
-            there is no autoencoder.
+        ValueError: for another model, one whose sampling was replaced, a VAE of another kind or other latents, when
+            there is no autoencoder, or for a setting outside its range.
         AutoencoderOutOfMemory: when the autoencoder has no room for one frame.
     """
+    settings.check()
     calls = network_calls(settings.solver, settings.num_steps) or _TYPICAL_DOPRI5_CALLS
     progress = Progress(len(image), settings.ensemble_size * calls)
     pipeline = _pipeline(patcher, vae, progress.advance)
     at_once = 1 if settings.is_adaptive else _pairs_that_fit(pipeline, image, settings)
     size = frames_at_once or max(1, at_once // settings.ensemble_size)
     settings = replace(settings, members_at_once=min(at_once, size * settings.ensemble_size))
-    maps = {name: torch.empty(len(image), 1, *image.shape[2:]) for name in ("depth", "log_depth", "uncertainty")}
+    maps = empty_maps(len(image), image.shape[2:])
     with _running(patcher):
         for start in range(0, len(image), size):
             group = slice(start, start + size)
@@ -67,33 +70,8 @@ def estimate(
             settings = replace(settings, members_at_once=at_once)
             for name, values in maps.items():
                 values[group] = getattr(prediction, name)
+            progress.show(prediction)
     return DepthPrediction(**maps)
-
-
-def decode(latent: Tensor, vae: object, ensemble_size: int, reduction: str) -> DepthPrediction:
-    """The depth of sampled latents, on the CPU.
-
-    Args:
-        latent: [(E B), 4, h, w] as ComfyUI's samplers return them: the whole batch of images once for each member, as
-            Repeat Latent Batch repeats it.
-        vae: ComfyUI's VAE.
-        ensemble_size: E.
-        reduction: see `flow.combine_members`.
-
-    Raises:
-        ValueError: for a VAE of another kind, latents of another shape, or a number that E does not divide.
-    """
-    codec = VaeCodec(vae, scaling_factor=1.0)
-    if latent.ndim != 4 or latent.shape[1] != 4:
-        raise ValueError(f"The latent has shape {list(latent.shape)}; expected [B, 4, h, w], from a DepthFM MODEL.")
-    if len(latent) % ensemble_size:
-        raise ValueError(
-            f"{len(latent)} latents do not divide into ensembles of {ensemble_size}; set ensemble_size to the number "
-            "of latents that were sampled for each image (1 if there was no ensemble)."
-        )
-    log_depth = codec.decode_log_depth(latent.float()).cpu()  # [(E B), 1, H, W]
-    members = rearrange(log_depth, "(e b) 1 h w -> b e 1 h w", e=ensemble_size)
-    return DepthPrediction.from_log_depth(*combine_members(members, reduction))
 
 
 class Progress:
@@ -113,6 +91,14 @@ class Progress:
         """A network call for so many members is done."""
         self.done = min(self.done + members, self.total)
         self.bar.update_absolute(self.done)
+
+    def show(self, prediction: DepthPrediction) -> None:
+        """The last frame of a group that is done, for users who have previews of core's samplers too."""
+        if args.preview_method != LatentPreviewMethod.NoPreviews:
+            last = DepthPrediction(prediction.depth[-1:], prediction.log_depth[-1:], prediction.uncertainty[-1:])
+            gray = (controlnet_image(last)[0, 0] * 255).round().byte()  # [H, W]
+            picture = Image.fromarray(gray.numpy())
+            self.bar.update_absolute(self.done, preview=("JPEG", picture, args.preview_size))
 
 
 class ManagedNetwork:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from comfyui_patch_facts import empty_prompt_facts, patch_facts
 from comfyui_process import GOLDEN, answer, error_of, image, relative, settings, toy_model
+from comfyui_save_facts import save_facts
 
 TIMES = (0.0, 0.25, 0.5, 0.9)
 HEADS = ("heads8", "headdim16")
@@ -25,6 +26,7 @@ def facts(folder: Path) -> dict:
         **_loaded_again_facts(model),
         **patch_facts(model),
         **empty_prompt_facts(folder),
+        **save_facts(folder),
     }
 
 
@@ -78,7 +80,7 @@ def _pipeline_golden(patcher) -> float:
 def _sampled(patcher, seed: int, sampler: str = "euler", steps: int = 2):
     """KSampler's and DepthFM Decode's way to the depth of the picture, whose sides need no padding."""
     import comfy.sample
-    from a_pack.nodes.runtime import decode
+    from a_pack.nodes.decoding import decode
     from einops import rearrange
 
     facts = patcher.model.facts

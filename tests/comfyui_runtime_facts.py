@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+from comfyui_decode_facts import decode_facts
 from comfyui_process import answer, error_of, image, relative, settings, toy_model
 from comfyui_vae_facts import out_of_memory_facts, vae_facts
 
@@ -18,12 +19,14 @@ def facts(folder: Path) -> dict:
         "handed_on": _handed_on(),
         "signatures": {node.__name__: _signature(node) for node in nodes},
         "seed_controls": _seed_controls(),
+        "unknown_choices": _unknown_choices(model),
         **_memory_facts(model),
         **_group_facts(model),
         **_run_facts(model),
+        "previews": {method: _previews(model, method) for method in ("Auto", "NoPreviews")},
         **vae_facts(model),
         **out_of_memory_facts(model),
-        **_decode_facts(model),
+        **decode_facts(model),
         **_folder_facts(),
         "growth": _growth(model),
     }
@@ -31,7 +34,7 @@ def facts(folder: Path) -> dict:
 
 def _handed_on() -> dict:
     """What the nodes hand to the run, for settings that are none of the defaults."""
-    from a_pack.nodes import decode, runtime, sample
+    from a_pack.nodes import decode, decoding, runtime, sample
 
     seen = {}
     depth = runtime.DepthPrediction.from_log_depth(*[image()[:, :1]] * 2)
@@ -44,8 +47,8 @@ def _handed_on() -> dict:
         seen["decode"] = [latent, vae, ensemble_size, reduction]
         return depth
 
-    real = runtime.estimate, runtime.decode
-    runtime.estimate, runtime.decode = estimate, decoded
+    real = runtime.estimate, decoding.decode
+    runtime.estimate, decoding.decode = estimate, decoded
     try:
         pixels = image().permute(0, 2, 3, 1)
         sample.DepthFMSampler.execute(
@@ -53,7 +56,7 @@ def _handed_on() -> dict:
         )
         decode.DepthFMDecode.execute({"samples": "latents"}, "the VAE", 5, "median")
     finally:
-        runtime.estimate, runtime.decode = real
+        runtime.estimate, decoding.decode = real
     return seen
 
 
@@ -73,6 +76,19 @@ def _seed_controls() -> list:
     newer = told()
     del sample.io.ControlAfterGenerate
     return [here, newer]
+
+
+def _unknown_choices(model) -> dict[str, str]:
+    """What the Sampler says to an entry that is not on a menu, for each of its menus."""
+    from a_pack.nodes.sample import DepthFMSampler, io
+
+    inputs, pixels = DepthFMSampler.define_schema().inputs, image().permute(0, 2, 3, 1)
+    usual = {i.id: i.default for i in inputs if getattr(i, "default", None) is not None}
+
+    def told(menu: str) -> str:
+        return str(error_of(lambda: DepthFMSampler.execute(model, pixels, **(usual | {menu: "foo"}))))
+
+    return {i.id: told(i.id) for i in inputs if isinstance(i, io.Combo.Input)}
 
 
 def _estimate(model, frames: int = 1, vae=None, frames_at_once: int = 0, **changed):
@@ -221,29 +237,25 @@ def _run_facts(model) -> dict:
     }
 
 
-def _decode_facts(model) -> dict:
-    """Two images sampled three times each, as core's node repeats them, against the codec and the ensemble."""
-    import torch
-    from a_pack.depthfm_core.flow import combine_members
-    from a_pack.nodes.runtime import decode
-    from a_pack.nodes.vae import VaeCodec
+def _previews(model, method: str) -> list:
+    """Of three frames in groups of two: where the bar is, and which frame's depth image each picture is."""
+    import comfy.utils
+    from a_pack.depthfm_core.depth.controlnet import controlnet_image
+    from a_pack.nodes.runtime import LatentPreviewMethod, args
+    from torchvision.transforms.functional import pil_to_tensor
 
-    from nodes import RepeatLatentBatch
+    seen, usual, args.preview_method = [], args.preview_method, LatentPreviewMethod[method]
+    comfy.utils.set_progress_bar_global_hook(lambda value, _total, preview, **_: seen.append((value, preview)))
+    pictures = controlnet_image(_estimate(model, 3, frames_at_once=2))[:, :1]
+    comfy.utils.set_progress_bar_global_hook(None)
+    args.preview_method = usual
 
-    vae = model.model.facts.vae
-    images, noise = (torch.randn(n, 4, 4, 5, generator=torch.Generator().manual_seed(n)) for n in (2, 6))
-    (repeated,) = RepeatLatentBatch().repeat({"samples": images}, 3)
-    latent = repeated["samples"] + 0.1 * noise
-    found = decode(latent, vae, 3, "median")
-    decoded = VaeCodec(vae, 1.0).decode(latent).mean(1, keepdim=True)
-    centre, spread = combine_members(torch.stack([decoded[0::2], decoded[1::2]]), "median")
-    return {
-        "decode_difference": relative(found.log_depth, centre) + relative(found.uncertainty, spread),
-        "spread_of_an_image": found.uncertainty.mean().item() / (decoded[0] - decoded[1]).abs().mean().item(),
-        "decode_shape": list(found.depth.shape),
-        "indivisible": str(error_of(lambda: decode(latent, vae, 4, "mean"))),
-        "wrong_latent": str(error_of(lambda: decode(torch.zeros(1, 16, 4, 4), vae, 1, "mean"))),
-    }
+    def nearest(picture) -> list:
+        off = (pil_to_tensor(picture) / 255 - pictures).abs().amax((1, 2, 3))
+        return [off.argmin().item(), off.min().item() <= 0.5 / 255 + 1e-6]
+
+    shown = [(value, *preview) for value, preview in seen if preview]
+    return [[value, kind, *nearest(picture), size == args.preview_size] for value, kind, picture, size in shown]
 
 
 def _folder_facts() -> dict:

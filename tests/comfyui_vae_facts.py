@@ -52,7 +52,7 @@ def _own_latents_facts(vae, again, other) -> dict:
     from a_pack.nodes.native import Facts
     from a_pack.nodes.runtime import _codec
 
-    facts = Facts(Path("own.safetensors"), None, None, 400, 64, 1.0, "depthfm", vae, 0.9)
+    facts = Facts(Path("own.safetensors"), None, None, 400, 64, 1.0, "depthfm", vae, 0.9, None)
     return {
         "own_scaling": [_codec(facts, choice).scaling_factor for choice in (None, vae, again)],
         "foreign_latents": str(error_of(lambda: _codec(facts, other))),
@@ -63,7 +63,8 @@ def out_of_memory_facts(model) -> dict:
     """An autoencoder without room for a picture: what the Sampler and DepthFM Decode say, and how often they try."""
     import comfy.model_management as mm
     import torch
-    from a_pack.nodes.runtime import decode, estimate
+    from a_pack.nodes.decoding import decode
+    from a_pack.nodes.runtime import estimate
 
     vae = model.model.facts.vae
     network, tried = vae.first_stage_model, []

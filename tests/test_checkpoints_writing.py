@@ -4,8 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from depthfm_core.model.checkpoints import convert, load_checkpoint, save_checkpoint
+from depthfm_core.model.checkpoints import (
+    CheckpointError,
+    codec_config,
+    convert,
+    load_checkpoint,
+    save_checkpoint,
+    tensors_beside_network,
+)
 from depthfm_core.model.codec import load_codec
 
 FIRST = "input_blocks.0.0.weight"
@@ -46,6 +54,54 @@ def test_an_autoencoder_and_all_settings_travel_inside(golden_dir, reference, tm
         expected = codec.encode(image) / codec.scaling_factor * 0.5
         torch.testing.assert_close(back.build_codec().encode(image), expected)
     assert reference.build_codec() is None
+
+
+def save_as_others_do(checkpoint, path, **changed):
+    """The network under Stable Diffusion's prefix, metadata of another program's, and what we put beside them."""
+    network = {f"model.diffusion_model.{name}": tensor for name, tensor in checkpoint.state_dict.items()}
+    tensors = network | tensors_beside_network(checkpoint) | changed
+    save_file({k: t.contiguous() for k, t in tensors.items()}, path, {"prompt": "", "noising_step": "7"})
+
+
+def test_a_file_whose_metadata_another_program_wrote_says_the_same_in_tensors(golden_dir, tmp_path):
+    reference = load_checkpoint(golden_dir / "depthfm-micro-headdim16.ckpt")
+    codec = load_codec(golden_dir / "micro-vae-diffusers.safetensors")
+    whole = replace(
+        reference,
+        path=tmp_path / "a.safetensors",
+        noising_step=300,
+        processing_resolution=192,
+        spread_scale=1.25,
+        parameterization="diff2flow",
+        codec_tensors=codec.autoencoder.state_dict(),
+        codec_config=codec_config(codec),
+        training={"version": "1"},
+    )
+    save_as_others_do(whole, whole.path)
+    back = load_checkpoint(whole.path)
+    for name in ("state_dict", "codec_tensors"):
+        found, expected = getattr(back, name), getattr(whole, name)
+        assert found.keys() == expected.keys() and all(torch.equal(found[k], expected[k]) for k in expected)
+    assert torch.equal(back.null_text, whole.null_text)
+    assert back.build_codec().scaling_factor == codec.scaling_factor
+    tensors = ("state_dict", "codec_tensors", "null_text", "codec_config")
+    assert vars(back) == vars(whole) | {name: getattr(back, name) for name in tensors}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        torch.zeros(3),
+        torch.zeros(2, dtype=torch.bfloat16),
+        torch.tensor(list(b"[1]"), dtype=torch.uint8),
+        torch.tensor(list(b'{"noising_step": null}'), dtype=torch.uint8),
+        torch.tensor([255], dtype=torch.uint8),
+    ],
+)
+def test_facts_that_cannot_be_read_are_an_error_that_says_so(reference, tmp_path, facts):
+    save_as_others_do(reference, tmp_path / "a.safetensors", depthfm_facts=facts)
+    with pytest.raises(CheckpointError, match="describes itself wrongly"):
+        load_checkpoint(tmp_path / "a.safetensors")
 
 
 def test_conversion_refuses_what_would_lose_data(golden_dir, tmp_path):

@@ -110,6 +110,22 @@ def test_a_missing_or_wrong_empty_prompt_says_which_one_to_connect(facts):
     assert "holds 2 prompts" in facts["two_empty_prompts"]
 
 
+@pytest.mark.parametrize("model", ["nano", "unlike the defaults"])
+def test_save_model_and_the_loader_keep_the_patched_network_and_all_that_belongs_to_it(facts, model):
+    saved = facts["saved"][model]
+    assert saved["patch"] > 0.01
+    assert saved["log_depth"] < 1e-5 and saved["uncertainty"] < 1e-4
+    assert saved["same_shape"]
+
+
+def test_a_saved_model_without_an_autoencoder_asks_for_a_vae(facts):
+    assert "bare_00001_.safetensors brings no autoencoder" in facts["saved_without_autoencoder"]
+
+
+def test_save_model_of_newer_versions_gets_the_same_additions(facts):
+    assert facts["saved_by_newer"] == ["depthfm_facts", "empty_text_embedding", "network"]
+
+
 def test_only_a_model_with_an_autoencoder_has_a_vae(facts):
     assert facts["bare_vae"] is None and facts["nano_vae"] == "VAE"
 

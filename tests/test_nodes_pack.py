@@ -1,10 +1,12 @@
-"""What of the node pack works without ComfyUI: its import, and the conversion of layouts."""
+"""What of the node pack works without ComfyUI: its import, the conversion of layouts, stand-ins for other nodes."""
 
+import asyncio
 import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -42,12 +44,17 @@ def test_the_pack_offers_only_the_v3_entry_point(fresh_import):
     assert "NODE_CLASS_MAPPINGS" not in fresh_import["names"]  # it would make ComfyUI ignore the entry point
 
 
-@pytest.fixture(scope="module")
-def convert():
-    spec = importlib.util.spec_from_file_location("depthfm_convert", PACK / "nodes" / "convert.py")
+def load_alone(name):
+    """A module of the nodes that needs no other."""
+    spec = importlib.util.spec_from_file_location(f"depthfm_{name}", PACK / "nodes" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def convert():
+    return load_alone("convert")
 
 
 def test_an_image_comes_back_unchanged_from_comfys_layout(convert):
@@ -90,3 +97,33 @@ def test_another_layout_is_refused_with_its_shape(convert, shape):
 def test_a_mask_has_no_channel_and_ends_at_one(convert):
     mask = convert.mask_to_comfy(torch.tensor([0.25, 3.0]).reshape(1, 1, 1, 2))
     assert mask.tolist() == [[[0.25, 1.0]]]
+
+
+def registered(io):
+    """What a ComfyUI with this `io` is told about nodes of other packs."""
+    told = []
+
+    async def register(replacement):
+        told.append(replacement)
+
+    api = SimpleNamespace(node_replacement=SimpleNamespace(register=register))
+    asyncio.run(load_alone("replacements").register_replacements(api, io))
+    return told
+
+
+def test_the_sampler_stands_in_for_the_node_of_depth_fm_with_ids_that_both_have():
+    (told,) = registered(SimpleNamespace(NodeReplace=lambda **given: given))
+    sampler = json.loads((PACK / "tests" / "interfaces.json").read_text(encoding="utf-8"))[told["new_node_id"]]
+    kinds = {name: kind for _, name, kind, _ in sampler["inputs"]}
+    # https://github.com/kijai/ComfyUI-depth-fm, nodes.py
+    old = {"vae": "VAE", "images": "IMAGE", "steps": "INT", "ensemble_size": "INT"}
+    pairs = {entry["new_id"]: entry["old_id"] for entry in told["input_mapping"]}
+    assert {new: kinds[new] for new in pairs} == {new: old[name] for new, name in pairs.items()}
+    assert set(pairs.values()) == set(old)
+    assert sampler["outputs"][told["output_mapping"][0]["new_idx"]][0] == "IMAGE"
+    assert told["old_node_id"] == "Depth_fm"
+    assert told["old_widget_ids"] == ["depthfm_model", "steps", "ensemble_size", "dtype", "invert", "per_batch"]
+
+
+def test_a_comfyui_that_replaces_no_nodes_is_told_nothing():
+    assert registered(SimpleNamespace()) == []

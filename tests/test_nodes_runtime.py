@@ -18,6 +18,12 @@ def test_every_node_takes_exactly_what_its_schema_offers(facts):
         assert offered == taken
 
 
+@pytest.mark.parametrize("menu", ["solver", "grid", "reduction", "noise"])
+def test_an_entry_that_is_not_on_a_menu_is_refused_with_those_that_are(facts, menu):
+    assert len(facts["unknown_choices"]) == 4
+    assert facts["unknown_choices"][menu].startswith(f"Unknown {menu} 'foo'; choose one of ")
+
+
 def test_running_out_of_memory_halves_the_members_until_it_fits(facts):
     assert facts["members_tried"] == [5, 2, 1]
     assert facts["members_tried_by_newer"] == facts["members_tried_on_a_mac"] == [4, 2]
@@ -66,6 +72,11 @@ def test_the_grouping_of_frames_does_not_change_the_depth_with_either_noise(fact
 def test_progress_counts_network_calls_times_members_over_all_frames(facts):
     assert facts["progress"] == [0, 0, 2, 4, 4, 6, 8]  # made, begun, two steps of two members, twice
     assert facts["progress_total"] == 8
+
+
+def test_the_last_frame_of_a_group_is_shown_with_the_progress_where_previews_are_on(facts):
+    assert facts["previews"]["Auto"] == [[8, "JPEG", 1, True, True], [12, "JPEG", 2, True, True]]
+    assert facts["previews"]["NoPreviews"] == []
 
 
 def test_cancel_ends_the_run_at_the_next_network_call_and_the_next_run_is_right(facts):
@@ -135,6 +146,16 @@ def test_decode_combines_what_repeat_latent_batch_repeats(facts):
 def test_decode_refuses_latents_of_another_model_and_ensembles_that_do_not_come_out_even(facts):
     assert "6 latents do not divide into ensembles of 4" in facts["indivisible"]
     assert "expected [B, 4, h, w]" in facts["wrong_latent"]
+
+
+def test_decode_keeps_the_three_maps_of_each_frame_and_the_members_of_one(facts):
+    assert facts["planes_of_decode"]["a frame"] == pytest.approx(3, abs=0.1)
+    assert facts["planes_of_decode"]["a member"] < 2.5  # decoded, and aligned
+
+
+def test_decode_counts_latents_and_cancel_ends_it_before_the_next(facts):
+    assert facts["decode_bar"] == ["NoneType", [[done, 6] for done in range(1, 7)]]
+    assert facts["decode_cancelled"] == ["InterruptProcessingException", [[done, 6] for done in range(1, 5)]]
 
 
 def test_an_existing_model_folder_is_kept_and_ours_is_added_once(facts):

@@ -128,6 +128,12 @@ def test_values_out_of_range_are_errors():
         DepthPrediction(zeros.double(), zeros, zeros)
 
 
+def test_comfyuis_cache_is_told_the_three_maps():
+    prediction = DepthPrediction.from_log_depth(random_log_depth(), torch.zeros(2, 1, 5, 7))
+    told = prediction._comfy_cache_tensors()
+    assert {id(values) for values in told} == {id(values) for values in vars(prediction).values()}
+
+
 def test_ram_usage_is_that_of_three_float32_maps():
     prediction = DepthPrediction.from_log_depth(torch.rand(2, 1, 5, 7), torch.zeros(2, 1, 5, 7))
     assert prediction.get_ram_usage() == 3 * 2 * 5 * 7 * 4

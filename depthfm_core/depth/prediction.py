@@ -94,9 +94,13 @@ class DepthPrediction:
         """`relative_depth` with one factor for all images: 1 is the batch's farthest point, so frames compare."""
         return exp_below_max(self.log_depth, over_batch=True)
 
+    def _comfy_cache_tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The three maps; ComfyUI's cache asks under this name which of its results are large."""
+        return self.depth, self.log_depth, self.uncertainty
+
     def get_ram_usage(self) -> int:
-        """Bytes of the three maps; ComfyUI's cache asks under this name which of its results are large."""
-        return sum(values.nbytes for values in (self.depth, self.log_depth, self.uncertainty))
+        """Their bytes, under the name that ComfyUI's cache asked for until 2026."""
+        return sum(values.nbytes for values in self._comfy_cache_tensors())
 
 
 def exp_below_max(log_values: Tensor, *, over_batch: bool = False) -> Tensor:

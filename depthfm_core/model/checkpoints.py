@@ -20,9 +20,11 @@ from ..replacing import remove_leftovers, replacing
 from .autoencoders import SD_SCALING_FACTORS
 from .hyperparameters import UNetHyperParameters, from_ldm, from_state_dict
 from .layouts import (
+    FACTS,
     FIRST_CONVOLUTION,
     NULL_TEXT,
     REMEDY,
+    facts_tensor,
     flatten,
     read_diffusers_folder,
     read_null_text,
@@ -175,6 +177,12 @@ def save_checkpoint(checkpoint: DepthFMCheckpoint, path: str | Path, dtype: str 
     tensors = {name: t.to(SAVE_DTYPES[dtype]) for name, t in (dict(checkpoint.state_dict) | codec).items()}
     tensors[NULL_TEXT] = checkpoint.null_text.float()
     save_tensors(tensors, path, _metadata(checkpoint))
+
+
+def tensors_beside_network(checkpoint: DepthFMCheckpoint) -> dict[str, Tensor]:
+    """What a file that somebody else writes needs beside the network's tensors to be read as this checkpoint."""
+    codec = {f"vae.{name}": tensor for name, tensor in checkpoint.codec_tensors.items()}
+    return codec | {NULL_TEXT: checkpoint.null_text, FACTS: facts_tensor(_metadata(checkpoint))}
 
 
 def convert(source: str | Path, target: str | Path, dtype: str = "float16") -> DepthFMCheckpoint:

@@ -19,12 +19,16 @@ from .reading import CheckpointError, read_tensor_file, weight_files
 _LOGGER = logging.getLogger(__name__)
 
 NULL_TEXT = "empty_text_embedding"
+FACTS = "depthfm_facts"  # the metadata as JSON in a tensor of bytes, in files whose metadata somebody else wrote
 FIRST_CONVOLUTION = "input_blocks.0.0.weight"
 REMEDY = "Take depthfm-v1.ckpt (`python -m depthfm_core download depthfm-v1`), or the bundled model nano."
 
 
 def read_settings(path: Path, content: Mapping, metadata: Mapping[str, str]) -> dict:
-    """What a file says about itself, as arguments of `DepthFMCheckpoint`; metadata are JSON values in strings."""
+    """What a file says about itself, as arguments of `DepthFMCheckpoint`; metadata are JSON values in strings.
+
+    A file that core's Save Model wrote says it in the tensor `FACTS`.
+    """
     readers = {
         "noising_step": int,
         "processing_resolution": int,
@@ -34,8 +38,8 @@ def read_settings(path: Path, content: Mapping, metadata: Mapping[str, str]) -> 
         "codec_config": _mapping,
         "training": _mapping,
     }
-    stated = dict(metadata) | dict(content)
     try:
+        stated = dict(metadata) | _facts_in(content) | dict(content)
         values = {name: read(stated[name]) for name, read in readers.items() if name in stated}
         if not 0 <= values.get("noising_step", 0) < NUM_NOISING_STEPS:
             raise ValueError(f"noising_step is {values['noising_step']}, not 0 to {NUM_NOISING_STEPS - 1}")
@@ -45,6 +49,16 @@ def read_settings(path: Path, content: Mapping, metadata: Mapping[str, str]) -> 
     except (ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(path, f"describes itself wrongly ({error}).", REMEDY) from error
     return values
+
+
+def facts_tensor(facts: Mapping[str, str]) -> Tensor:
+    """uint8 [N], what stands under `FACTS` for these metadata."""
+    return torch.frombuffer(bytearray(json.dumps(facts), "utf-8"), dtype=torch.uint8)
+
+
+def _facts_in(content: Mapping) -> dict:
+    facts = content.get(FACTS)
+    return json.loads(facts.numpy().tobytes()) if isinstance(facts, Tensor) else {}
 
 
 def _mapping(value: object) -> dict:
@@ -63,7 +77,8 @@ def flatten(content: Mapping) -> dict[str, Tensor]:
             tensors[str(name)] = value
         elif isinstance(value, Mapping) and name != "ldm_hparams":
             tensors |= {f"{name}.{inner}": t for inner, t in flatten(value).items()}
-    tensors.pop("noising_step", None)
+    for settings in ("noising_step", FACTS):
+        tensors.pop(settings, None)
     return tensors
 
 

@@ -1,0 +1,72 @@
+"""Facts about DepthFM Decode; `comfyui_runtime_facts.py` answers with them."""
+
+from comfyui_process import error_of, relative
+from live_bytes import LiveBytes
+
+PLANE = 32 * 40 * 4  # bytes of a decoded map
+
+
+def decode_facts(model) -> dict:
+    """Two images sampled three times each, as core's node repeats them, against the codec and the ensemble."""
+    import torch
+    from a_pack.depthfm_core.flow import combine_members
+    from a_pack.nodes.decoding import decode
+    from a_pack.nodes.vae import VaeCodec
+
+    from nodes import RepeatLatentBatch
+
+    vae = model.model.facts.vae
+    images, noise = (_random(n) for n in (2, 6))
+    (repeated,) = RepeatLatentBatch().repeat({"samples": images}, 3)
+    latent = repeated["samples"] + 0.1 * noise
+    found = decode(latent, vae, 3, "median")
+    decoded = VaeCodec(vae, 1.0).decode(latent).mean(1, keepdim=True)
+    centre, spread = combine_members(torch.stack([decoded[0::2], decoded[1::2]]), "median")
+    return {
+        "decode_difference": relative(found.log_depth, centre) + relative(found.uncertainty, spread),
+        "spread_of_an_image": found.uncertainty.mean().item() / (decoded[0] - decoded[1]).abs().mean().item(),
+        "decode_shape": list(found.depth.shape),
+        "indivisible": str(error_of(lambda: decode(latent, vae, 4, "mean"))),
+        "wrong_latent": str(error_of(lambda: decode(torch.zeros(1, 16, 4, 4), vae, 1, "mean"))),
+        "planes_of_decode": _planes(vae),
+        "decode_bar": _bar(lambda: decode(latent, vae, 3, "mean"), None),
+        "decode_cancelled": _bar(lambda: decode(latent, vae, 3, "mean"), 4),
+    }
+
+
+def _random(count: int):
+    import torch
+
+    return torch.randn(count, 4, 4, 5, generator=torch.Generator().manual_seed(count))
+
+
+def _planes(vae) -> dict[str, float]:
+    """How many planes more are alive at most for each frame more, and for each member more."""
+    from a_pack.nodes.decoding import decode
+
+    def peak(frames: int, members: int) -> float:
+        latent = _random(frames * members)
+        with LiveBytes() as live:
+            decode(latent, vae, members, "mean")
+        return live.peak / PLANE
+
+    peak(2, 4)  # loads the VAE
+    return {"a frame": (peak(7, 4) - peak(2, 4)) / 5, "a member": (peak(2, 12) - peak(2, 4)) / 8}
+
+
+def _bar(run, cancel_at: int | None) -> list:
+    """Where the bar was until the end, or until the user's cancel at a value; and how it ended."""
+    import comfy.model_management as mm
+    import comfy.utils
+
+    seen = []
+
+    def hook(value, total, _preview, node_id=None):  # noqa: ARG001
+        seen.append([value, total])
+        if value == cancel_at:
+            mm.interrupt_current_processing(True)
+
+    comfy.utils.set_progress_bar_global_hook(hook)
+    error = error_of(run)
+    comfy.utils.set_progress_bar_global_hook(None)
+    return [type(error).__name__, seen]
