@@ -86,6 +86,16 @@ def cli_pipeline(cli_model):
 
 
 @pytest.fixture
+def caseless(monkeypatch):
+    """Names that differ in the case of their letters alone are one, as on the disks of Windows and macOS."""
+
+    def samefile(path, other):
+        return os.path.realpath(path).casefold() == os.path.realpath(other).casefold()
+
+    monkeypatch.setattr(os.path, "samefile", samefile)
+
+
+@pytest.fixture
 def loaded(cli_pipeline, monkeypatch):
     """Lets `predict` take the model that is loaded already."""
     monkeypatch.setattr(predict, "pipeline_from", lambda _args: cli_pipeline)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..replacing import remove_leftovers, replacing
+from ..replacing import is_same, remove_leftovers, replacing
 from .codec import SD_SCALING_FACTORS, LatentCodec, build_codec
 from .hyperparameters import UNetHyperParameters, from_ldm, from_state_dict
 from .layouts import (
@@ -173,7 +173,7 @@ def convert(source: str | Path, target: str | Path, dtype: str = "float16") -> D
         CheckpointError: for an unusable source.
         ValueError: when the target is the source, or for what `save_checkpoint` refuses.
     """
-    if Path(source).resolve() == Path(target).resolve():
+    if is_same(Path(source), Path(target)):
         raise ValueError(f"{target} is the file to convert; choose another name for the result.")
     checkpoint = load_checkpoint(source)
     save_checkpoint(checkpoint, target, dtype)
