@@ -48,6 +48,26 @@ def test_pictures_that_differ_in_the_suffix_alone_keep_it_and_one_named_twice_is
     assert sorted(path.name for path in folder.iterdir()) == ["a.jpg.npy", "a.png.npy"]
 
 
+@pytest.mark.parametrize(
+    ("inputs", "results"),
+    [
+        (("left/1.png", "right/1.png"), ["left_1", "right_1"]),
+        (("image_02/data/1.png", "image_03/data/1.png", "2.png"), ["2", "image_02_data_1", "image_03_data_1"]),
+        (("x.jpg", "X.JPG", "x.png"), ["X.JPG", "x.jpg_2", "x.png"]),
+        (("a/1.png", "b/1.png", "a_1.png"), ["a_1", "a_1_2", "b_1"]),
+    ],
+)
+def test_pictures_of_one_name_have_results_of_their_own(saved, loaded, photo, tmp_path, inputs, results):
+    for name in inputs:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.open(photo).save(tmp_path / "in" / name)
+    if len(list((tmp_path / "in").rglob("*.*"))) < len(inputs):
+        pytest.skip("this disk takes names that differ in case alone for one")
+    lines, _, folder = saved("--save", "npy,color", inputs=sorted(tmp_path / "in" / name for name in inputs))
+    assert names(folder) == sorted(f"{result}{ending}" for result in results for ending in (".npy", "_color.png"))
+    assert sorted(line for line in lines if str(folder) in line) == sorted(str(path) for path in folder.iterdir())
+
+
 def test_a_link_to_a_picture_is_a_picture_of_its_own_and_a_linked_folder_is_not(saved, photo, tmp_path):
     (tmp_path / "in").mkdir()
     Image.open(photo).save(tmp_path / "in" / "a.png")

@@ -53,9 +53,6 @@ def test_inputs_are_checked_before_a_model_is_loaded(saved, unloadable, photo, t
     here = ("--output", str(tmp_path))
     assert "does not exist" in saved(inputs=(photo, tmp_path / "none.png"), code=2)[1]
     assert "no pictures" in saved(inputs=(tmp_path / "empty",), code=2)[1]
-    (tmp_path / "other").mkdir()
-    shutil.copy(photo, tmp_path / "other")
-    assert "both be saved as" in saved(inputs=(photo, tmp_path / "other" / photo.name), code=2)[1]
     shutil.copy(photo, tmp_path / f"{photo.stem}_uncertainty.png")
     both = ("--save", "npy,uncertainty", "--ensemble", "2")
     assert "both be saved as" in saved(*both, inputs=(photo, tmp_path / f"{photo.stem}_uncertainty.png"), code=2)[1]
@@ -64,6 +61,14 @@ def test_inputs_are_checked_before_a_model_is_loaded(saved, unloadable, photo, t
     (tmp_path / "PHOTO.jpeg").unlink()
     assert "folder of the pictures" in saved(*here, inputs=(tmp_path,), code=2)[1]
     assert "is a file" in saved("--output", str(tmp_path / "file"), code=2)[1]
+
+
+def test_the_pictures_folder_is_no_output_by_another_spelling_either(saved, unloadable, photo, tmp_path, caseless):
+    for name in ("pictures", "PICTURES"):
+        (tmp_path / name).mkdir(exist_ok=True)
+    shutil.copy(photo, tmp_path / "pictures")
+    _, errors, _ = saved("--output", str(tmp_path / "PICTURES"), inputs=(tmp_path / "pictures",), code=2)
+    assert "folder of the pictures" in errors
 
 
 def test_a_folder_that_cannot_be_made_is_told_once_and_before_any_estimation(saved, photo, tmp_path, monkeypatch):

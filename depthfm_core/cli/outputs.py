@@ -89,8 +89,11 @@ def describe_outputs() -> str:
         f"  {kind:12} {', '.join(f'NAME{ending}' for ending in output.files)}: {output.description}"
         for kind, output in OUTPUTS.items()
     ]
-    where_alike = "  (of pictures that differ in the suffix alone, NAME keeps it: a.jpg_color.png, a.png_color.png)"
-    return "\n".join(["what --save can write for a picture NAME.jpg:", *lines, where_alike])
+    where_alike = (
+        "  (of pictures that differ in the suffix alone, NAME keeps it: a.jpg_color.png, a.png_color.png; of those",
+        "  named alike in two folders, the folder's name goes before it: left_1_color.png, right_1_color.png)",
+    )
+    return "\n".join(["what --save can write for a picture NAME.jpg:", *lines, *where_alike])
 
 
 def output_paths(kinds: tuple[str, ...], folder: Path, name: str) -> list[Path]:

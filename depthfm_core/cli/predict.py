@@ -7,22 +7,22 @@ import argparse
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ..data.photos import photos_in
 from ..depth.color import COLORMAPS, colorize
 from ..depth.files import import_openexr, read_image
 from ..depth.normals import CONVENTIONS, normals_from_depth
 from ..depth.points import focal_from_fov
 from ..flow import SolverProgress
 from ..pipeline import DepthFMPipeline, EstimationSettings
+from ..replacing import is_same
 from .arguments import add_estimation_arguments, add_model_arguments, default_of, estimation_settings, pipeline_from
 from .errors import BAD_INPUT, USER_ERRORS, sentence
+from .inputs import find_images
 from .outputs import OUTPUTS, ViewOptions, describe_outputs, output_paths, write_outputs
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "room.jpg"
@@ -114,27 +114,6 @@ class CallCount:
         self._bar.set_postfix(network_calls=self.total)
 
 
-def find_images(inputs: Iterable[Path]) -> dict[Path, str]:
-    """The pictures themselves, and of folders the files in them with a picture's suffix, sorted by name, each once.
-
-    Returns:
-        Picture -> the name of its results: the picture's without its suffix, or with it where two would be named alike.
-
-    Raises:
-        ValueError: for a path that does not exist, or a folder without pictures.
-    """
-    found = [image for path in inputs for image in (photos_in(path) if path.is_dir() else [path])]
-    for image in found:
-        if not image.exists():
-            raise ValueError(f"{image} does not exist; check the spelling and the current folder.")
-    once: dict[str, Path] = {}
-    for image in found:
-        once.setdefault(os.path.normcase(image.parent.resolve() / image.name), image)
-    images = list(once.values())
-    stems = Counter(image.stem.casefold() for image in images)
-    return {image: image.stem if stems[image.stem.casefold()] == 1 else image.name for image in images}
-
-
 def _kinds(text: str) -> tuple[str, ...]:
     """`--save`, as keys of `OUTPUTS` without repetition."""
     kinds = tuple(dict.fromkeys(kind.strip() for kind in text.split(",")))
@@ -153,7 +132,7 @@ def _check_output(args: argparse.Namespace, images: Mapping[Path, str], settings
     focal_from_fov(1, args.fov)
     if args.output.exists() and not args.output.is_dir():
         raise ValueError(f"--output {args.output} is a file; name a folder.")
-    if any(folder.is_dir() and folder.resolve() == args.output.resolve() for folder in args.inputs):
+    if any(is_same(folder, args.output) for folder in args.inputs):
         raise ValueError(
             f"--output {args.output} is the folder of the pictures, where the results would be taken for pictures the "
             "next time; name another folder."
