@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 
 from depthfm_core import replacing
+from depthfm_core.cli.predict import EXAMPLE
+from depthfm_core.depth.color import colorize
 from depthfm_core.depth.files import (
     WRITERS,
     ImageFileError,
@@ -20,6 +22,7 @@ from depthfm_core.depth.files import (
     write_text,
     write_tiff,
 )
+from depthfm_core.depth.normals import normals_from_depth, normals_to_image
 
 LEVEL = 1 / 255
 
@@ -49,6 +52,18 @@ def test_png_comes_back_within_half_a_level(tmp_path):
     write_png(tmp_path / "a.png", image)
     assert (read_image(tmp_path / "a.png")[0] - image).abs().max() <= 0.51 * LEVEL
     assert Image.open(tmp_path / "a.png").mode == "RGB"
+
+
+def test_quicker_pngs_hold_the_same_pixels_and_are_hardly_larger_than_pillows_own(tmp_path):
+    photo = read_image(EXAMPLE)[0]
+    depth = torch.nn.functional.avg_pool2d(photo.mean(0, keepdim=True)[None], 9, 1)[0, 0]
+    views = (colorize(depth[None, None])[0], normals_to_image(normals_from_depth(0.5 + depth[None, None]))[0])
+    for write, values in ((write_png16, depth), *((write_png, view) for view in (photo, *views))):
+        write(tmp_path / "quick.png", values)
+        with Image.open(tmp_path / "quick.png") as quick:
+            quick.save(tmp_path / "pillows.png")
+            assert np.array_equal(np.array(quick), np.array(Image.open(tmp_path / "pillows.png")))
+        assert (tmp_path / "quick.png").stat().st_size < 1.15 * (tmp_path / "pillows.png").stat().st_size
 
 
 def test_npy_comes_back_with_its_shape_and_dtype(tmp_path):

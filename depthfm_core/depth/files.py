@@ -6,6 +6,7 @@ under the name that the next step reads.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,10 @@ from ..replacing import replacing
 from .decoding import DECODER_ERRORS, open_picture, pixels_of, turn_of, without_pillow_limit
 
 MAX_SIDE_PX = 16384
+# At Pillow's own level a picture of 12 megapixels is longer with zlib than with nano; at these, less than half as long.
+# In 8-bit colors runs alone come out about as small as all repetitions do; in 16-bit gray they do not.
+_PNG16_COMPRESSION = {"compress_level": 4}
+_PNG_COMPRESSION = {"compress_type": zlib.Z_RLE}
 
 
 class ImageFileError(ValueError):
@@ -79,14 +84,14 @@ def write_png16(path: str | Path, depth: Tensor | np.ndarray, metadata: Mapping[
     for name, text in (metadata or {}).items():
         texts.add_text(name, text)
     with _replacing(path) as temporary:
-        Image.fromarray(values).save(temporary, format="PNG", pnginfo=texts)
+        Image.fromarray(values).save(temporary, format="PNG", pnginfo=texts, **_PNG16_COMPRESSION)
 
 
 def write_png(path: str | Path, image: Tensor | np.ndarray) -> None:
     """Write [3, H, W] in [0, 1] as an 8-bit RGB PNG. Errors: `write_png16`."""
     values = np.rint(_unit_range(_as_array(image, (3, "H", "W"))) * 255).astype(np.uint8)
     with _replacing(path) as temporary:
-        Image.fromarray(rearrange(values, "c h w -> h w c")).save(temporary, format="PNG")
+        Image.fromarray(rearrange(values, "c h w -> h w c")).save(temporary, format="PNG", **_PNG_COMPRESSION)
 
 
 def write_npy(path: str | Path, array: Tensor | np.ndarray) -> None:
