@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -93,6 +94,16 @@ def caseless(monkeypatch):
         return os.path.realpath(path).casefold() == os.path.realpath(other).casefold()
 
     monkeypatch.setattr(os.path, "samefile", samefile)
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    """Lets no file be made, as on a disk that is mounted for reading."""
+
+    def touch(path, *_args, **_kwargs):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "touch", touch)
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import argparse
+import errno
 import shutil
 from dataclasses import fields, replace
 
@@ -286,8 +287,20 @@ def test_a_bad_picture_is_reported_and_the_others_go_on(saved, loaded, photo, tm
     assert len(lines) == 4
 
 
-def test_a_picture_without_one_of_its_views_gets_none(saved, loaded, tmp_path):
-    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
-    _, errors, folder = saved("--save", "npy,normals", inputs=(tmp_path / "dot.png",), code=2)
-    assert "dot.png" in errors and "2 x 2" in errors
-    assert names(folder) == []
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
+def test_a_picture_too_small_for_normals_gets_the_other_kinds_and_advice(saved, loaded, tmp_path, size):
+    Image.new("RGB", size).save(tmp_path / "dot.png")
+    lines, errors, folder = saved("--save", "normals,npy,color", inputs=(tmp_path / "dot.png",), code=2)
+    assert f"not {size[0]} x {size[1]}; leave normals out of --save" in errors and errors.count("\n") == 1
+    assert lines == [str(folder / "dot.npy"), str(folder / "dot_color.png")]
+    assert names(folder) == ["dot.npy", "dot_color.png"]
+
+
+def test_files_that_are_there_are_told_when_a_later_one_fails(saved, loaded, photo, monkeypatch):
+    def full(_path, _values):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setitem(OUTPUTS["npy"].files, ".npy", full)
+    lines, errors, folder = saved("--save", "color,npy,depth16", code=2)
+    assert lines == [str(folder / "photo_color.png")] and names(folder) == ["photo_color.png"]
+    assert str(photo) in errors and "No space left" in errors

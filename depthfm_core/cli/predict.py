@@ -84,18 +84,21 @@ def run(args: argparse.Namespace) -> int:
     _check_output(args, images, settings)
     pipeline = pipeline_from(args)
     _check_folder(args.output)
+    if any(is_same(folder, args.output) for folder in {image.parent for image in images}):
+        told = f"depthfm: the results lie among the pictures in {args.output}; next time name pictures, not the folder."
+        tqdm.write(told, file=sys.stderr)
     failures = 0
     with tqdm(images.items(), unit="image", disable=None) as bar:
         for index, (path, name) in enumerate(bar):
             try:
-                lines = _predict_one(path, name, pipeline, settings.from_image(index), args, CallCount(bar))
+                _predict_one(path, name, pipeline, settings.from_image(index), args, CallCount(bar))
+            except BrokenPipeError:  # no fault of the picture's: who reads the lines has seen enough
+                raise
             except USER_ERRORS as error:
                 if args.traceback:
                     raise
                 failures += 1
                 tqdm.write(f"depthfm: {_about(path, error)}", file=sys.stderr)
-            else:
-                tqdm.write("\n".join(lines))
     return BAD_INPUT if failures else 0
 
 
@@ -156,13 +159,13 @@ def _check_results(results: Mapping[Path, Sequence[Path]]) -> None:
             raise ValueError(f"A result would be written over the picture {image}; name another --output.")
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(output: Path) -> None:
     """Finds out whether a folder can be made and written to, and leaves nothing behind.
 
     Raises:
-        OSError: naming it, if not.
+        ValueError: naming it, if not.
     """
-    folder = Path(os.path.abspath(folder))
+    folder = Path(os.path.abspath(output))
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -170,6 +173,8 @@ def _check_folder(folder: Path) -> None:
         probe = folder / f".depthfm-{os.getpid()}"
         probe.touch()
         probe.unlink()
+    except OSError as error:
+        raise ValueError(f"--output {output} cannot be written to ({error.strerror}); name another folder.") from error
     finally:
         for path in missing:
             with suppress(OSError):  # where another process has put something into it
@@ -183,16 +188,17 @@ def _predict_one(
     settings: EstimationSettings,
     args: argparse.Namespace,
     calls: CallCount,
-) -> list[str]:
-    """Writes the files of one picture; a line for each of them, and one for the picture."""
+) -> None:
+    """Writes the files of one picture; prints a line for each that is there, and one for the picture."""
     start = time.perf_counter()
     image = read_image(path)
     prediction = pipeline(image, settings, on_step=calls)
     options = ViewOptions(args.colormap, args.invert, args.fov, args.normal_convention)
-    lines = [str(file) for file in write_outputs(prediction, args.save, options, args.output, name)]
+    for file in write_outputs(prediction, args.save, options, args.output, name):
+        tqdm.write(str(file))
     seconds = time.perf_counter() - start
     height, width = image.shape[2:]
-    return [*lines, f"{path}: {width} x {height} pixels, {seconds:.2f} s, {calls.total} network calls"]
+    tqdm.write(f"{path}: {width} x {height} pixels, {seconds:.2f} s, {calls.total} network calls")
 
 
 def _about(path: Path, error: BaseException) -> str:
