@@ -1,5 +1,6 @@
 """Writing depth maps and pictures; for reading see test_files.py."""
 
+import os
 import sys
 from types import ModuleType
 
@@ -89,6 +90,15 @@ def test_exr_comes_back_exactly(tmp_path):
     back = read_exr(tmp_path / "a.exr")
     assert back.dtype == np.float32
     assert np.array_equal(back, depth.numpy())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are not bytes there")
+def test_exr_takes_a_name_that_is_not_utf_8(tmp_path):
+    pytest.importorskip("OpenEXR")
+    for name in ("a.exr", os.fsdecode(b"\xff.exr")):
+        write_exr(tmp_path / name, depth_map())
+    assert (tmp_path / os.fsdecode(b"\xff.exr")).read_bytes() == (tmp_path / "a.exr").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 WITH_METADATA = {"png16": write_png16, "exr": write_exr}

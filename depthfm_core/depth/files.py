@@ -6,6 +6,7 @@ under the name that the next step reads.
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ def read_image(path: str | Path) -> Tensor:
     more). A float TIFF must already lie in [0, 1].
 
     Raises:
-        ImageFileError: no such file, a folder, an empty or broken file, not a picture, a side of more than
+        ImageFileError: no such file, a folder, a pipe, an empty or broken file, not a picture, a side of more than
             16384 px, or pixel values outside of the ranges above.
     """
     path = Path(path)
@@ -136,7 +137,7 @@ def write_exr(path: str | Path, depth: Tensor | np.ndarray, metadata: Mapping[st
     values = _as_array(depth, ("H", "W"))
     header = {**(metadata or {}), "compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
     with _replacing(path) as temporary, OpenEXR.File(header, {"Y": values}) as file:
-        file.write(str(temporary))
+        file.write(os.fsencode(temporary))  # bytes, as OpenEXR takes no str that is not valid UTF-8
 
 
 def import_openexr() -> ModuleType:
@@ -160,8 +161,10 @@ WRITERS = {"png16": write_png16, "npy": write_npy, "tiff": write_tiff, "exr": wr
 def _check_readable(path: Path) -> None:
     if path.is_dir():
         raise ImageFileError(f"{path} is a folder, not a picture; give the path of one file in it.")
-    if not path.is_file():
+    if not path.exists():
         raise ImageFileError(f"{path} does not exist; check the spelling and the current folder.")
+    if not path.is_file():
+        raise ImageFileError(f"{path} is a pipe or device, not a file; save the picture to a file first.")
     if path.stat().st_size == 0:
         raise ImageFileError(f"{path} is empty (0 bytes); copy or download it again.")
 
