@@ -15,6 +15,7 @@ from typing import NoReturn
 from . import __version__
 from .cli import COMMANDS
 from .cli.errors import BAD_INPUT, USER_ERRORS, sentence
+from .cli.streams import open_closed_streams
 from .quick_imports import quick_imports
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + SIGINT and 128 + SIGPIPE, as shells report them
@@ -98,6 +99,7 @@ def _prepare_streams() -> None:
 
     Lines are written at once, so that a log or a pipe follows a long batch.
     """
+    open_closed_streams()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # read when diffusers is imported

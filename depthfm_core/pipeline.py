@@ -56,13 +56,14 @@ class DepthFMPipeline:
             settings: how to estimate.
             on_step: told of every solver step of every chunk; an exception that it raises ends the estimation.
             noise: [E, 4, h, w] standard normal noise of the members, in place of what the seed would give; or
-                [B, E, 4, h, w] for images with noise of their own.
+                [B, E, 4, h, w] for images with noise of their own. E is the number of members then, whatever
+                `settings.ensemble_size` says; h and w are those of the latent that the networks see.
 
         Returns:
             Tensors of `torch.inference_mode`: clone what a gradient shall go through, or what is changed in place.
 
         Raises:
-            ValueError: for an image of another shape or range, or a setting outside its range.
+            ValueError: for an image or noise of another shape or range, or a setting outside its range.
             RuntimeError: when "dopri5" needs more than `max_steps` steps.
         """
         _check_image(image)
@@ -77,6 +78,7 @@ class DepthFMPipeline:
         image_latent = torch.cat([self.codec.encode((2 * one - 1).to(self.device)) for one in fitted.split(1)])
         if noise is None:
             noise = _noise(settings, image_latent)
+        _check_noise(noise, image_latent)
         # Combined at the working size: an ensemble at the size of the picture would fill the memory.
         centre, spread = self._combined(image_latent, noise, settings, on_step, frame)
         uncertainty = frame.enlarge(spread).clamp_min(0) * self.spread_scale
@@ -201,3 +203,16 @@ def _check_image(image: Tensor) -> None:
     low, high = image.aminmax()
     if not (low >= -1e-3 and high <= 1 + 1e-3):  # NaN fails both
         raise ValueError(f"The image's values go from {low:.4g} to {high:.4g}; expected [0, 1] without NaN.")
+
+
+def _check_noise(noise: Tensor, image_latent: Tensor) -> None:
+    num_images, *latent = image_latent.shape
+    before = list(noise.shape[:-3])  # [E] or [B, E]
+    fits = list(noise.shape[-3:]) == latent and (len(before) == 1 or (len(before) == 2 and before[0] == num_images))
+    if not fits or noise.numel() == 0:
+        raise ValueError(
+            f"The noise has shape {list(noise.shape)}; expected [E, {', '.join(map(str, latent))}] for E members, "
+            f"or {num_images} of these, one for each image."
+        )
+    if not noise.isfinite().all():
+        raise ValueError("The noise holds NaN or infinity; expected standard normal numbers.")

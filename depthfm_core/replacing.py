@@ -63,6 +63,14 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def is_same(path: Path, other: Path) -> bool:
+    """Whether two paths are one file or folder that is there, however they are spelled.
+
+    Disks of Windows and macOS know `Model` by the name `model` too, and any path may lead through a link.
+    """
+    return path.exists() and other.exists() and os.path.samefile(path, other)
+
+
 def remove_leftovers(path: Path) -> None:
     """Removes the temporary files of processes that were killed while they wrote `path`."""
     for leftover in path.parent.glob(f".{escape(path.name[:_NAME_CHARACTERS])}.*.tmp"):

@@ -1,6 +1,7 @@
 """How to estimate: every setting with its default, which stands here and nowhere else."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from numbers import Integral
 
 import torch
 
@@ -52,6 +53,8 @@ class EstimationSettings:
     members_at_once: int = 0
 
     def __post_init__(self) -> None:
+        for name in _WHOLE_NUMBERS:
+            _check_whole(name, getattr(self, name))
         if self.average not in AVERAGES:
             raise ValueError(f"Unknown average {self.average!r}; choose one of {', '.join(AVERAGES)}.")
         if self.members_at_once < 0:
@@ -86,3 +89,14 @@ class EstimationSettings:
         """The fields that are arguments of `flow.integrate`, by its names."""
         names = ("num_steps", "solver", "grid", "rho", "rtol", "atol", "max_steps")
         return {name: getattr(self, name) for name in names}
+
+
+_WHOLE_NUMBERS = {field.name: field.default for field in fields(EstimationSettings) if field.type in (int, int | None)}
+
+
+def _check_whole(name: str, value: object) -> None:
+    """That a field of whole numbers holds one (a bool is none), or None where that is the default."""
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole and (value is not None or _WHOLE_NUMBERS[name] is not None):
+        none = ", or None for the model's own" if _WHOLE_NUMBERS[name] is None else ""
+        raise ValueError(f"{name} is {value!r}; expected a whole number{none}.")

@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -83,6 +84,26 @@ def cli_model(golden_dir):
 @pytest.fixture(scope="module")
 def cli_pipeline(cli_model):
     return load_pipeline(cli_model[1], cli_model[3])
+
+
+@pytest.fixture
+def caseless(monkeypatch):
+    """Names that differ in the case of their letters alone are one, as on the disks of Windows and macOS."""
+
+    def samefile(path, other):
+        return os.path.realpath(path).casefold() == os.path.realpath(other).casefold()
+
+    monkeypatch.setattr(os.path, "samefile", samefile)
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    """Lets no file be made, as on a disk that is mounted for reading."""
+
+    def touch(path, *_args, **_kwargs):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "touch", touch)
 
 
 @pytest.fixture

@@ -117,6 +117,13 @@ def test_conversion_refuses_what_would_lose_data(golden_dir, tmp_path):
     assert (tmp_path / "a.safetensors").read_bytes() == content
 
 
+def test_conversion_refuses_its_source_by_another_spelling(golden_dir, tmp_path, caseless):
+    convert(golden_dir / "depthfm-micro-heads8.ckpt", tmp_path / "a.safetensors", "float32")
+    (tmp_path / "A.safetensors").write_bytes((tmp_path / "a.safetensors").read_bytes())
+    with pytest.raises(ValueError, match="A.safetensors is the file to convert"):
+        convert(tmp_path / "a.safetensors", tmp_path / "A.safetensors", "float16")
+
+
 def test_a_failed_write_leaves_nothing(reference, tmp_path):
     with pytest.raises(OSError):
         save_checkpoint(reference, tmp_path / "missing" / "a.safetensors")

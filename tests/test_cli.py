@@ -1,4 +1,5 @@
 import argparse
+import errno
 import shutil
 from dataclasses import fields, replace
 
@@ -47,6 +48,26 @@ def test_pictures_that_differ_in_the_suffix_alone_keep_it_and_one_named_twice_is
         Image.open(photo).save(tmp_path / "in" / name)
     _, _, folder = saved("--save", "npy", inputs=(tmp_path / "in", tmp_path / "in" / ".." / "in" / "a.png"))
     assert sorted(path.name for path in folder.iterdir()) == ["a.jpg.npy", "a.png.npy"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "results"),
+    [
+        (("left/1.png", "right/1.png"), ["left_1", "right_1"]),
+        (("image_02/data/1.png", "image_03/data/1.png", "2.png"), ["2", "image_02_data_1", "image_03_data_1"]),
+        (("x.jpg", "X.JPG", "x.png"), ["X.JPG", "x.jpg_2", "x.png"]),
+        (("a/1.png", "b/1.png", "a_1.png"), ["a_1", "a_1_2", "b_1"]),
+    ],
+)
+def test_pictures_of_one_name_have_results_of_their_own(saved, loaded, photo, tmp_path, inputs, results):
+    for name in inputs:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.open(photo).save(tmp_path / "in" / name)
+    if len(list((tmp_path / "in").rglob("*.*"))) < len(inputs):
+        pytest.skip("this disk takes names that differ in case alone for one")
+    lines, _, folder = saved("--save", "npy,color", inputs=sorted(tmp_path / "in" / name for name in inputs))
+    assert names(folder) == sorted(f"{result}{ending}" for result in results for ending in (".npy", "_color.png"))
+    assert sorted(line for line in lines if str(folder) in line) == sorted(str(path) for path in folder.iterdir())
 
 
 def test_a_link_to_a_picture_is_a_picture_of_its_own_and_a_linked_folder_is_not(saved, photo, tmp_path):
@@ -267,8 +288,20 @@ def test_a_bad_picture_is_reported_and_the_others_go_on(saved, loaded, photo, tm
     assert len(lines) == 4
 
 
-def test_a_picture_without_one_of_its_views_gets_none(saved, loaded, tmp_path):
-    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
-    _, errors, folder = saved("--save", "npy,normals", inputs=(tmp_path / "dot.png",), code=2)
-    assert "dot.png" in errors and "2 x 2" in errors
-    assert names(folder) == []
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
+def test_a_picture_too_small_for_normals_gets_the_other_kinds_and_advice(saved, loaded, tmp_path, size):
+    Image.new("RGB", size).save(tmp_path / "dot.png")
+    lines, errors, folder = saved("--save", "normals,npy,color", inputs=(tmp_path / "dot.png",), code=2)
+    assert f"not {size[0]} x {size[1]}; leave normals out of --save" in errors and errors.count("\n") == 1
+    assert lines == [str(folder / "dot.npy"), str(folder / "dot_color.png")]
+    assert names(folder) == ["dot.npy", "dot_color.png"]
+
+
+def test_files_that_are_there_are_told_when_a_later_one_fails(saved, loaded, photo, monkeypatch):
+    def full(_path, _values):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setitem(OUTPUTS["npy"].files, ".npy", full)
+    lines, errors, folder = saved("--save", "color,npy,depth16", code=2)
+    assert lines == [str(folder / "photo_color.png")] and names(folder) == ["photo_color.png"]
+    assert str(photo) in errors and "No space left" in errors

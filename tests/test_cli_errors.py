@@ -53,9 +53,6 @@ def test_inputs_are_checked_before_a_model_is_loaded(saved, unloadable, photo, t
     here = ("--output", str(tmp_path))
     assert "does not exist" in saved(inputs=(photo, tmp_path / "none.png"), code=2)[1]
     assert "no pictures" in saved(inputs=(tmp_path / "empty",), code=2)[1]
-    (tmp_path / "other").mkdir()
-    shutil.copy(photo, tmp_path / "other")
-    assert "both be saved as" in saved(inputs=(photo, tmp_path / "other" / photo.name), code=2)[1]
     shutil.copy(photo, tmp_path / f"{photo.stem}_uncertainty.png")
     both = ("--save", "npy,uncertainty", "--ensemble", "2")
     assert "both be saved as" in saved(*both, inputs=(photo, tmp_path / f"{photo.stem}_uncertainty.png"), code=2)[1]
@@ -66,11 +63,35 @@ def test_inputs_are_checked_before_a_model_is_loaded(saved, unloadable, photo, t
     assert "is a file" in saved("--output", str(tmp_path / "file"), code=2)[1]
 
 
+def test_the_pictures_folder_is_no_output_by_another_spelling_either(saved, unloadable, photo, tmp_path, caseless):
+    for name in ("pictures", "PICTURES"):
+        (tmp_path / name).mkdir(exist_ok=True)
+    shutil.copy(photo, tmp_path / "pictures")
+    _, errors, _ = saved("--output", str(tmp_path / "PICTURES"), inputs=(tmp_path / "pictures",), code=2)
+    assert "folder of the pictures" in errors
+
+
+def test_results_beside_a_picture_that_is_named_are_written_with_a_notice(saved, loaded, photo, tmp_path):
+    (tmp_path / "in").mkdir()
+    shutil.copy(photo, tmp_path / "in")
+    here = ("--output", str(tmp_path / "in"), "--save", "npy")
+    lines, errors, _ = saved(*here, inputs=(tmp_path / "in" / photo.name,))
+    assert lines[0] == str(tmp_path / "in" / "photo.npy")
+    assert "among the pictures" in errors and errors.count("\n") == 1
+    assert saved("--save", "npy", inputs=(tmp_path / "in" / photo.name,))[1] == ""
+
+
 def test_a_folder_that_cannot_be_made_is_told_once_and_before_any_estimation(saved, photo, tmp_path, monkeypatch):
     monkeypatch.setattr(predict, "_predict_one", failing(AssertionError("a picture was estimated")))
     (tmp_path / "file").write_text("")
     lines, errors, _ = saved("--output", str(tmp_path / "file" / "depth"), code=2)
     assert lines == [] and "file" in errors and errors.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_by_its_own_name_before_any_estimation(saved, loaded, read_only):
+    lines, errors, folder = saved(code=2)
+    assert errors == f"depthfm: --output {folder} cannot be written to (Read-only file system); name another folder.\n"
+    assert lines == [] and not folder.exists()
 
 
 def failing(error):

@@ -159,6 +159,14 @@ def test_folders_that_cannot_be_used_are_refused(labeled, photos, tmp_path):
     assert not (photos / "settings.json").exists() and not (photos / "labels").exists()
 
 
+def test_the_folder_of_the_photographs_is_refused_by_another_spelling_too(tmp_path, caseless, capsys):
+    for name in ("photos", "PHOTOS"):
+        save_photo(tmp_path / name / "a.jpg", 0)
+    output = tmp_path / "PHOTOS" / "new" / "labels"
+    assert main(["label", str(tmp_path / "photos"), "--teacher", "ramp", "--output", str(output)]) == 2
+    assert "lies in the folder of the photographs" in capsys.readouterr().err
+
+
 def test_an_option_of_a_depthfm_is_refused_for_another_teacher(labeled):
     for option in (
         ("--steps", "4"),

@@ -60,6 +60,19 @@ def test_convert_refuses_a_target_and_leaves_nothing(checkpoint, tmp_path, capsy
     assert list(tmp_path.iterdir()) == []
 
 
+def test_convert_refuses_a_folder_before_it_reads_the_source(tmp_path, capsys):
+    (tmp_path / "source.ckpt").write_bytes(b"no checkpoint, which reading would find")
+    (tmp_path / "models").mkdir()
+    assert main(["convert", str(tmp_path / "source.ckpt"), str(tmp_path / "models")]) == 2
+    assert f"{tmp_path / 'models'} is a folder; name a file in it" in capsys.readouterr().err
+
+
+def test_convert_names_the_target_that_cannot_be_written(checkpoint, tmp_path, capsys, read_only):
+    assert main(["convert", str(checkpoint), str(tmp_path / "model.safetensors")]) == 2
+    told = f"depthfm: {tmp_path / 'model.safetensors'} cannot be written (Read-only file system); free some space"
+    assert capsys.readouterr().err.startswith(told)
+
+
 def test_info_says_what_a_file_holds(checkpoint, capsys):
     facts = info(checkpoint, capsys)
     assert facts["parameters"].startswith("1,050,564 in 286 tensors")

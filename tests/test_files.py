@@ -1,5 +1,6 @@
 """Reading pictures; for writing see test_files_writing.py."""
 
+import os
 import struct
 import warnings
 import zlib
@@ -217,6 +218,14 @@ def test_what_is_not_a_readable_picture_is_an_error_that_says_which_and_why(tmp_
             read_image(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
     assert issubclass(ImageFileError, ValueError)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_or_device_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", os.devnull):
+        with pytest.raises(ImageFileError, match=f"{path} is a pipe or device.*save the picture to a file first"):
+            read_image(path)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "tif", "bmp", "webp"])

@@ -1,5 +1,6 @@
 """Writing depth maps and pictures; for reading see test_files.py."""
 
+import os
 import sys
 from types import ModuleType
 
@@ -9,6 +10,8 @@ import torch
 from PIL import Image
 
 from depthfm_core import replacing
+from depthfm_core.cli.predict import EXAMPLE
+from depthfm_core.depth.color import colorize
 from depthfm_core.depth.files import (
     WRITERS,
     ImageFileError,
@@ -20,6 +23,7 @@ from depthfm_core.depth.files import (
     write_text,
     write_tiff,
 )
+from depthfm_core.depth.normals import normals_from_depth, normals_to_image
 
 LEVEL = 1 / 255
 
@@ -51,6 +55,18 @@ def test_png_comes_back_within_half_a_level(tmp_path):
     assert Image.open(tmp_path / "a.png").mode == "RGB"
 
 
+def test_quicker_pngs_hold_the_same_pixels_and_are_hardly_larger_than_pillows_own(tmp_path):
+    photo = read_image(EXAMPLE)[0]
+    depth = torch.nn.functional.avg_pool2d(photo.mean(0, keepdim=True)[None], 9, 1)[0, 0]
+    views = (colorize(depth[None, None])[0], normals_to_image(normals_from_depth(0.5 + depth[None, None]))[0])
+    for write, values in ((write_png16, depth), *((write_png, view) for view in (photo, *views))):
+        write(tmp_path / "quick.png", values)
+        with Image.open(tmp_path / "quick.png") as quick:
+            quick.save(tmp_path / "pillows.png")
+            assert np.array_equal(np.array(quick), np.array(Image.open(tmp_path / "pillows.png")))
+        assert (tmp_path / "quick.png").stat().st_size < 1.15 * (tmp_path / "pillows.png").stat().st_size
+
+
 def test_npy_comes_back_with_its_shape_and_dtype(tmp_path):
     for array in (np.arange(24).reshape(2, 3, 4), depth_map().numpy(), torch.rand(1, 1, 2, 2)):
         write_npy(tmp_path / "a.npy", array)
@@ -74,6 +90,15 @@ def test_exr_comes_back_exactly(tmp_path):
     back = read_exr(tmp_path / "a.exr")
     assert back.dtype == np.float32
     assert np.array_equal(back, depth.numpy())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are not bytes there")
+def test_exr_takes_a_name_that_is_not_utf_8(tmp_path):
+    pytest.importorskip("OpenEXR")
+    for name in ("a.exr", os.fsdecode(b"\xff.exr")):
+        write_exr(tmp_path / name, depth_map())
+    assert (tmp_path / os.fsdecode(b"\xff.exr")).read_bytes() == (tmp_path / "a.exr").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 WITH_METADATA = {"png16": write_png16, "exr": write_exr}

@@ -19,7 +19,7 @@ from depthfm_core.training import inputs, stages
 from depthfm_core.training.autoencoder import AutoencoderSettings
 from depthfm_core.training.engine import Engine
 from depthfm_core.training.frames import split_frames
-from depthfm_core.training.recipe import AutoencoderStage, read_recipe, shorten
+from depthfm_core.training.recipe import AutoencoderStage, read_recipe, read_recipe_text, shorten
 from depthfm_core.training.stages import run_recipe, stage_names
 
 TOY = """
@@ -82,6 +82,19 @@ def test_the_recipes_of_nano_are_valid_and_name_their_stages(name):
     recipe = read_recipe(Path(recipe_module.__file__).with_name(name))
     names = stage_names(recipe)
     assert names[:2] == ["frames", "autoencoder"] and names[-1] == "export"
+
+
+def test_a_recipe_with_a_windows_editors_mark_is_the_same_recipe(tmp_path):
+    for name, encoding in (("plain.toml", "utf-8"), ("marked.toml", "utf-8-sig")):
+        (tmp_path / name).write_text(TOY, encoding=encoding)
+    assert read_recipe(tmp_path / "marked.toml") == read_recipe(tmp_path / "plain.toml")
+    assert read_recipe_text(tmp_path / "marked.toml") == TOY
+
+
+def test_a_recipe_that_is_not_utf_8_is_told_with_its_name(tmp_path):
+    (tmp_path / "wide.toml").write_text(TOY, encoding="utf-16")
+    with pytest.raises(ValueError, match=r"wide.toml is not UTF-8 text; save it as UTF-8\."):
+        read_recipe(tmp_path / "wide.toml")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from depthfm_core.model.checkpoints import load_checkpoint, replace_codec, save_
 from depthfm_core.model.codec import LatentCodec, load_codec
 from depthfm_core.training import stages
 from depthfm_core.training.export import save_codec
-from depthfm_core.training.first_weights import first_network, start_codec
+from depthfm_core.training.first_weights import RESULT, find_start, first_network, start_codec
 from depthfm_core.training.recipe import NetworkSettings, read_recipe
 from depthfm_core.training.stages import run_recipe, stage_names
 
@@ -82,6 +82,13 @@ def test_another_start_does_not_go_on_with_the_autoencoder_of_the_first(output):
 def test_a_start_that_the_export_would_overwrite_is_refused(output):
     with pytest.raises(ValueError, match="model.safetensors, which stage export writes; copy it to another name"):
         run_recipe(read(output, RECIPE.replace('"nano"', '"model.safetensors"')), output)
+
+
+def test_the_exports_file_is_refused_by_another_spelling_too(output, tmp_path, caseless):
+    for name in (RESULT, RESULT.upper()):
+        (tmp_path / name).write_bytes((output / RESULT).read_bytes())
+    with pytest.raises(ValueError, match="MODEL.SAFETENSORS, which stage export writes"):
+        find_start(NetworkSettings(start=RESULT.upper()), tmp_path)
 
 
 @pytest.mark.parametrize("stage", ["autoencoder", "flow.tuned", "export"])

@@ -1,8 +1,11 @@
 """Errors that a user can do something about, and the one sentence that says what."""
 
+import errno
+
 BAD_INPUT = 2  # the exit code
 # torch.OutOfMemoryError and the adaptive solver's step limit are RuntimeErrors; the project's own errors ValueErrors.
 USER_ERRORS = (ValueError, OSError, RuntimeError, MemoryError)
+_DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 def sentence(error: BaseException) -> str:
@@ -13,6 +16,8 @@ def sentence(error: BaseException) -> str:
         return f"This needs the package {error.name}, which is not installed; {install} brings it."
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}."
+    if isinstance(error, OSError) and error.errno in _DISK_FULL and error.strerror:  # and no file's name: a stream
+        return f"The output could not be written ({error.strerror}); free some space, or send it elsewhere."
     if isinstance(error, MemoryError | RuntimeError) and _is_memory(error):
         return (
             f"There is not enough memory ({text.partition('. ')[0] or 'MemoryError'}); try a smaller --resolution, "

@@ -18,6 +18,7 @@ from ..evaluation.baselines import GIVES, METHODS, Method, find_method, load_met
 from ..evaluation.fingerprint import fingerprint
 from ..evaluation.share import this_share
 from ..evaluation.table import open_folder
+from ..replacing import is_same
 from ..training.teacher import RULES, choose_range, estimate_depth, is_labeled, read_photo, write_label
 from .arguments import add_shard_argument
 from .errors import BAD_INPUT, USER_ERRORS, sentence
@@ -95,7 +96,8 @@ def _find_photos(args: argparse.Namespace) -> list[Path]:
     """The photographs' paths below the folder, after what would go wrong with it and with the output."""
     if not args.folder.is_dir():
         raise ValueError(f"{args.folder} is no folder; name a folder of photographs.")
-    if args.output.resolve().is_relative_to(args.folder.resolve()):
+    output = args.output.resolve()
+    if any(is_same(folder, args.folder) for folder in (output, *output.parents)):
         raise ValueError(
             f"--output {args.output} lies in the folder of the photographs, where the labeled pictures would be taken "
             "for photographs the next time; name another folder."

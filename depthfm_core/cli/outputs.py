@@ -42,6 +42,11 @@ def _color(prediction: DepthPrediction, options: ViewOptions) -> tuple[Tensor]:
 
 
 def _normals(prediction: DepthPrediction, options: ViewOptions) -> tuple[Tensor]:
+    height, width = prediction.depth.shape[2:]
+    if min(height, width) < 2:
+        raise ValueError(
+            f"Normals need at least 2 x 2 pixels, not {width} x {height}; leave normals out of --save for this picture."
+        )
     normals = predicted_normals(prediction, fov_deg=options.fov_deg, convention=options.convention)
     return (normals_to_image(normals)[0],)
 
@@ -90,8 +95,11 @@ def describe_outputs() -> str:
         f"  {kind:12} {', '.join(f'NAME{ending}' for ending in output.files)}: {output.description}"
         for kind, output in OUTPUTS.items()
     ]
-    where_alike = "  (of pictures that differ in the suffix alone, NAME keeps it: a.jpg_color.png, a.png_color.png)"
-    return "\n".join(["what --save can write for a picture NAME.jpg:", *lines, where_alike])
+    where_alike = (
+        "  (of pictures that differ in the suffix alone, NAME keeps it: a.jpg_color.png, a.png_color.png; of those",
+        "  named alike in two folders, the folder's name goes before it: left_1_color.png, right_1_color.png)",
+    )
+    return "\n".join(["what --save can write for a picture NAME.jpg:", *lines, *where_alike])
 
 
 def output_paths(kinds: tuple[str, ...], folder: Path, name: str) -> list[Path]:
@@ -102,15 +110,23 @@ def output_paths(kinds: tuple[str, ...], folder: Path, name: str) -> list[Path]:
 def write_outputs(
     prediction: DepthPrediction, kinds: tuple[str, ...], options: ViewOptions, folder: Path, name: str
 ) -> Iterator[Path]:
-    """Makes all views of one picture, then writes them and yields each file's path; the folder is made if missing.
+    """Writes the kinds of one picture one after another and yields each file's path; the folder is made if missing.
 
     Raises:
-        ValueError: for a view that this picture does not have (normals of a single pixel); nothing is written.
-        OSError, ImageFileError: for what cannot be written.
+        ValueError: for a kind that this picture does not have (normals of a single pixel), when the others are written.
+        OSError, ImageFileError: for what cannot be written; kinds after it are not tried.
     """
-    values = [view for kind in kinds for view in OUTPUTS[kind].views(prediction, options)]
-    writers = [write for kind in kinds for write in OUTPUTS[kind].files.values()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path, write, view in zip(output_paths(kinds, folder, name), writers, values, strict=True):
-        write(path, view)
-        yield path
+    refused = []
+    for kind in kinds:
+        try:
+            views = OUTPUTS[kind].views(prediction, options)
+        except ValueError as error:
+            refused.append(error)
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = output_paths((kind,), folder, name)
+        for path, write, view in zip(paths, OUTPUTS[kind].files.values(), views, strict=True):
+            write(path, view)
+            yield path
+    if refused:
+        raise refused[0]

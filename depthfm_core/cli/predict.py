@@ -7,23 +7,23 @@ import argparse
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ..data.photos import photos_in
 from ..depth.color import COLORMAPS, colorize
 from ..depth.files import import_openexr, read_image
 from ..depth.normals import CONVENTIONS, normals_from_depth
 from ..depth.points import focal_from_fov
 from ..flow import SolverProgress
 from ..pipeline import DepthFMPipeline, EstimationSettings
+from ..replacing import is_same
 from . import import_networks
 from .arguments import add_estimation_arguments, add_model_arguments, default_of, estimation_settings, pipeline_from
 from .errors import BAD_INPUT, USER_ERRORS, sentence
+from .inputs import find_images
 from .outputs import OUTPUTS, ViewOptions, describe_outputs, output_paths, write_outputs
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "room.jpg"
@@ -86,18 +86,21 @@ def run(args: argparse.Namespace) -> int:
     import_networks(args)
     pipeline = pipeline_from(args)
     _check_folder(args.output)
+    if any(is_same(folder, args.output) for folder in {image.parent for image in images}):
+        told = f"depthfm: the results lie among the pictures in {args.output}; next time name pictures, not the folder."
+        tqdm.write(told, file=sys.stderr)
     failures = 0
     with tqdm(images.items(), unit="image", disable=None) as bar:
         for index, (path, name) in enumerate(bar):
             try:
-                lines = _predict_one(path, name, pipeline, settings.from_image(index), args, CallCount(bar))
+                _predict_one(path, name, pipeline, settings.from_image(index), args, CallCount(bar))
+            except BrokenPipeError:  # no fault of the picture's: who reads the lines has seen enough
+                raise
             except USER_ERRORS as error:
                 if args.traceback:
                     raise
                 failures += 1
                 tqdm.write(f"depthfm: {_about(path, error)}", file=sys.stderr)
-            else:
-                tqdm.write("\n".join(lines))
     return BAD_INPUT if failures else 0
 
 
@@ -114,27 +117,6 @@ class CallCount:
             self._earlier_chunks = self.total
         self.total = self._earlier_chunks + progress.num_calls
         self._bar.set_postfix(network_calls=self.total)
-
-
-def find_images(inputs: Iterable[Path]) -> dict[Path, str]:
-    """The pictures themselves, and of folders the files in them with a picture's suffix, sorted by name, each once.
-
-    Returns:
-        Picture -> the name of its results: the picture's without its suffix, or with it where two would be named alike.
-
-    Raises:
-        ValueError: for a path that does not exist, or a folder without pictures.
-    """
-    found = [image for path in inputs for image in (photos_in(path) if path.is_dir() else [path])]
-    for image in found:
-        if not image.exists():
-            raise ValueError(f"{image} does not exist; check the spelling and the current folder.")
-    once: dict[str, Path] = {}
-    for image in found:
-        once.setdefault(os.path.normcase(image.parent.resolve() / image.name), image)
-    images = list(once.values())
-    stems = Counter(image.stem.casefold() for image in images)
-    return {image: image.stem if stems[image.stem.casefold()] == 1 else image.name for image in images}
 
 
 def _kinds(text: str) -> tuple[str, ...]:
@@ -155,7 +137,7 @@ def _check_output(args: argparse.Namespace, images: Mapping[Path, str], settings
     focal_from_fov(1, args.fov)
     if args.output.exists() and not args.output.is_dir():
         raise ValueError(f"--output {args.output} is a file; name a folder.")
-    if any(folder.is_dir() and folder.resolve() == args.output.resolve() for folder in args.inputs):
+    if any(is_same(folder, args.output) for folder in args.inputs):
         raise ValueError(
             f"--output {args.output} is the folder of the pictures, where the results would be taken for pictures the "
             "next time; name another folder."
@@ -179,13 +161,13 @@ def _check_results(results: Mapping[Path, Sequence[Path]]) -> None:
             raise ValueError(f"A result would be written over the picture {image}; name another --output.")
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(output: Path) -> None:
     """Finds out whether a folder can be made and written to, and leaves nothing behind.
 
     Raises:
-        OSError: naming it, if not.
+        ValueError: naming it, if not.
     """
-    folder = Path(os.path.abspath(folder))
+    folder = Path(os.path.abspath(output))
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -193,6 +175,8 @@ def _check_folder(folder: Path) -> None:
         probe = folder / f".depthfm-{os.getpid()}"
         probe.touch()
         probe.unlink()
+    except OSError as error:
+        raise ValueError(f"--output {output} cannot be written to ({error.strerror}); name another folder.") from error
     finally:
         for path in missing:
             with suppress(OSError):  # where another process has put something into it
@@ -206,16 +190,17 @@ def _predict_one(
     settings: EstimationSettings,
     args: argparse.Namespace,
     calls: CallCount,
-) -> list[str]:
-    """Writes the files of one picture; a line for each of them, and one for the picture."""
+) -> None:
+    """Writes the files of one picture; prints a line for each that is there, and one for the picture."""
     start = time.perf_counter()
     image = read_image(path)
     prediction = pipeline(image, settings, on_step=calls)
     options = ViewOptions(args.colormap, args.invert, args.fov, args.normal_convention)
-    lines = [str(file) for file in write_outputs(prediction, args.save, options, args.output, name)]
+    for file in write_outputs(prediction, args.save, options, args.output, name):
+        tqdm.write(str(file))
     seconds = time.perf_counter() - start
     height, width = image.shape[2:]
-    return [*lines, f"{path}: {width} x {height} pixels, {seconds:.2f} s, {calls.total} network calls"]
+    tqdm.write(f"{path}: {width} x {height} pixels, {seconds:.2f} s, {calls.total} network calls")
 
 
 def _about(path: Path, error: BaseException) -> str:

@@ -24,10 +24,10 @@ def run(args: argparse.Namespace) -> int:
     """Runs the recipe and returns 0; ValueError for an unusable recipe or stage."""
     from ..depth.files import write_text
     from ..evaluation.share import this_share
-    from ..training.recipe import read_recipe, shorten
+    from ..training.recipe import read_recipe, read_recipe_text, shorten
     from ..training.stages import run_recipe
 
-    recipe, text = read_recipe(args.recipe), args.recipe.read_text(encoding="utf-8")
+    recipe, text = read_recipe(args.recipe), read_recipe_text(args.recipe)
     if args.steps is not None:
         recipe = shorten(recipe, args.steps)
     args.output.mkdir(parents=True, exist_ok=True)

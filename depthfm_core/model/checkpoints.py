@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..replacing import remove_leftovers, replacing
+from ..replacing import is_same, remove_leftovers, replacing
 from .autoencoders import SD_SCALING_FACTORS
 from .hyperparameters import UNetHyperParameters, from_ldm, from_state_dict
 from .layouts import (
@@ -165,14 +165,11 @@ def save_checkpoint(checkpoint: DepthFMCheckpoint, path: str | Path, dtype: str 
         dtype: one of `SAVE_DTYPES`, for the network and the bundled autoencoder; the embedding stays float32.
 
     Raises:
-        ValueError: for an unknown dtype or another suffix.
+        ValueError: for an unknown dtype, a folder or another suffix.
         OSError: when the disk refuses.
     """
     path = Path(path)
-    if dtype not in SAVE_DTYPES:
-        raise ValueError(f"Unknown dtype {dtype!r}; choose one of {', '.join(SAVE_DTYPES)}.")
-    if path.suffix != ".safetensors":
-        raise ValueError(f"{path} must end in .safetensors.")
+    _check_target(path, dtype)
     codec = {f"vae.{name}": tensor for name, tensor in checkpoint.codec_tensors.items()}
     tensors = {name: t.to(SAVE_DTYPES[dtype]) for name, t in (dict(checkpoint.state_dict) | codec).items()}
     tensors[NULL_TEXT] = checkpoint.null_text.float()
@@ -192,11 +189,21 @@ def convert(source: str | Path, target: str | Path, dtype: str = "float16") -> D
         CheckpointError: for an unusable source.
         ValueError: when the target is the source, or for what `save_checkpoint` refuses.
     """
-    if Path(source).resolve() == Path(target).resolve():
+    if is_same(Path(source), Path(target)):
         raise ValueError(f"{target} is the file to convert; choose another name for the result.")
+    _check_target(Path(target), dtype)  # before gigabytes are read
     checkpoint = load_checkpoint(source)
     save_checkpoint(checkpoint, target, dtype)
     return checkpoint
+
+
+def _check_target(path: Path, dtype: str) -> None:
+    if dtype not in SAVE_DTYPES:
+        raise ValueError(f"Unknown dtype {dtype!r}; choose one of {', '.join(SAVE_DTYPES)}.")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file in it, {path / 'NAME.safetensors'}.")
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path} must end in .safetensors.")
 
 
 def replace_codec(checkpoint: DepthFMCheckpoint, codec: "LatentCodec") -> DepthFMCheckpoint:
@@ -223,8 +230,9 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
             usual_mode = temporary.stat().st_mode
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata)
             temporary.chmod(usual_mode)  # safetensors makes files that nobody else may read
-    except SafetensorError as error:
-        raise OSError(f"{path} cannot be written ({error}); free some space or choose another disk.") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error  # without the temporary file's name
+        raise OSError(f"{path} cannot be written ({reason}); free some space or choose another place.") from error
 
 
 def _metadata(checkpoint: DepthFMCheckpoint) -> dict[str, str]:

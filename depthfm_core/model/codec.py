@@ -152,7 +152,7 @@ def build_codec(
     tiny = any(name.startswith("encoder.layers.") for name in tensors)
     tensors = dict(tensors) if tiny else _modern_kl_names(tensors)
     config = dict(config or ({"_class_name": "AutoencoderTiny"} if tiny else _kl_config(tensors, source)))
-    autoencoder = _instantiate(config, source)
+    autoencoder = instantiate(config, source, _ACCEPTED)
     _check_names_and_shapes(autoencoder, tensors, source)
     dtype = torch.float32 if dtype == torch.float16 and not tiny else dtype
     convert = partial(converted, device=torch.device(device), dtype=dtype, sensitive=sensitive_layers(autoencoder))
@@ -228,26 +228,27 @@ def _kl_config(tensors: Mapping[str, Tensor], source: str | Path) -> dict:
     }
 
 
-def _instantiate(config: dict, source: str | Path) -> AutoencoderKL | AutoencoderTiny:
-    """The module without memory for its weights, which come from the file."""
+def instantiate(config: Mapping, source: str | Path, accepted: str) -> AutoencoderKL | AutoencoderTiny:
+    """The module of a diffusers configuration without memory for its weights, which come from the file.
+
+    Raises:
+        CheckpointError: naming `source` and what is `accepted`, for a configuration that does not fit.
+    """
     kind = config.get("_class_name", "AutoencoderKL")
     if kind not in _CLASSES:
-        raise CheckpointError(source, f"is a {kind}.", _ACCEPTED)
+        raise CheckpointError(source, f"is a {kind}.", accepted)
     try:
         with torch.device("meta"):
             autoencoder = _CLASSES[kind].from_config({k: v for k, v in config.items() if not k.startswith("_")})
-    except (TypeError, ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
-        raise CheckpointError(source, f"has a configuration that fits no {kind} ({error}).", _ACCEPTED) from error
+    except (AttributeError, TypeError, ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
+        raise CheckpointError(source, f"has a configuration that fits no {kind} ({error}).", accepted) from error
     known = autoencoder.config
-    levels = len(known.encoder_block_out_channels if kind == "AutoencoderTiny" else known.block_out_channels)
-    if autoencoder.config.latent_channels != 4 or levels != 4:
-        raise CheckpointError(
-            source,
-            f"has {autoencoder.config.latent_channels} latent channels and {levels} levels; DepthFM needs 4 and 4.",
-            _ACCEPTED,
-        )
-    if kind == "AutoencoderKL" and autoencoder.config.act_fn != "silu":
-        raise CheckpointError(source, f"has the activation {autoencoder.config.act_fn!r}; 'silu' is used.", _ACCEPTED)
+    levels = {len(known[name]) for name in known if name.endswith("block_out_channels")}  # of encoder and decoder
+    if known.latent_channels != 4 or levels != {4}:
+        found = f"{known.latent_channels} latent channels and {' and '.join(map(str, levels))} levels"
+        raise CheckpointError(source, f"has {found}; DepthFM needs 4 and 4.", accepted)
+    if kind == "AutoencoderKL" and known.act_fn != "silu":
+        raise CheckpointError(source, f"has the activation {known.act_fn!r}; 'silu' is used.", accepted)
     return autoencoder
 
 

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 
 from .autoencoders import skip_idle_blocks
-from .codec import LatentCodec, converted, find_in_folder, sensitive_layers
+from .codec import LatentCodec, converted, find_in_folder, instantiate, sensitive_layers
 from .reading import CheckpointError, mismatch, read_tensor_file
 
 _ACCEPTED = (
@@ -83,11 +82,7 @@ def _decoder_tensors(tensors: Mapping[str, Tensor], source: Path) -> dict[str, T
 def _build(
     tensors: Mapping[str, Tensor], config: Mapping, source: Path, dtype: torch.dtype, device: torch.device
 ) -> LatentCodec:
-    try:
-        with torch.device("meta"):
-            tiny = AutoencoderTiny.from_config({k: v for k, v in config.items() if not k.startswith("_")})
-    except (TypeError, ValueError, IndexError, RuntimeError) as error:
-        raise CheckpointError(source, f"has a configuration that does not fit ({error}).", _ACCEPTED) from error
+    tiny = instantiate({"_class_name": "AutoencoderTiny"} | dict(config), source, _ACCEPTED)
     tiny.encoder = nn.Identity()
     problem = mismatch({k: v.shape for k, v in tiny.state_dict().items()}, {k: v.shape for k, v in tensors.items()})
     if problem:

@@ -13,6 +13,7 @@ from ..model.hyperparameters import UNetHyperParameters
 from ..model.layouts import NULL_TEXT, read_null_text, read_null_text_file
 from ..model.names import ldm_to_diffusers
 from ..model.unet import DepthFMUNet
+from ..replacing import is_same
 from .null_text import embed_empty_prompt, save_null_text
 from .prior import read_prior
 from .recipe import NetworkSettings
@@ -137,7 +138,7 @@ def find_start(settings: NetworkSettings, output: Path) -> tuple[Path, Path | No
         ValueError: for a model that is not there, or the file that the recipe's own result will be written to.
     """
     path, codec = find_model(settings.start if settings.start in MODELS else output / settings.start)
-    if path.resolve() == (output / RESULT).resolve():
+    if is_same(path, output / RESULT):
         raise ValueError(
             f"[network] starts from {path}, which stage export writes; copy it to another name, or choose another "
             "output folder."

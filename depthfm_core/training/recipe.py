@@ -199,14 +199,22 @@ def read_recipe(path: Path) -> Recipe:
     """The recipe in a TOML file.
 
     Raises:
-        ValueError: broken TOML, an unknown or missing key, or a value of another type, with the table's name.
+        ValueError: no UTF-8, broken TOML, an unknown or missing key, or a value of another type, with the table's name.
         OSError: a file that cannot be read.
     """
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        table = tomllib.loads(read_recipe_text(path))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}.") from error
     return _from_table(Recipe, table, str(path))
+
+
+def read_recipe_text(path: Path) -> str:
+    """What is in a recipe's file; editors on Windows may begin it with a mark. Errors: `read_recipe`."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text; save it as UTF-8.") from error
 
 
 def shorten(recipe: Recipe, num_steps: int) -> Recipe:
