@@ -16,6 +16,7 @@ from depthfm_core.model.layouts import flatten_settings
 from depthfm_core.training.recipe import read_recipe, shorten
 from depthfm_core.training.stages import run_recipe
 
+from .test_replacing import leave_half_written
 from .test_training_recipe import TOY, write_toy, write_toy_frames
 
 
@@ -130,7 +131,8 @@ def test_what_a_killed_process_left_half_written_is_no_result_and_goes(trained, 
     shutil.copytree(trained, output)
     folder = output / "latents" / "small"
     for shard in folder.iterdir():
-        shard.rename(folder / f".{shard.name}.0123.tmp")
+        leave_half_written(shard)
+        shard.unlink()
     shutil.rmtree(output / "flow")
     recipe = changed_recipe(tmp_path, "frames_per_shard = 2", "frames_per_shard = 2\nseed = 4")
     run_recipe(recipe, output, "latents.small")
