@@ -16,6 +16,7 @@ from depthfm_core.__main__ import main
 from depthfm_core.data.folder import read_frame, write_frame
 from depthfm_core.evaluation.share import Share
 from depthfm_core.model.codec import LatentCodec, load_codec
+from depthfm_core.training import latents
 from depthfm_core.training import precompute as stages_precompute
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings
 from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder
@@ -278,6 +279,17 @@ def test_a_flow_stage_refuses_latents_of_another_autoencoder(precompute, output,
     save_codec(LatentCodec(build_autoencoder(AutoencoderSettings(), seed=1), 0.5), output / "codec")
     with pytest.raises(ValueError, match="another autoencoder"):
         run_recipe(read_recipe(tmp_path / "recipe.toml"), output, "flow.main")
+
+
+@pytest.mark.parametrize(("has_bfloat16", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_the_autoencoder_encodes_in_bfloat16_only_where_the_device_multiplies_it(
+    output, monkeypatch, has_bfloat16, dtype
+):
+    monkeypatch.setattr(latents, "multiplies_bfloat16", lambda device: has_bfloat16)
+    codec, seen = load_codec(output / "codec"), []
+    codec.autoencoder.encoder.layers[0].register_forward_hook(lambda _module, _inputs, out: seen.append(out.dtype))
+    encode(codec, torch.zeros(2, 3, 16, 24))
+    assert seen == [dtype]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

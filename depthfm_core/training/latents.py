@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..model.codec import LatentCodec
+from ..model.precision import multiplies_bfloat16
 from .augment import ViewSettings
 from .shards import FORMATS, Shard, check_origin, find_shards, open_shard
 
@@ -76,7 +77,7 @@ def encode(codec: LatentCodec, pictures: Tensor) -> Tensor:
     They are computed on the codec's device, a few at a time, in bfloat16 where that is fast.
     """
     device = _device_of(codec)
-    with torch.autocast(device.type, torch.bfloat16, enabled=_has_bfloat16(device)):
+    with torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bfloat16(device)):
         chunks = pictures.split(pictures_at_once(pictures.shape[-2] * pictures.shape[-1]))
         laid_out = (chunk.to(device).contiguous(memory_format=torch.channels_last) for chunk in chunks)
         return torch.cat([codec.encode(chunk).to(pictures.device) for chunk in laid_out])
@@ -84,13 +85,6 @@ def encode(codec: LatentCodec, pictures: Tensor) -> Tensor:
 
 def _device_of(codec: LatentCodec) -> torch.device:
     return next(codec.parameters()).device
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16 rather than emulates it; MPS is left in float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu"
 
 
 def pictures_at_once(pixels: int) -> int:

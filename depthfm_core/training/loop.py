@@ -47,8 +47,9 @@ class LoopSettings:
         ema_decay: of the averaged weights, which the stage hands on; ramps up as (1 + step) / (10 + step).
         seed: of everything random.
         save_every: steps between saved states (and checks).
-        mixed_precision: what the networks compute in: "no" (float32), "bf16", or "fp16", which needs a GPU. Weights are
-            float32 always.
+        mixed_precision: what the networks compute in: "no" (float32), "bf16", "fp16", which needs a GPU, or "auto":
+            bf16 on CUDA GPUs and CPUs with instructions for it, else no, since it is several times slower without
+            them. Weights are float32 always.
         micro_batch_size: the most samples that go through a process's network at once; their gradients are added up.
             The result is the same, with memory for so many samples. 0 = a process's whole part of the batch.
         gradient_checkpointing: whether the backward pass computes activations again instead of keeping them: the same
@@ -69,7 +70,7 @@ class LoopSettings:
     ema_decay: float = 0.999
     seed: int = 0
     save_every: int = 500
-    mixed_precision: str = "bf16"
+    mixed_precision: str = "auto"
     micro_batch_size: int = 0
     gradient_checkpointing: bool = False
 
