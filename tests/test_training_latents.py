@@ -107,6 +107,40 @@ def test_another_seed_draws_other_views(precompute, output):
     assert first.keys() == other.keys() and all(first[name] != other[name] for name in first)
 
 
+def with_holes(output, more=""):
+    """A recipe for rendered frames and a sensor's, both without depth in the upper half, and `more` in their table."""
+    for folder in ("rendered", "measured"):
+        (output / folder).mkdir(exist_ok=True)
+        for seed in range(2):
+            write_frame(output / folder / str(seed), scene(seed, sky_rows=16))
+    data = 'folders = ["rendered"]\n[[frames.datasets]]\nkind = "pairs"\nroot = "measured"\n'
+    view = "{ height_px = 32, width_px = 48, min_scale = 1.0, aspect_jitter = 0.0 }"
+    text = RECIPE.replace("held_out = 1\n", f"held_out = 1\n{data}").replace("{ height_px = 16, width_px = 24 }", view)
+    return text.replace("[latents.small]", f"[latents.small]\n{more}")
+
+
+@pytest.mark.parametrize(
+    ("setting", "rendered", "measured"), [("", 1, 0), ("sky_is_far = true", 1, 1), ("sky_is_far = false", 0, 0)]
+)
+def test_holes_of_a_sensor_are_left_out_and_the_sky_of_rendered_frames_is_far(
+    precompute, output, setting, rendered, measured
+):
+    precompute("--latents", "small", recipe=with_holes(output, setting))
+    for name, far in (("rendered", rendered), ("pairs", measured)):
+        shard = open_shard(output / "latents" / "small" / f"{name}-0000.safetensors")
+        assert shard.rows["valid"][0].float().mean(1).tolist() == [far, far, 1, 1]
+        assert shard.origin["sky_is_far"] == bool(far)
+
+
+def test_latents_stay_where_the_setting_says_what_their_kind_does_and_are_refused_where_not(precompute, output):
+    rendered = 'datasets = ["rendered"]\n'
+    written, _ = precompute("--latents", "small", recipe=with_holes(output, f"{rendered}sky_is_far = true"))
+    assert precompute("--latents", "small", recipe=with_holes(output, rendered))[0] == written
+    precompute("--latents", "small", recipe=with_holes(output, "sky_is_far = true"))
+    _, said = precompute("--latents", "small", recipe=with_holes(output), code=2)
+    assert "pairs-0000.safetensors was made with another sky_is_far" in said.err
+
+
 def test_the_training_stage_writes_the_same_files_as_the_command(precompute, output, tmp_path):
     written, _ = precompute("--latents", "large")
     assert {Path(name).parent.name for name in written} == {"large"}

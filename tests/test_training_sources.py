@@ -163,9 +163,11 @@ def test_frames_of_nowhere_and_latents_of_unknown_data_sets_are_refused(tmp_path
 @pytest.mark.parametrize("page", ["training", "labels"])
 def test_the_data_sets_in_the_documents_are_ones_that_a_recipe_takes(tmp_path, page):
     text = (Path(__file__).parents[1] / "docs" / f"{page}.md").read_text(encoding="utf-8")
-    (tables,) = (found for found in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "[[frames" in found)
+    tables, *whole = (found for found in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "[[frames" in found)
     recipe = read_recipe(write_toy(tmp_path, with_frames(tables)))
     assert recipe.frames.shares and "hypersim" in recipe.frames.shares
+    for text in whole:
+        assert read_recipe(write_toy(tmp_path, text)).flow
 
 
 def test_the_documents_table_of_kinds_is_the_codes():

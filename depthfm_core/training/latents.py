@@ -31,7 +31,9 @@ class LatentSettings:
         datasets: the names of the data sets to encode; none = all.
         views_per_frame: random views of each frame.
         frames_per_shard: frames whose views share a file.
-        sky_is_far: whether pixels without depth count, as the far plane; otherwise the loss leaves them out.
+        sky_is_far: whether pixels without depth count, as the far plane; otherwise the loss leaves them out. Left out,
+            they count for kinds of data sets that are rendered, where they are the sky, and not for "pairs", where
+            they are what a sensor could not see.
         seed: of the views.
         format: of the shards, one of `FORMATS`.
         workers: processes, of one CPU thread each; the latents do not depend on how many.
@@ -44,7 +46,7 @@ class LatentSettings:
     datasets: tuple[str, ...] = ()
     views_per_frame: int = 1
     frames_per_shard: int = 256
-    sky_is_far: bool = True
+    sky_is_far: bool | None = None
     seed: int = 0
     format: str = "safetensors"
     workers: int = 1
