@@ -4,6 +4,7 @@ A frame carries the call that reads it, so that the stages need not know what ki
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +41,7 @@ class DataSetSettings:
         crop: whether to cut Virtual KITTI 2's frames to the KITTI benchmark's 352 x 1216.
 
     Raises:
-        ValueError: an unknown kind, a negative share, or an option that the kind does not have.
+        ValueError: an unknown kind, a share that is negative or not finite, or an option that the kind does not have.
     """
 
     kind: str
@@ -57,7 +58,7 @@ class DataSetSettings:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"Unknown kind of data set {self.kind!r}; choose one of {', '.join(KINDS)}.")
-        if self.share < 0:
+        if not 0 <= self.share < math.inf:
             raise ValueError(f"The share of {self.label} is {self.share}; it must be positive, or 0 for no shares.")
         accepted = (*_COMMON, *KINDS[self.kind].options)
         given = [field.name for field in dataclasses.fields(self) if getattr(self, field.name) != field.default]
