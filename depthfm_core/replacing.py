@@ -1,5 +1,6 @@
 """A file or folder that is there whole or not at all: written beside its target, and put in its place at the end."""
 
+import hashlib
 import os
 import shutil
 import uuid
@@ -8,7 +9,7 @@ from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
-_NAME_CHARACTERS = 40  # of the target's name in the temporary one, which must not grow too long for a disk
+_NAME_CHARACTERS = 40  # of the target's name in the temporary one: with four bytes each they fit the 255 of most disks
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         durable: whether to wait until the new file is on the disk, so that a power failure too leaves one of the two.
             For what took hours to compute; it is too slow for pictures.
     """
-    temporary = path.with_name(f".{path.name[:_NAME_CHARACTERS]}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f"{_beginning(path)}{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
         if durable:
@@ -45,7 +46,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Args:
         path: the target, whose parent must exist.
     """
-    temporary = path.with_name(f".{path.name[:_NAME_CHARACTERS]}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f"{_beginning(path)}{uuid.uuid4().hex}.tmp")
     temporary.mkdir()
     try:
         yield temporary
@@ -73,8 +74,14 @@ def is_same(path: Path, other: Path) -> bool:
 
 def remove_leftovers(path: Path) -> None:
     """Removes the temporary files of processes that were killed while they wrote `path`."""
-    for leftover in path.parent.glob(f".{escape(path.name[:_NAME_CHARACTERS])}.*.tmp"):
+    for leftover in path.parent.glob(f"{escape(_beginning(path))}*.tmp"):
         leftover.unlink(missing_ok=True)
+
+
+def _beginning(path: Path) -> str:
+    """How the temporary names of a target begin, and those of no other, which another process may be writing."""
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+    return f".{path.name[:_NAME_CHARACTERS]}.{digest}."
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from depthfm_core.model import precision
-from depthfm_core.model.precision import LARGE_NETWORK, choose_dtype, cpu_multiplies_bfloat16
+from depthfm_core.model.precision import LARGE_NETWORK, choose_dtype, cpu_multiplies_bfloat16, multiplies_bfloat16
 
 CPU = torch.device("cpu")
 
@@ -36,6 +36,13 @@ def test_auto_asks_the_gpu_that_is_meant(monkeypatch):
     assert choose_dtype("auto", torch.device("cuda:1"), 1) == torch.bfloat16
     assert choose_dtype("auto", torch.device("cuda:0"), 1) == torch.float16
     assert choose_dtype("auto", torch.device("mps"), 1) == torch.float16
+
+
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_a_cpu_multiplies_bfloat16_where_it_has_instructions_for_it_and_mps_does_not(monkeypatch, has_bfloat16):
+    monkeypatch.setattr(precision, "cpu_multiplies_bfloat16", lambda: has_bfloat16)
+    assert multiplies_bfloat16(CPU) == has_bfloat16
+    assert not multiplies_bfloat16(torch.device("mps"))
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])

@@ -1,6 +1,7 @@
 """The engine of training: parts of a batch, precision, and the loss against a reference in float64."""
 
 import dataclasses
+import logging
 import math
 
 import numpy as np
@@ -10,8 +11,9 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
 from depthfm_core.evaluation.share import Share
+from depthfm_core.training import engine
 from depthfm_core.training.engine import Engine
-from depthfm_core.training.loop import train
+from depthfm_core.training.loop import LoopSettings, train
 from depthfm_core.training.objective import own_parts
 from depthfm_core.training.velocity import FlowSettings, build_network, flow_losses, flow_objective
 from depthfm_core.training.watch import Checked
@@ -125,8 +127,17 @@ def test_the_network_computes_in_the_precision_of_the_recipe_and_checks_in_full(
     assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
 
 
+@pytest.mark.parametrize(("has_bfloat16", "precision"), [(True, "bf16"), (False, "no")])
+def test_auto_takes_bfloat16_where_the_device_multiplies_it_and_says_so(monkeypatch, caplog, has_bfloat16, precision):
+    monkeypatch.setattr(engine, "multiplies_bfloat16", lambda device: has_bfloat16)
+    caplog.set_level(logging.INFO)
+    assert Engine(LoopSettings(1, 1, 1e-3).mixed_precision, Share()).accelerator.mixed_precision == precision
+    assert f"mixed precision: {precision}" in caplog.text
+    assert Engine("bf16", Share()).accelerator.mixed_precision == "bf16"
+
+
 def test_precisions_and_launches_that_cannot_train_are_refused(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="'fp8'; choose one of no, bf16, fp16"):
+    with pytest.raises(ValueError, match="'fp8'; choose one of auto, no, bf16, fp16"):
         dataclasses.replace(LOOP, mixed_precision="fp8")
     with pytest.raises(ValueError, match="micro_batch_size is -1"):
         dataclasses.replace(LOOP, micro_batch_size=-1)

@@ -16,6 +16,7 @@ from depthfm_core.__main__ import main
 from depthfm_core.data.folder import read_frame, write_frame
 from depthfm_core.evaluation.share import Share
 from depthfm_core.model.codec import LatentCodec, load_codec
+from depthfm_core.training import latents
 from depthfm_core.training import precompute as stages_precompute
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings
 from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder
@@ -104,6 +105,40 @@ def test_another_seed_draws_other_views(precompute, output):
     shutil.rmtree(output / "latents")
     other, _ = precompute("--latents", "small", recipe=RECIPE.replace("[latents.small]", "[latents.small]\nseed = 1"))
     assert first.keys() == other.keys() and all(first[name] != other[name] for name in first)
+
+
+def with_holes(output, more=""):
+    """A recipe for rendered frames and a sensor's, both without depth in the upper half, and `more` in their table."""
+    for folder in ("rendered", "measured"):
+        (output / folder).mkdir(exist_ok=True)
+        for seed in range(2):
+            write_frame(output / folder / str(seed), scene(seed, sky_rows=16))
+    data = 'folders = ["rendered"]\n[[frames.datasets]]\nkind = "pairs"\nroot = "measured"\n'
+    view = "{ height_px = 32, width_px = 48, min_scale = 1.0, aspect_jitter = 0.0 }"
+    text = RECIPE.replace("held_out = 1\n", f"held_out = 1\n{data}").replace("{ height_px = 16, width_px = 24 }", view)
+    return text.replace("[latents.small]", f"[latents.small]\n{more}")
+
+
+@pytest.mark.parametrize(
+    ("setting", "rendered", "measured"), [("", 1, 0), ("sky_is_far = true", 1, 1), ("sky_is_far = false", 0, 0)]
+)
+def test_holes_of_a_sensor_are_left_out_and_the_sky_of_rendered_frames_is_far(
+    precompute, output, setting, rendered, measured
+):
+    precompute("--latents", "small", recipe=with_holes(output, setting))
+    for name, far in (("rendered", rendered), ("pairs", measured)):
+        shard = open_shard(output / "latents" / "small" / f"{name}-0000.safetensors")
+        assert shard.rows["valid"][0].float().mean(1).tolist() == [far, far, 1, 1]
+        assert shard.origin["sky_is_far"] == bool(far)
+
+
+def test_latents_stay_where_the_setting_says_what_their_kind_does_and_are_refused_where_not(precompute, output):
+    rendered = 'datasets = ["rendered"]\n'
+    written, _ = precompute("--latents", "small", recipe=with_holes(output, f"{rendered}sky_is_far = true"))
+    assert precompute("--latents", "small", recipe=with_holes(output, rendered))[0] == written
+    precompute("--latents", "small", recipe=with_holes(output, "sky_is_far = true"))
+    _, said = precompute("--latents", "small", recipe=with_holes(output), code=2)
+    assert "pairs-0000.safetensors was made with another sky_is_far" in said.err
 
 
 def test_the_training_stage_writes_the_same_files_as_the_command(precompute, output, tmp_path):
@@ -278,6 +313,17 @@ def test_a_flow_stage_refuses_latents_of_another_autoencoder(precompute, output,
     save_codec(LatentCodec(build_autoencoder(AutoencoderSettings(), seed=1), 0.5), output / "codec")
     with pytest.raises(ValueError, match="another autoencoder"):
         run_recipe(read_recipe(tmp_path / "recipe.toml"), output, "flow.main")
+
+
+@pytest.mark.parametrize(("has_bfloat16", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_the_autoencoder_encodes_in_bfloat16_only_where_the_device_multiplies_it(
+    output, monkeypatch, has_bfloat16, dtype
+):
+    monkeypatch.setattr(latents, "multiplies_bfloat16", lambda device: has_bfloat16)
+    codec, seen = load_codec(output / "codec"), []
+    codec.autoencoder.encoder.layers[0].register_forward_hook(lambda _module, _inputs, out: seen.append(out.dtype))
+    encode(codec, torch.zeros(2, 3, 16, 24))
+    assert seen == [dtype]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

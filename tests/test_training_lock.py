@@ -18,6 +18,7 @@ from depthfm_core.training.recipe import read_recipe
 from depthfm_core.training.stages import run_recipe
 from depthfm_core.training.state import only_one
 
+from .test_replacing import leave_half_written
 from .test_training_recipe import write_toy, write_toy_frames
 
 LOOP = LoopSettings(num_steps=2, batch_size=1, learning_rate=1e-2, warmup_steps=1, save_every=1, mixed_precision="no")
@@ -53,8 +54,7 @@ def other_run(tmp_path):
 
 
 def test_a_second_run_ends_before_it_touches_the_first_ones_files(other_run, tmp_path):
-    half_written = tmp_path / "flow" / ".state.pt.0123.tmp"
-    half_written.write_bytes(b"the first run's")
+    half_written = leave_half_written(tmp_path / "flow" / "state.pt")
     with pytest.raises(ValueError, match="Another run trains in .*flow; wait for its end or stop it"):
         train_toy(tmp_path / "flow")
     assert [path.name for path in (tmp_path / "flow").iterdir()] == [half_written.name]

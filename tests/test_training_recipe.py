@@ -140,7 +140,16 @@ def test_a_recipe_that_is_not_utf_8_is_told_with_its_name(tmp_path):
         ("[network]", "[photometry]\njpeg_quality = 0\n[network]", "jpeg_quality is 0"),
         ("num_steps = 1\n", "num_steps = 1\nseed = -1\n", "seed is -1"),
         ("num_steps = 1\n", "num_steps = 1\nweight_decay = -0.1\n", "weight_decay is -0.1"),
+        ("num_steps = 1\n", "num_steps = 1\nweight_decay = nan\n", "weight_decay is nan"),
+        ("num_steps = 1\n", "num_steps = 1\nweight_decay = inf\n", "weight_decay is infinite"),
         ("num_steps = 1\n", "num_steps = 1\nema_decay = 1\n", "ema_decay is 1.0"),
+        ("num_steps = 1\n", "num_steps = 1\nema_decay = nan\n", "ema_decay is nan"),
+        ("num_steps = 1\n", "num_steps = 1\nmax_grad_norm = nan\n", "max_grad_norm is nan"),
+        ("learning_rate = 1e-3", "learning_rate = nan", "learning_rate is nan"),
+        ("learning_rate = 1e-3", "learning_rate = inf", "learning_rate is infinite"),
+        ("noising_step = 300", "normals_weight = inf", "normals_weight is inf"),
+        ("noising_step = 300", "lora = { alpha = nan }", "alpha is nan"),
+        ("noising_step = 300", "lora = { alpha = inf }", "alpha is inf"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_the_place_of_the_mistake(tmp_path, old, new, complaint):

@@ -16,6 +16,7 @@ from depthfm_core.model.layouts import flatten_settings
 from depthfm_core.training.recipe import read_recipe, shorten
 from depthfm_core.training.stages import run_recipe
 
+from .test_replacing import leave_half_written
 from .test_training_recipe import TOY, write_toy, write_toy_frames
 
 
@@ -130,7 +131,8 @@ def test_what_a_killed_process_left_half_written_is_no_result_and_goes(trained, 
     shutil.copytree(trained, output)
     folder = output / "latents" / "small"
     for shard in folder.iterdir():
-        shard.rename(folder / f".{shard.name}.0123.tmp")
+        leave_half_written(shard)
+        shard.unlink()
     shutil.rmtree(output / "flow")
     recipe = changed_recipe(tmp_path, "frames_per_shard = 2", "frames_per_shard = 2\nseed = 4")
     run_recipe(recipe, output, "latents.small")
@@ -144,6 +146,19 @@ def test_what_does_not_spoil_a_result_may_change(trained, tmp_path):
     with pytest.raises(ValueError, match="state.pt was saved with"):  # the length belongs to the state
         run_recipe(shorten(recipe, 1), trained, "flow.first")
     run_recipe(shorten(recipe, 1), trained, "flow.second")
+
+
+def test_what_the_sky_is_stands_in_the_shards_whatever_a_record_of_an_earlier_version_says(trained, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(trained, output)
+    record = output / "recipes" / "latents.small.json"
+    made = json.loads(record.read_text(encoding="utf-8"))
+    assert "latents.small.sky_is_far" not in made
+    record.write_text(json.dumps(made | {"latents.small.sky_is_far": True}), encoding="utf-8")
+    run_recipe(read_recipe(write_toy(tmp_path)), output, "latents.small")
+    recipe = changed_recipe(tmp_path, "frames_per_shard = 2", "frames_per_shard = 2\nsky_is_far = false")
+    with pytest.raises(ValueError, match="made with another sky_is_far"):
+        run_recipe(recipe, output, "latents.small")
 
 
 def test_a_stage_that_left_nothing_may_be_started_with_other_settings(tmp_path):

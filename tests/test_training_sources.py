@@ -140,6 +140,8 @@ def test_folders_and_data_sets_are_trained_on_together(output):
         ('kind = "vkitti2"\nvariation = "fog"', "unknown keys variation; known are kind, root"),
         ('kind = "vkitti2"\nvariations = "fog"', "variations is 'fog'"),
         ('kind = "vkitti2"\nshare = -0.1', "share of vkitti2 is -0.1"),
+        ('kind = "vkitti2"\nshare = nan', "share of vkitti2 is nan"),
+        ('kind = "vkitti2"\nshare = inf', "share of vkitti2 is inf"),
         ('kind = "vkitti2"\nshare = 0.1', "only vkitti2 have a share.*all of them"),
         ('kind = "vkitti2"\nname = "more"', "must differ in their names.*'more', 'more'"),
     ],
@@ -163,9 +165,11 @@ def test_frames_of_nowhere_and_latents_of_unknown_data_sets_are_refused(tmp_path
 @pytest.mark.parametrize("page", ["training", "labels"])
 def test_the_data_sets_in_the_documents_are_ones_that_a_recipe_takes(tmp_path, page):
     text = (Path(__file__).parents[1] / "docs" / f"{page}.md").read_text(encoding="utf-8")
-    (tables,) = (found for found in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "[[frames" in found)
+    tables, *whole = (found for found in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "[[frames" in found)
     recipe = read_recipe(write_toy(tmp_path, with_frames(tables)))
     assert recipe.frames.shares and "hypersim" in recipe.frames.shares
+    for text in whole:
+        assert read_recipe(write_toy(tmp_path, text)).flow
 
 
 def test_the_documents_table_of_kinds_is_the_codes():

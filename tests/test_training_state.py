@@ -20,6 +20,7 @@ from depthfm_core.training.loop import LoopSettings, train
 from depthfm_core.training.objective import Objective
 from depthfm_core.training.state import CHANGEABLE, read_state, write_state
 
+from .test_replacing import leave_half_written
 from .test_training_recipe import TOY, write_toy, write_toy_frames
 
 SETTINGS = {"num_steps": 4, "learning_rate": 0.1}
@@ -148,10 +149,11 @@ def test_a_file_that_is_no_state_is_named_with_what_to_do(tmp_path):
 
 
 def test_leftovers_of_a_killed_run_are_removed_and_nothing_else(tmp_path):
-    for name in (".state.pt.0123.tmp", ".other.pt.0123.tmp", "state.pt.tmp"):
-        (tmp_path / name).write_bytes(b"half")
+    leave_half_written(tmp_path / "state.pt")
+    kept = [leave_half_written(tmp_path / "other.pt"), tmp_path / "state.pt.tmp"]
+    kept[1].write_bytes(b"half")
     read_state(tmp_path / "state.pt", SETTINGS)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.pt.0123.tmp", "state.pt.tmp"]
+    assert sorted(tmp_path.iterdir()) == kept
 
 
 def test_a_run_may_go_on_with_other_rates_but_not_to_another_end(tmp_path, caplog):

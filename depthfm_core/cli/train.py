@@ -34,11 +34,15 @@ def run(args: argparse.Namespace) -> int:
     logger = logging.getLogger(__package__.partition(".")[0])
     logger.setLevel(logging.INFO)
     log = _log_file(args.output / "train.log") if this_share().is_first else logging.NullHandler()
+    warned = logging.StreamHandler()
+    warned.setLevel(logging.WARNING)
     logger.addHandler(log)
+    logger.addHandler(warned)
     try:
         run_recipe(recipe, args.output, args.stage, partial(write_text, args.output / "recipe.toml", text))
     finally:
         logger.removeHandler(log)
+        logger.removeHandler(warned)
         with suppress(OSError):  # of a full disk, which has ended the run already
             log.close()
     return 0

@@ -22,13 +22,20 @@ def choose_dtype(name: str, device: torch.device, num_parameters: int) -> torch.
         raise ValueError(f"Unknown dtype {name!r}; choose one of {', '.join(DTYPES)}.")
     if name != "auto":
         return DTYPES[name]
+    if device.type == "mps":
+        return torch.float16
+    if device.type == "cuda":
+        return torch.bfloat16 if multiplies_bfloat16(device) else torch.float16
+    return torch.bfloat16 if num_parameters >= LARGE_NETWORK and multiplies_bfloat16(device) else torch.float32
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a GPU (CUDA) or a CPU has instructions for it rather than emulates it; other devices count as no."""
     if device.type == "cuda":
         # PyTorch speaks of the GPU that is current, which need not be this one.
         with nullcontext() if device.index is None else torch.cuda.device(device):
-            return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    if device.type == "mps":
-        return torch.float16
-    return torch.bfloat16 if num_parameters >= LARGE_NETWORK and cpu_multiplies_bfloat16() else torch.float32
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and cpu_multiplies_bfloat16()
 
 
 def cpu_multiplies_bfloat16() -> bool:

@@ -5,6 +5,7 @@ copy of the model (DDP). The environment and accelerate's own configuration choo
 everything that a result depends on.
 """
 
+import logging
 from typing import Any
 
 import torch
@@ -20,10 +21,12 @@ from accelerate.utils import (
 from torch import Tensor, nn
 
 from ..evaluation.share import Share
+from ..model.precision import multiplies_bfloat16
 from .objective import Objective, Part, own_parts
 
-# What the networks compute in (their weights stay in float32), in accelerate's words.
-PRECISIONS = ("no", "bf16", "fp16")
+_LOGGER = logging.getLogger(__name__)
+# What the networks compute in (their weights stay in float32), in accelerate's words; "auto" is one of the first two.
+PRECISIONS = ("auto", "no", "bf16", "fp16")
 _SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
@@ -36,6 +39,13 @@ def check_precision(mixed_precision: str, device: torch.device) -> None:
     """Raises ValueError for fp16 on the CPU."""
     if mixed_precision == "fp16" and device.type == "cpu":
         raise ValueError("mixed_precision is 'fp16', which needs a GPU; on the CPU choose 'bf16' or 'no'.")
+
+
+def choose_precision(mixed_precision: str, device: torch.device) -> str:
+    """What accelerate is told: for "auto" bf16 where the device multiplies it, else no, and the others as they are."""
+    if mixed_precision != "auto":
+        return mixed_precision
+    return "bf16" if multiplies_bfloat16(device) else "no"
 
 
 class Engine:
@@ -52,8 +62,9 @@ class Engine:
     def __init__(self, mixed_precision: str, share: Share) -> None:
         AcceleratorState._reset_state()  # an earlier stage may have had another precision
         self.share = share
+        chosen = choose_precision(mixed_precision, training_device())
         self.accelerator = Accelerator(
-            mixed_precision=mixed_precision,
+            mixed_precision=chosen,
             # Parts of a batch are weighted here; the plugin keeps a count in the environment from dividing them again.
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
@@ -64,6 +75,8 @@ class Engine:
                 "process. Launch it otherwise, for example with --multi_gpu."
             )
         check_precision(mixed_precision, self.accelerator.device)
+        if share.is_first:
+            _LOGGER.info("training on %s, mixed precision: %s", self.accelerator.device, chosen)
 
     def place(self, model: nn.Module) -> nn.Module:
         """Moves `model` to the device; returns what to compute losses with, so that processes share gradients."""

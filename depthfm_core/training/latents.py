@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..model.codec import LatentCodec
+from ..model.precision import multiplies_bfloat16
 from .augment import ViewSettings
 from .shards import FORMATS, Shard, check_origin, find_shards, open_shard
 
@@ -30,7 +31,9 @@ class LatentSettings:
         datasets: the names of the data sets to encode; none = all.
         views_per_frame: random views of each frame.
         frames_per_shard: frames whose views share a file.
-        sky_is_far: whether pixels without depth count, as the far plane; otherwise the loss leaves them out.
+        sky_is_far: whether pixels without depth count, as the far plane; otherwise the loss leaves them out. Left out,
+            they count for kinds of data sets that are rendered, where they are the sky, and not for "pairs", where
+            they are what a sensor could not see.
         seed: of the views.
         format: of the shards, one of `FORMATS`.
         workers: processes, of one CPU thread each; the latents do not depend on how many.
@@ -43,7 +46,7 @@ class LatentSettings:
     datasets: tuple[str, ...] = ()
     views_per_frame: int = 1
     frames_per_shard: int = 256
-    sky_is_far: bool = True
+    sky_is_far: bool | None = None
     seed: int = 0
     format: str = "safetensors"
     workers: int = 1
@@ -76,7 +79,7 @@ def encode(codec: LatentCodec, pictures: Tensor) -> Tensor:
     They are computed on the codec's device, a few at a time, in bfloat16 where that is fast.
     """
     device = _device_of(codec)
-    with torch.autocast(device.type, torch.bfloat16, enabled=_has_bfloat16(device)):
+    with torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bfloat16(device)):
         chunks = pictures.split(pictures_at_once(pictures.shape[-2] * pictures.shape[-1]))
         laid_out = (chunk.to(device).contiguous(memory_format=torch.channels_last) for chunk in chunks)
         return torch.cat([codec.encode(chunk).to(pictures.device) for chunk in laid_out])
@@ -84,13 +87,6 @@ def encode(codec: LatentCodec, pictures: Tensor) -> Tensor:
 
 def _device_of(codec: LatentCodec) -> torch.device:
     return next(codec.parameters()).device
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16 rather than emulates it; MPS is left in float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu"
 
 
 def pictures_at_once(pixels: int) -> int:

@@ -8,6 +8,7 @@ leave half of one, with a pickle of the random states of each process, of which 
 one file, whole or not there, and any number of processes goes on from it.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -40,23 +41,24 @@ class LoopSettings:
     Attributes:
         num_steps: optimizer steps.
         batch_size: how many samples a step draws, for all processes together.
-        learning_rate: the peak, reached after `warmup_steps`.
+        learning_rate: the peak, reached after `warmup_steps`; not reached if there are no more steps.
         schedule: one of `SCHEDULES`: down to zero after the last step, or on at the peak.
         weight_decay: AdamW's; with 0 it is Adam.
-        max_grad_norm: longer gradients are scaled to this norm.
+        max_grad_norm: longer gradients are scaled to this norm; infinite leaves all as they are.
         ema_decay: of the averaged weights, which the stage hands on; ramps up as (1 + step) / (10 + step).
         seed: of everything random.
         save_every: steps between saved states (and checks).
-        mixed_precision: what the networks compute in: "no" (float32), "bf16", or "fp16", which needs a GPU. Weights are
-            float32 always.
+        mixed_precision: what the networks compute in: "no" (float32), "bf16", "fp16", which needs a GPU, or "auto":
+            bf16 on CUDA GPUs and CPUs with instructions for it, else no, since it is several times slower without
+            them. Weights are float32 always.
         micro_batch_size: the most samples that go through a process's network at once; their gradients are added up.
             The result is the same, with memory for so many samples. 0 = a process's whole part of the batch.
         gradient_checkpointing: whether the backward pass computes activations again instead of keeping them: the same
             gradients with a fraction of the memory, about a third slower.
 
     Raises:
-        ValueError: for counts or rates that are not positive, what is negative, a decay outside 0..1, or an unknown
-            schedule or precision.
+        ValueError: for counts or rates that are not positive, what is negative, no number or infinite, a decay outside
+            0..1, or an unknown schedule or precision.
     """
 
     num_steps: int
@@ -69,17 +71,20 @@ class LoopSettings:
     ema_decay: float = 0.999
     seed: int = 0
     save_every: int = 500
-    mixed_precision: str = "bf16"
+    mixed_precision: str = "auto"
     micro_batch_size: int = 0
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "batch_size", "learning_rate", "max_grad_norm", "save_every"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive.")
         for name in ("micro_batch_size", "warmup_steps", "weight_decay", "seed"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; choose 0 or more.")
+        for name in ("learning_rate", "weight_decay"):  # max_grad_norm may be infinite, which clips nothing
+            if getattr(self, name) == math.inf:
+                raise ValueError(f"{name} is infinite; choose a finite one.")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}; choose from 0 (the last weights) to below 1.")
         for name, choices in (("schedule", SCHEDULES), ("mixed_precision", PRECISIONS)):

@@ -3,6 +3,7 @@
 So whatever comes after, later stages and the exported file, knows an ordinary network.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,8 +34,8 @@ class LoraSettings:
 
     def __post_init__(self) -> None:
         for name in ("rank", "alpha"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive and finite.")
         if not self.layers:
             raise ValueError("layers is empty; name at least one kind of layer, for example to_q.")
 

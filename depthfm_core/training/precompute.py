@@ -77,7 +77,7 @@ def write_latents(
     folder.mkdir(parents=True, exist_ok=True)
     codec = load_codec(codec_path)
     origin, shards = describe(settings, photometry, normalization, codec), _shards(frames, settings, folder)
-    todo = _unwritten(share.part(shards), origin)
+    todo = _unwritten(share.part(shards), settings, origin)
     _refuse_strange(folder, shards)
     write = partial(_write_shard, settings, photometry, normalization, origin)
     bar = partial(tqdm, total=len(todo), desc=folder.name, unit="shard", disable=not share.is_first)
@@ -113,9 +113,11 @@ def describe(
 ) -> dict[str, object]:
     """What makes latents, of JSON's types, as the shards keep it: the autoencoder's weights and all settings of views.
 
-    Which data sets there are, the format and the number of processes change no latent and are not in it.
+    Which data sets there are, the format and the number of processes change no latent and are not in it, and of
+    `sky_is_far` where it depends on the data set only the shards know.
     """
-    described = {name: value for name, value in asdict(settings).items() if name not in _NOT_IN_THE_LATENTS}
+    left_out = (*_NOT_IN_THE_LATENTS, *(["sky_is_far"] if settings.sky_is_far is None else []))
+    described = {name: value for name, value in asdict(settings).items() if name not in left_out}
     return {
         "autoencoder": fingerprint_weights(codec, f"scaling factor {codec.scaling_factor}"),
         "normalization": asdict(normalization),
@@ -149,7 +151,7 @@ def _refuse_strange(folder: Path, shards: Sequence[tuple[Path, list[Frame]]]) ->
 
 
 def _unwritten(
-    shards: Sequence[tuple[Path, list[Frame]]], origin: Mapping[str, object]
+    shards: Sequence[tuple[Path, list[Frame]]], settings: LatentSettings, origin: Mapping[str, object]
 ) -> list[tuple[Path, list[Frame]]]:
     """The shards that are not there; those that are must be what would be written."""
     for path, frames in shards:
@@ -158,8 +160,13 @@ def _unwritten(
             # Shards of earlier versions know their frames by the names alone.
             by_name = _name_all([frame._replace(source="") for frame in frames])
             expected = by_name if shard.origin.get("frames") == by_name else _name_all(frames)
-            check_origin(shard, {**origin, "frames": expected})
+            check_origin(shard, {**origin, "sky_is_far": _sky_is_far(settings, frames[0]), "frames": expected})
     return [shard for shard in shards if not shard[0].exists()]
+
+
+def _sky_is_far(settings: LatentSettings, frame: Frame) -> bool:
+    """Whether a frame's pixels without depth count as the far plane."""
+    return frame.sky_is_far if settings.sky_is_far is None else settings.sky_is_far
 
 
 def _name_all(frames: Sequence[Frame]) -> str:
@@ -199,7 +206,8 @@ def _write_shard(
         parts.append((encode(codec, pictures).half(), encode(codec, depths).half(), valids[:, 0].to(torch.uint8)))
     image_latent, depth_latent, valid = (torch.cat(part).contiguous() for part in zip(*parts, strict=True))
     tensors = {"image_latent": image_latent, "depth_latent": depth_latent, "valid": valid}
-    write_shard(path, tensors, {**origin, "frames": _name_all(frames), "depthfm": __version__})
+    of_frames = {"sky_is_far": _sky_is_far(settings, frames[0]), "frames": _name_all(frames)}
+    write_shard(path, tensors, {**origin, **of_frames, "depthfm": __version__})
 
 
 def _views(
@@ -215,7 +223,8 @@ def _views(
         for _ in range(settings.views_per_frame):
             view = draw_view(sample, settings.view, rng)
             picture = change_photometry(view.image, photometry, rng) * 2 - 1
-            yield picture, depth_picture(view, normalization), valid_cells(view, sky_is_far=settings.sky_is_far)
+            cells = valid_cells(view, sky_is_far=_sky_is_far(settings, frame))
+            yield picture, depth_picture(view, normalization), cells
 
 
 def depth_picture(sample: DepthSample, normalization: NormalizationSettings) -> Tensor:

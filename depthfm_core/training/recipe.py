@@ -218,14 +218,16 @@ def read_recipe_text(path: Path) -> str:
 
 
 def shorten(recipe: Recipe, num_steps: int) -> Recipe:
-    """The recipe with at most so many steps in each training, to see whether it runs.
+    """The recipe with at most so many steps in each training, to see whether it runs; a warm-up ends before the last.
 
     Raises:
         ValueError: for less than one step.
     """
 
     def short(loop: LoopSettings) -> LoopSettings:
-        return dataclasses.replace(loop, num_steps=min(loop.num_steps, num_steps))
+        if loop.num_steps <= num_steps:
+            return loop
+        return dataclasses.replace(loop, num_steps=num_steps, warmup_steps=min(loop.warmup_steps, num_steps - 1))
 
     flow = {name: dataclasses.replace(stage, loop=short(stage.loop)) for name, stage in recipe.flow.items()}
     autoencoder = recipe.autoencoder

@@ -21,7 +21,7 @@ from .inputs import network_path
 from .recipe import Recipe
 
 _RECORDS = "recipes"
-_FREE = ("loop", "workers", "datasets")
+_FREE = ("loop", "workers", "datasets", "sky_is_far")  # the last one is of each data set, and in its shards
 _WEIGHTS_OF = "weights of "
 # By kind of stage, the parts of a recipe that its own work depends on; {} is the stage's name.
 _FRAMES = tuple(f"frames.{name}" for name in ("held_out", "first_seed", "height_px", "width_px"))
@@ -75,7 +75,8 @@ def _compare(recipe: Recipe, output: Path, stage: str) -> None:
     changed = [
         f"{name} {value!r} (now {now.get(name, 'something else')!r})"
         for name, value in made.items()
-        if (now[name] != value if name in now else not name.startswith(_WEIGHTS_OF))  # files may be gone by now
+        if not _is_free(name)
+        and (now[name] != value if name in now else not name.startswith(_WEIGHTS_OF))  # files may be gone by now
     ]
     if changed:
         raise ValueError(
@@ -131,8 +132,13 @@ def _settings(recipe: Recipe, stage: str) -> dict[str, Any]:
     return {
         name: value
         for name, value in flatten_settings(provenance(recipe)["recipe"]).items()
-        if any(f"{name}.".startswith(f"{part}.") for part in parts) and not set(name.split(".")) & set(_FREE)
+        if any(f"{name}.".startswith(f"{part}.") for part in parts) and not _is_free(name)
     }
+
+
+def _is_free(name: str) -> bool:
+    """Whether a setting, under its dotted name, may differ from the record's."""
+    return not set(name.split(".")).isdisjoint(_FREE)
 
 
 def _weights(recipe: Recipe, output: Path, stage: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ A frame carries the call that reads it, so that the stages need not know what ki
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +41,7 @@ class DataSetSettings:
         crop: whether to cut Virtual KITTI 2's frames to the KITTI benchmark's 352 x 1216.
 
     Raises:
-        ValueError: an unknown kind, a negative share, or an option that the kind does not have.
+        ValueError: an unknown kind, a share that is negative or not finite, or an option that the kind does not have.
     """
 
     kind: str
@@ -57,7 +58,7 @@ class DataSetSettings:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"Unknown kind of data set {self.kind!r}; choose one of {', '.join(KINDS)}.")
-        if self.share < 0:
+        if not 0 <= self.share < math.inf:
             raise ValueError(f"The share of {self.label} is {self.share}; it must be positive, or 0 for no shares.")
         accepted = (*_COMMON, *KINDS[self.kind].options)
         given = [field.name for field in dataclasses.fields(self) if getattr(self, field.name) != field.default]
@@ -75,20 +76,25 @@ class Frame(NamedTuple):
     """One picture with depth: the label of its data set, its name there, and the call that reads it.
 
     `source` tells frames of one name apart that hold something else, as the recipe says it: where they lie, and what of
-    them is read.
+    them is read. `sky_is_far` is its kind's.
     """
 
     data_set: str
     name: str
     read: Callable[[], DepthSample]
     source: str = ""
+    sky_is_far: bool = True
 
 
 class _Kind(NamedTuple):
-    """The frames of a split below a root, and the options beside the common ones."""
+    """The frames of a split below a root, and the options beside the common ones.
+
+    `sky_is_far`: whether pixels without depth are the sky, as in what is rendered, or holes of a sensor, near ones too.
+    """
 
     frames: Callable[[DataSetSettings, Path, str, Path | None], list[Frame]]
     options: tuple[str, ...] = ()
+    sky_is_far: bool = True
 
 
 def folder_frames(folder: Path, label: str) -> list[Frame]:
@@ -175,7 +181,8 @@ def spread(frames: Sequence[Frame], count: int) -> list[Frame]:
 
 def _from_entries(settings: DataSetSettings, entries: list[Entry], read: Callable[[Entry], DepthSample]) -> list[Frame]:
     source = f"{settings.root}, cropped" if settings.crop else settings.root
-    return [Frame(settings.label, entry.name, partial(read, entry), source) for entry in entries]
+    far = KINDS[settings.kind].sky_is_far
+    return [Frame(settings.label, entry.name, partial(read, entry), source, far) for entry in entries]
 
 
 def _of_folder(settings: DataSetSettings, root: Path, _split: str, _listed: Path | None) -> list[Frame]:
@@ -200,7 +207,7 @@ KINDS: dict[str, _Kind] = {
     # NAME_rgb.jpg with NAME_depth_mm.png in one folder, as the synthetic scenes are kept.
     "frames": _Kind(_of_folder),
     # Pictures with depth maps in any layout of `data.pairs`, also in folders below.
-    "pairs": _Kind(_of_pairs, ("frame_list",)),
+    "pairs": _Kind(_of_pairs, ("frame_list",), sky_is_far=False),
     "hypersim": _Kind(_of_hypersim, ("split", "held_out_split", "frame_list", "complete_only")),
     "vkitti2": _Kind(_of_vkitti2, ("split", "held_out_split", "frame_list", "variations", "crop")),
 }

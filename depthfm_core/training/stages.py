@@ -30,6 +30,7 @@ from ..model.reading import read_tensor_file
 from ..model.unet import DepthFMUNet
 from .autoencoder import AutoencoderData, train_autoencoder
 from .calibration import measure_spread_scale
+from .doubts import tell_doubts
 from .engine import training_device
 from .export import export, save_codec
 from .first_weights import RESULT, first_network, start_codec, untrained_network
@@ -87,6 +88,7 @@ def run_recipe(
             check_inputs(recipe, output, names)
             compare_records(recipe, output, names)
             _tell_idle_latents(recipe)
+            tell_doubts(recipe)
             started()
         share.wait()
         for name in names:

@@ -1,5 +1,6 @@
 """Trains the velocity network on latents by flow matching, and watches it on held-out frames."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ class FlowSettings:
         cosine_alpha_bar(self.noising_step)  # raises for one that there is not
         if not 0 <= self.own_path_share <= 1:
             raise ValueError(f"own_path_share is {self.own_path_share}; choose from 0 (none of a batch) to 1 (all).")
-        if not self.normals_weight >= 0:
+        if not 0 <= self.normals_weight < math.inf:
             raise ValueError(f"normals_weight is {self.normals_weight}; choose 0 (off) or more.")
 
 

@@ -1,0 +1,45 @@
+"""A file takes its place whole, and what a killed process left of it goes without harm to what others write."""
+
+import pytest
+import torch
+
+from depthfm_core.replacing import remove_leftovers, replacing
+from depthfm_core.training.shards import open_shard, write_shard
+
+LONG = "photos_of_the_old_town_in_the_summer_of_2024"
+
+
+def leave_half_written(path):
+    """What a process that was killed while it wrote `path` leaves there."""
+    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
+        raise KeyboardInterrupt
+    temporary.write_bytes(b"half")
+    return temporary
+
+
+def views():
+    latent = torch.zeros(2, 4, 3, 5).half()
+    return {"image_latent": latent, "depth_latent": latent.clone(), "valid": torch.zeros(2, 3, 5, dtype=torch.uint8)}
+
+
+def test_two_shards_of_a_long_name_may_be_written_at_once(tmp_path):
+    first, second = (tmp_path / f"{LONG}-{index:04d}.safetensors" for index in range(2))
+    with replacing(first) as temporary:
+        temporary.write_bytes(b"first")
+        write_shard(second, views(), {})
+    assert first.read_bytes() == b"first"
+    assert len(open_shard(second)) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["state.pt", f"{LONG}.pt", "[a]*.pt", "\u6df1\u5ea6.pt", "\U0001f6aa" * 60, "\udcff.pt"]
+)
+def test_leftovers_of_a_file_go_and_those_of_others_stay(tmp_path, name):
+    path, other = tmp_path / name, tmp_path / f"{name}x"
+    try:
+        leave_half_written(path)
+    except OSError:
+        pytest.skip("this disk has no such names")
+    kept = leave_half_written(other)
+    remove_leftovers(path)
+    assert list(tmp_path.iterdir()) == [kept]

@@ -1,0 +1,99 @@
+"""What a recipe hardly means is said, and what it means is not."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+import depthfm_core.training.recipe as recipe_module
+from depthfm_core.__main__ import main
+from depthfm_core.training.doubts import tell_doubts
+from depthfm_core.training.latents import LatentBatch
+from depthfm_core.training.objective import step_random
+from depthfm_core.training.recipe import read_recipe, shorten
+from depthfm_core.training.velocity import draw_batch
+
+from .test_training_recipe import TOY, write_toy
+
+LATER = """
+[flow.third]
+latents = ["small"]
+start = "second"
+[flow.third.loop]
+num_steps = 200
+batch_size = 2
+learning_rate = 1e-3
+"""
+
+
+def told(recipe, caplog):
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        tell_doubts(recipe)
+    return caplog.messages
+
+
+def toy(tmp_path, seeds):
+    """The toy with three flow stages, one starting from the other, of these seeds and with warm-ups that end."""
+    text = TOY + LATER
+    for name, seed in zip(("first", "second", "third"), seeds, strict=True):
+        text = text.replace(f"[flow.{name}.loop]", f"[flow.{name}.loop]\nseed = {seed}\nwarmup_steps = 0")
+    return read_recipe(write_toy(tmp_path, text.replace("[autoencoder.loop]", "[autoencoder.loop]\nwarmup_steps = 0")))
+
+
+def test_a_stage_with_the_seed_of_one_that_it_builds_on_is_warned_of(tmp_path, caplog):
+    assert told(toy(tmp_path, (0, 1, 2)), caplog) == []
+    (message,) = told(toy(tmp_path, (4, 1, 4)), caplog)
+    assert message.startswith("[flow.third.loop] has seed 4, as flow.first before it") and "another seed" in message
+    assert len(told(toy(tmp_path, (0, 0, 0)), caplog)) == 3
+
+
+def test_stages_on_other_latents_or_from_no_other_stage_may_share_a_seed(tmp_path, caplog):
+    text = TOY.replace("[network]", "[latents.large]\nview = { height_px = 32, width_px = 64 }\n[network]")
+    text = text.replace("num_steps", "warmup_steps = 0\nnum_steps")
+    other = text.replace('[flow.second]\nlatents = ["small"]', '[flow.second]\nlatents = ["large"]')
+    assert told(read_recipe(write_toy(tmp_path, other)), caplog) == []
+    assert told(read_recipe(write_toy(tmp_path, text.replace('start = "first"\n', ""))), caplog) == []
+    assert len(told(read_recipe(write_toy(tmp_path, text)), caplog)) == 1
+
+
+class _Numbered:
+    """Latents whose views tell their number."""
+
+    def draw(self, size, rng):
+        image = torch.from_numpy(rng.integers(10**6, size=size)).float()[:, None, None, None].expand(-1, 4, 2, 2)
+        return LatentBatch(image, image, torch.ones(size, 1, 2, 2, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(("seeds", "same"), [((0, 0, 0), True), ((0, 1, 2), False)])
+def test_it_is_the_seed_that_makes_a_later_stage_draw_the_same(tmp_path, seeds, same):
+    recipe = toy(tmp_path, seeds)
+    first, third = (
+        draw_batch(_Numbered(), stage, step_random(stage.loop.seed, 5))
+        for stage in (recipe.flow["first"], recipe.flow["third"])
+    )
+    for name in ("image_latent", "noise", "t"):
+        assert torch.equal(getattr(first, name), getattr(third, name)) == same
+
+
+def test_a_warm_up_that_never_ends_is_warned_of_where_the_user_sees_it(tmp_path, capsys):
+    assert main(["train", str(write_toy(tmp_path)), "--output", str(tmp_path), "--stage", "flow.first"]) == 2
+    said, log = capsys.readouterr().err, (tmp_path / "train.log").read_text(encoding="utf-8")
+    for text in (said, log):
+        assert (
+            "[flow.first.loop] has warmup_steps 100 and num_steps 2, so its learning rate never reaches 0.001" in text
+        )
+        assert "[autoencoder.loop] has warmup_steps 100" in text
+
+
+@pytest.mark.parametrize("name", ["nano", "nano_cpu", "depthfm_i", "depthfm_id"])
+def test_the_recipes_that_ship_raise_no_doubts_also_with_few_steps(name, caplog):
+    recipe = read_recipe(Path(recipe_module.__file__).with_name(f"{name}.toml"))
+    assert told(recipe, caplog) == told(shorten(recipe, 2), caplog) == told(shorten(recipe, 1), caplog) == []
+
+
+def test_a_training_that_is_short_already_keeps_its_warm_up(tmp_path):
+    recipe = read_recipe(write_toy(tmp_path))
+    assert shorten(recipe, 2) == recipe
+    assert [stage.loop.warmup_steps for stage in shorten(recipe, 1).flow.values()] == [0, 100]
