@@ -1,6 +1,7 @@
 """Graphs for the tests on the real ComfyUI, and what `depthfm_core` says that they give."""
 
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +32,14 @@ BATCH = ("noise", "frames_at_once")  # what the node has beyond the core's setti
 
 
 def save_toy_models(golden_dir: Path, folder: Path) -> None:
-    """A toy model with its own autoencoder, `whole.safetensors`, and the same one without, `bare.safetensors`."""
-    bare = golden_dir / "depthfm-micro-heads8.ckpt"
+    """A toy model with its own autoencoder, `whole.safetensors`, and the same one without, `bare.safetensors`.
+
+    Their numbers are none of the defaults, so that one which a node does not take from the file changes a picture.
+    """
+    bare = replace(load_checkpoint(golden_dir / "depthfm-micro-heads8.ckpt"), spread_scale=2.5, noising_step=300)
     codec = load_codec(golden_dir / "micro-vae-diffusers.safetensors")
-    save_checkpoint(replace_codec(load_checkpoint(bare), codec), folder / "whole.safetensors", "float32")
-    save_checkpoint(load_checkpoint(bare), folder / "bare.safetensors", "float32")
+    save_checkpoint(replace_codec(bare, codec), folder / "whole.safetensors", "float32")
+    save_checkpoint(bare, folder / "bare.safetensors", "float32")
 
 
 def picture_pixels() -> np.ndarray:

@@ -17,6 +17,7 @@ def facts(folder: Path) -> dict:
         "golden": {f"{heads} {kind}": _golden(heads, kind) for heads in HEADS for kind in ("plain", "rescaled")},
         "pipeline": _pipeline_golden(model),
         **_ksampler_facts(model),
+        **_own_latents_facts(folder),
         **_diff2flow_facts(folder),
         **_lora_facts(model),
         **_compile_facts(model),
@@ -111,6 +112,20 @@ def _ksampler_facts(patcher) -> dict:
         "time_and_back": sampling.sigma(sampling.timestep(half)).item(),
         "ends": [sampling.sigma_min.item(), sampling.sigma_max.item(), sampling.percent_to_sigma(0.25)],
     }
+
+
+def _own_latents_facts(folder: Path) -> dict:
+    """A model whose latents have another scale than Stable Diffusion's, through KSampler and through the Sampler."""
+    from dataclasses import replace
+
+    from a_pack.depthfm_core.model.checkpoints import load_checkpoint, save_checkpoint
+    from a_pack.nodes.native import load_model
+
+    toy = load_checkpoint(folder / "whole.safetensors")
+    config = toy.codec_config | {"scaling_factor": 0.9}
+    save_checkpoint(replace(toy, codec_config=config), folder / "own.safetensors", "float32")
+    patcher = load_model(folder / "own.safetensors", "default", "plain")
+    return {"own_latents_ksampler_against_ours": relative(_sampled(patcher, 5), _ours(patcher, 5))}
 
 
 def _diff2flow_facts(folder: Path) -> dict:

@@ -121,3 +121,13 @@ def test_large_maps_are_combined_strip_by_strip_to_the_same(reduction, monkeypat
         monkeypatch.setattr(ensemble, "_VALUES_AT_ONCE", values_at_once)
         for found, whole in zip(combine_members(members, reduction), expected, strict=True):
             torch.testing.assert_close(found, whole, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("alike", "unlike", "aligned"), [(10, 300, False), (20, 100, True)])
+def test_members_that_share_less_than_a_tenth_are_combined_as_they_are(alike, unlike, aligned):
+    """Some members are one map, and each of the others one of its own, unlike all: their mean is 0.06 or 0.19 wide."""
+    maps = draw(20 * 20, 1 + unlike)
+    shapes = torch.linalg.qr(maps - maps.mean(0))[0].T.reshape(-1, 1, 20, 20)
+    members = torch.cat([shapes[:1].expand(alike, -1, -1, -1), shapes[1:]])[None]
+    centre, plain = (combine_members(members, align=align)[0] for align in (True, False))
+    assert torch.allclose(centre, plain, rtol=0, atol=1e-5) is not aligned

@@ -113,3 +113,11 @@ def test_of_the_bundled_model_averaged_latents_are_near_the_averaged_depth(golde
     spreads = torch.stack([approximate.uncertainty.flatten(), exact.uncertainty.flatten()])
     assert torch.corrcoef(spreads)[0, 1] > 0.8
     assert spreads[0].mean() == pytest.approx(spreads[1].mean().item(), rel=0.25)
+
+
+def test_a_shift_of_a_whole_latent_shifts_the_map_to_its_borders():
+    average = random(4, 9, 11)
+    shifted = average + torch.tensor([0.5, -0.2, 0.0, 0.3])[:, None, None]
+    still, moved = linear_log_depth(torch.stack([average, shifted]), average, linear_decoder(average[None])[0])
+    assert (moved - still).abs().min() > 0.1
+    torch.testing.assert_close(moved - still, (moved - still).mean().expand_as(still), rtol=0, atol=1e-5)

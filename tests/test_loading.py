@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
 from depthfm_core import load_pipeline
 from depthfm_core.batching import free_gpu_bytes
+from depthfm_core.model.checkpoints import load_checkpoint, save_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -47,3 +49,12 @@ def test_what_pytorch_holds_without_using_it_counts_as_free(monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 50)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 20)
     assert free_gpu_bytes(torch.device("cuda")) == 130
+
+
+def test_the_pipeline_takes_every_number_of_its_file(golden_dir, tmp_path):
+    numbers = {"spread_scale": 2.5, "noising_step": 300, "processing_resolution": 128}
+    toy = load_checkpoint(golden_dir / "depthfm-micro-heads8.ckpt")
+    assert all(getattr(toy, name) != value for name, value in numbers.items())
+    save_checkpoint(replace(toy, **numbers), tmp_path / "toy.safetensors", "float32")
+    pipeline = load_pipeline(tmp_path / "toy.safetensors", golden_dir / "micro-vae-diffusers.safetensors")
+    assert {name: getattr(pipeline, name) for name in numbers} == numbers

@@ -27,6 +27,10 @@ def test_ksampler_and_decode_give_the_samplers_depth(facts):
     assert facts["another_seed"] > 0.1
 
 
+def test_ksampler_takes_the_scale_of_a_models_own_latents(facts):
+    assert facts["own_latents_ksampler_against_ours"] < 1e-3
+
+
 def test_a_diff2flow_model_gives_the_same_depth_through_every_runner(facts):
     assert facts["diff2flow_against_plain_python"] < 1e-4
     assert facts["diff2flow_ksampler_against_ours"] < 1e-4

@@ -167,3 +167,8 @@ def test_the_documentation_has_a_command_and_the_number_of_images_for_each_bench
 def test_the_list_that_an_error_asks_for_is_in_the_documentation(reader):
     source = reader.SPLIT_SOURCE.split()[0].removeprefix("data_split/")
     assert f"| `{source}` |" in BENCHMARKS_PAGE.read_text(encoding="utf-8")
+
+
+def test_a_picture_is_shrunk_with_the_antialiasing_filter():
+    stripes = (torch.arange(6048) % 3 == 0).float().expand(1, 3, 16, -1)
+    assert (protocol.prepare_image(stripes, BENCHMARKS["eth3d"]) - 1 / 3).abs().max() < 0.05

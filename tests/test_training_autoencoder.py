@@ -141,3 +141,28 @@ def test_the_whitening_loss_is_zero_for_white_channels_only():
     assert whitening_loss(same) > 0.5  # correlated
     assert whitening_loss(white + 1) == pytest.approx(1, abs=0.05)  # a mean
     assert whitening_loss(white * 2) > 0.5  # a variance
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_half_of_the_depth_maps_have_another_contrast_offset_and_sign(monkeypatch, streamed):
+    """Depth grows downwards, which no crop and no mirror changes."""
+    ramp = torch.linspace(-1, 1, 64)[:, None].expand(64, 64)
+
+    class Views:
+        def __init__(self, *_):
+            pass
+
+        def draw(self, count, view, rng):
+            return torch.zeros(count, 3, 64, 64), ramp.expand(count, 1, 64, 64)
+
+    monkeypatch.setattr(module, "StreamedViews", Views)
+    sample = DepthSample(torch.zeros(3, 64, 64), ramp.exp()[None], torch.ones(1, 64, 64).bool())
+    one = Frame("made up", "ramp", lambda: sample)
+    data = AutoencoderData(
+        [one], [], PhotometricSettings(), NormalizationSettings(), stream=object() if streamed else None
+    )
+    depths = module._draw_batch(200, data, SETTINGS, np.random.default_rng(0))[200:]
+    assert depths.min() >= -1 and depths.max() <= 1 and torch.equal(depths[:, :1].expand(-1, 3, -1, -1), depths)
+    near, far = depths[:, 0, 0].mean(-1), depths[:, 0, -1].mean(-1)
+    assert ((near < -0.99) & (far > 0.99)).float().mean() == pytest.approx(0.5, abs=0.1)
+    assert (near > far).float().mean() == pytest.approx(0.25, abs=0.1)

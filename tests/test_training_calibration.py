@@ -48,3 +48,21 @@ def test_members_without_spread_leave_the_scale_at_one(monkeypatch):
     valid = torch.ones_like(depth_m, dtype=torch.bool)
     held_out = HeldOut(torch.zeros(2, 4, 1, 1), depth_m, valid, depth_m.expand(-1, 3, -1, -1))
     assert measure_spread_scale(None, None, held_out, 400) == 1.0
+
+
+def test_what_was_not_measured_does_not_count_for_the_scale(monkeypatch):
+    """As above, but where nothing is measured, half of the picture, members differ by ten times the noise."""
+    depth_m, own_noise = draw(4, 1, 48, 48).exp(), 0.1
+    valid = torch.arange(48) < 24
+    truth, shared = depth_m.log(), 0.3 * draw(4, 1, 48, 48, seed=1)
+    seeds = iter(range(2, 100))
+
+    def estimate(*_):
+        noise = own_noise * draw(4, 1, 48, 48, seed=next(seeds))
+        return truth + shared + noise.where(valid, 10 * noise)
+
+    monkeypatch.setattr(calibration, "estimate", estimate)
+    valid = valid.expand_as(depth_m)
+    held_out = HeldOut(torch.zeros(4, 4, 6, 6), depth_m, valid, depth_m.expand(-1, 3, -1, -1))
+    expected = (0.3**2 + own_noise**2 / 8) ** 0.5 / own_noise
+    assert measure_spread_scale(None, None, held_out, 400) == pytest.approx(expected, rel=0.05)

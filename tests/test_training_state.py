@@ -2,8 +2,10 @@
 
 import dataclasses
 import logging
+import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +25,7 @@ from depthfm_core.training.state import CHANGEABLE, read_state, write_state
 from .test_replacing import leave_half_written
 from .test_training_recipe import TOY, write_toy, write_toy_frames
 
+TRAINING_PAGE = Path(__file__).parents[1] / "docs" / "training.md"
 SETTINGS = {"num_steps": 4, "learning_rate": 0.1}
 LOOP = LoopSettings(num_steps=6, batch_size=1, learning_rate=1e-2, warmup_steps=1, save_every=2, mixed_precision="no")
 # Forks a child that saves ever new states, each of one number alone, kills it a random moment after it began to write,
@@ -165,8 +168,13 @@ def test_a_run_may_go_on_with_other_rates_but_not_to_another_end(tmp_path, caplo
         read_state(tmp_path / "state.pt", SETTINGS | {"num_steps": 5})
 
 
-def test_what_may_change_are_settings_of_the_loop():
+def test_what_may_change_are_the_settings_of_the_loop_that_the_documentation_names():
+    named = {"learning_rate", "weight_decay", "max_grad_norm", "ema_decay", "save_every", "mixed_precision"}
+    assert set(CHANGEABLE) == named | {"micro_batch_size", "gradient_checkpointing"}
     assert set(CHANGEABLE) < {field.name for field in dataclasses.fields(LoopSettings)}
+    text = TRAINING_PAGE.read_text(encoding="utf-8")
+    said = text[text.index("of which a run may change") : text.index("when it goes on; the log says so")]
+    assert set(re.findall(r"`(\w+)`", said)) == set(CHANGEABLE)
 
 
 class Step(NamedTuple):
@@ -180,13 +188,13 @@ def linear():
     return nn.Linear(3, 1)
 
 
-def spoiled_from(step, value, seen=None):
-    """A loss whose gradient is one for the bias, until the step from which it is `value`."""
+def spoiled_from(step, value, seen=None, slope=1.0):
+    """A loss whose gradient is `slope` for the bias, until the step from which it is `value`."""
 
     def losses(model, batch):
         if seen is not None:
             seen.append(model.bias.item())
-        return {"sum": model.bias.sum() * (value if batch.number >= step else 1.0)}
+        return {"sum": model.bias.sum() * (value if batch.number >= step else slope)}
 
     return Objective(lambda random: Step(torch.tensor([random.step])), losses)
 
@@ -215,11 +223,22 @@ def test_a_run_that_goes_on_with_another_rate_moves_by_it(tmp_path):
     model, seen = linear(), []
     settings = dataclasses.replace(LOOP, schedule="constant", weight_decay=0.0)
     with pytest.raises(ValueError, match="stopped"):
-        train(model, spoiled_from(4, float("nan")), settings, tmp_path)
+        train(model, spoiled_from(2, float("nan")), settings, tmp_path)
     slower = dataclasses.replace(settings, learning_rate=1e-4)
     model = linear()
     train(model, spoiled_from(9, 1.0, seen), slower, tmp_path)
-    assert seen[0] - seen[1] == pytest.approx(1e-4, rel=0.01)
+    steps = [before - after for before, after in pairwise(seen)]
+    assert steps == pytest.approx([1e-4] * 3, rel=0.01)  # the first one, and what the schedule says of the others
+
+
+def test_a_run_that_goes_on_with_another_weight_decay_shrinks_its_weights_by_it(tmp_path):
+    seen, settings = [], dataclasses.replace(LOOP, schedule="constant", weight_decay=0.0)
+    with pytest.raises(ValueError, match="stopped"):
+        train(linear(), spoiled_from(2, float("nan"), slope=0.0), settings, tmp_path)
+    decaying = dataclasses.replace(settings, weight_decay=0.5)
+    train(linear(), spoiled_from(9, 1.0, seen, slope=0.0), decaying, tmp_path)
+    shares = [after / before for before, after in pairwise(seen)]
+    assert shares == pytest.approx([1 - settings.learning_rate * 0.5] * 3, rel=1e-5)
 
 
 def test_the_command_stops_with_one_sentence_at_a_spoiled_loss_and_goes_on_once_that_is_mended(

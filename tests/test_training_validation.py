@@ -1,0 +1,50 @@
+"""What held-out frames are measured with: pictures as the autoencoder knows them, noise as the stage was trained."""
+
+import pytest
+import torch
+from torch import nn
+
+from depthfm_core.data.sample import DepthSample
+from depthfm_core.training import stages, velocity
+from depthfm_core.training.augment import ViewSettings
+from depthfm_core.training.recipe import read_recipe
+from depthfm_core.training.sources import Frame
+from depthfm_core.training.validation import encode_held_out
+
+from .test_training_recipe import write_toy, write_toy_frames
+
+
+class RecordingCodec(nn.Module):
+    """Averages pixels down to cells; remembers what it was asked to encode."""
+
+    def __init__(self):
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(1))  # says the device
+        self.seen = []
+
+    def encode(self, pictures):
+        self.seen.append(pictures)
+        return nn.functional.avg_pool2d(pictures.mean(1, keepdim=True), 8).expand(-1, 4, -1, -1)
+
+
+def test_the_codec_sees_held_out_pictures_from_minus_one_to_one():
+    image = (torch.arange(48) >= 24).float().expand(3, 32, 48)  # black beside white
+    sample, codec = DepthSample(image, 1 + image[:1], torch.ones(1, 32, 48).bool()), RecordingCodec()
+    held_out = encode_held_out([Frame("made up", "edge", lambda: sample)], ViewSettings(32, 48), codec)
+    (seen,) = codec.seen
+    assert [seen.min(), seen.max()] == pytest.approx([-1, 1])
+    assert [held_out.image.min(), held_out.image.max()] == pytest.approx([0, 1])
+
+
+def test_a_stage_is_checked_and_calibrated_with_the_noise_that_it_was_trained_with(tmp_path, monkeypatch):
+    seen = {"check_estimates": [], "measure_spread_scale": []}
+
+    def record(module, name):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args: seen[name].append(args[-1]) or real(*args))
+
+    record(velocity, "check_estimates")
+    record(stages, "measure_spread_scale")
+    write_toy_frames(tmp_path / "out")
+    stages.run_recipe(read_recipe(write_toy(tmp_path)), tmp_path / "out")
+    assert seen == {"check_estimates": [400, 300], "measure_spread_scale": [300]}  # of flow.first and flow.second
