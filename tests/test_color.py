@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from depthfm_core.depth.color import COLORMAPS, colorize
+from depthfm_core.depth.color import COLORMAPS, _table, colorize
+
+from .live_bytes import LiveBytes
 
 LEVEL = 1 / 255
 
@@ -32,6 +34,24 @@ def test_between_two_colors_the_picture_is_interpolated_linearly(name):
     torch.testing.assert_close(between, (colors[..., 1:] + colors[..., :-1]) / 2, atol=1e-4, rtol=0)
     fine = colorize(ramp(255 * 16 + 1), name)
     assert fine.diff(dim=3).abs().max() <= colors.diff(dim=3).abs().max() / 16 + 1e-4
+
+
+@pytest.mark.parametrize("invert", [False, True])
+@pytest.mark.parametrize("name", COLORMAPS)
+def test_every_pixel_is_the_linear_mix_of_its_two_colors(name, invert):
+    depth = torch.rand(2, 1, 31, 17, generator=torch.Generator().manual_seed(0))
+    depth[0, 0, 0, :2] = torch.tensor([0.0, 1.0])
+    colors, position = _table(name).T, (1 - depth if invert else depth) * 255
+    low = position.long().clamp_max(254)
+    expected = torch.lerp(colors[low], colors[low + 1], (position - low)[..., None])[:, 0].permute(0, 3, 1, 2)
+    torch.testing.assert_close(colorize(depth, name, invert), expected, atol=2e-7, rtol=0)  # fused or not
+
+
+def test_coloring_takes_three_times_the_memory_of_the_picture_at_most():
+    depth = torch.rand(1, 1, 200, 300, generator=torch.Generator().manual_seed(0))
+    with LiveBytes() as live:
+        image = colorize(depth)
+    assert live.peak < 3.2 * image.nbytes
 
 
 def test_spectral_shows_near_in_red_and_far_in_blue():

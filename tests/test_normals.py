@@ -4,8 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from depthfm_core.depth import normals as module
 from depthfm_core.depth.normals import normals_from_depth, normals_to_image
 from depthfm_core.depth.points import focal_from_fov, unproject
+
+from .live_bytes import LiveBytes
 
 
 def rays(height, width, fov_deg):
@@ -135,6 +138,28 @@ def test_an_image_in_a_batch_gets_the_normals_that_it_gets_alone():
     torch.testing.assert_close(
         normals_from_depth(depth, smoothing=1.0)[1:], normals_from_depth(depth[1:], smoothing=1.0)
     )
+
+
+def plain_normals(depth, fov_deg=60.0):
+    """The formula on the whole image at once, with PyTorch's own norm and cross product."""
+    points, footprint = unproject(depth, fov_deg=fov_deg), depth / focal_from_fov(depth.shape[3], fov_deg)
+    across, down = (F.normalize(module._tangent(points, footprint, dim), dim=1) for dim in (3, 2))
+    return to_opengl(F.normalize(torch.linalg.cross(down, across, dim=1), dim=1))
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (7, 9), (2, 50), (50, 2), (31, 17)])
+@pytest.mark.parametrize("strip_px", [1, 40, 100, 2**16])
+def test_the_height_of_the_strips_changes_nothing(monkeypatch, shape, strip_px):
+    depth = torch.rand(2, 1, *shape, generator=torch.Generator().manual_seed(0)) + 0.2
+    monkeypatch.setattr(module, "_STRIP_PX", strip_px)
+    torch.testing.assert_close(normals_from_depth(depth), plain_normals(depth), atol=1e-5, rtol=0)
+
+
+def test_beside_points_and_normals_a_large_image_takes_little_memory():
+    depth = torch.rand(1, 1, 1024, 768, generator=torch.Generator().manual_seed(0)) + 0.2
+    with LiveBytes() as live:
+        normals_from_depth(depth)
+    assert live.peak < 9 * depth.nbytes
 
 
 @pytest.mark.parametrize("strength", [0.25, 1.0, 3.0])
