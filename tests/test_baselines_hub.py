@@ -112,6 +112,15 @@ def test_omnidata_gives_depth_clipped_to_one_from_its_own_repository(hub, image)
     assert found.min() == 0 and found.max() == 1
 
 
+def test_omnidata_sees_pictures_resized_as_its_authors_resize_them(hub):
+    resize = pytest.importorskip("torchvision.transforms.functional").resize
+    image = torch.rand(1, 3, 768, 1024, generator=torch.Generator().manual_seed(0))
+    method = load_method("omnidata")
+    method(image)
+    expected = resize(image, [384, 512], antialias=True)  # bilinear
+    assert torch.allclose(network_of(method).seen, 2 * expected - 1, atol=1e-5)
+
+
 @pytest.mark.parametrize(("name", "width"), [("omnidata", 2), ("hdn", 1), ("hdn", 2)])
 def test_a_file_of_weights_goes_into_the_architecture_that_it_fits(hub, image, tmp_path, name, width):
     source = torch.nn.Conv2d(3, width, 1)

@@ -5,7 +5,9 @@ import sys
 import pytest
 import torch
 
-from depthfm_core.evaluation.baselines import load_method, onnx_graph
+from depthfm_core.evaluation.baselines import METHODS, load_method, onnx_graph
+from depthfm_core.evaluation.spaces import check_alignments
+from depthfm_core.training.teacher import choose_range
 
 
 @pytest.fixture
@@ -67,17 +69,30 @@ class MoGeModel(torch.nn.Module):
         assert image.ndim == 3 and not apply_mask and not use_fp16
         return {"depth": image.mean(0)}
 """
+# As the package: rounded to float16 by `forward`, a line for every picture, and a sky at a depth that is drawn.
 DEPTH_ANYTHING_3 = """
 import torch
 from types import SimpleNamespace
+logger = SimpleNamespace(level=2)
+class Network(torch.nn.Module):
+    def forward(self, depth):
+        return depth / 3 + torch.randint(0, 1000, (1,))
 class DepthAnything3(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model = Network()
     @classmethod
     def from_pretrained(cls, path, local_files_only):
         return cls()
+    def forward(self, depth):
+        return self.model(depth).half()
     def inference(self, images):
         (pixels,) = images
         assert pixels.dtype.name == "uint8" and pixels.shape[2] == 3
-        return SimpleNamespace(depth=pixels[None, ::2, ::2, 0].astype("float32"))
+        if logger.level > 1:
+            print("[INFO] a picture")
+        depth = self.forward(torch.from_numpy(pixels[None, ::2, ::2, 0].astype("float32")))
+        return SimpleNamespace(depth=depth.float().numpy())
 """
 
 
@@ -111,14 +126,44 @@ def test_moge_is_asked_for_unmasked_depth(package, tmp_path, image, name, module
         load_method(f"{name}={tmp_path / 'nowhere.pt'}")
 
 
-def test_depth_anything_3_gets_bytes_and_gives_depth_at_its_own_size(package, tmp_path, image):
+def test_depth_anything_3_gets_bytes_and_gives_depth_at_its_own_size(package, tmp_path, image, capsys):
     package("depth_anything_3.api", DEPTH_ANYTHING_3)
     method = load_method(f"depth-anything-v3={tmp_path}")
-    assert torch.equal(method(image), (image[:, :1, ::2, ::2] * 255).round())
-    assert method.gives == "relative_depth"
+    found, expected = method(image), (image[:, :1, ::2, ::2] * 255).round() / 3
+    # The spread of its numbers is float32's, not rounded to float16; what it draws is a whole number.
+    assert torch.allclose(found - found.min(), expected - expected.min(), atol=1e-3)
+    assert method.gives == "depth" and not capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("name", "command"), [("moge-2", "pip install git"), ("depth-anything-v3", "pip install dep")])
+def test_depth_anything_3_draws_the_same_every_time_and_leaves_pytorchs_generator_alone(package, tmp_path, image):
+    package("depth_anything_3.api", DEPTH_ANYTHING_3)
+    method = load_method(f"depth-anything-v3={tmp_path}")
+    before = torch.get_rng_state()
+    first = method(image)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(1)
+    assert torch.equal(method(image), first)
+
+
+def test_depth_anything_3_is_depth_up_to_scale_and_shift_as_its_paper_says():
+    gives = METHODS["depth-anything-v3"].gives
+    check_alignments(gives, ["affine"])
+    for alignment in ("log", "scale", "disparity"):
+        with pytest.raises(ValueError, match="cannot be aligned"):
+            check_alignments(gives, [alignment])
+    assert choose_range(gives) == 10 and choose_range(gives, 30) == 30
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("moge-2", "pip install git"),
+        (
+            "depth-anything-v3",
+            r"depth_anything_3 is missing.*pip install depth-anything-3 addict.*of its own.*numpy below 2.*3\.12",
+        ),
+    ],
+)
 def test_a_missing_package_is_named_with_the_command_that_installs_it(name, command):
     with pytest.raises(ValueError, match=command):
         load_method(name)

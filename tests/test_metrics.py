@@ -54,7 +54,7 @@ def row(values):
 def test_a_metric_equals_its_published_formula(name, seed):
     pred, target, valid = maps(seed)
     expected = [FORMULAS[name](p[v], g[v]) for p, g, v in zip(pred.numpy(), target.numpy(), valid.numpy(), strict=True)]
-    found = METRICS[name](pred, target, valid)
+    found = measure(pred, target, valid)[name]
     assert found.dtype == torch.float64
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9, atol=1e-12)
 
@@ -62,14 +62,14 @@ def test_a_metric_equals_its_published_formula(name, seed):
 @pytest.mark.parametrize("name", METRICS)
 def test_a_metric_of_three_pixels_is_what_one_finds_by_hand(name):
     everywhere = torch.ones(1, 1, 1, 3, dtype=torch.bool)
-    assert METRICS[name](row(PRED), row(TARGET), everywhere).item() == pytest.approx(BY_HAND[name], rel=1e-12)
+    assert measure(row(PRED), row(TARGET), everywhere)[name].item() == pytest.approx(BY_HAND[name], rel=1e-12)
 
 
 @pytest.mark.parametrize("power", [1, 2, 3])
 def test_a_ratio_of_exactly_the_threshold_is_not_within_it_on_either_side(power):
     bound = 1.25**power
     pred, target = row([bound, 1.0, bound - 1e-9, 1.0, 1.0]), row([1.0, bound, 1.0, bound - 1e-9, 1.0])
-    share = METRICS[f"delta{power}"](pred, target, torch.ones_like(pred, dtype=torch.bool))
+    share = measure(pred, target, torch.ones_like(pred, dtype=torch.bool))[f"delta{power}"]
     assert share.item() == pytest.approx(3 / 5)
 
 
@@ -77,8 +77,7 @@ def test_measure_gives_each_metric_by_its_name():
     pred, target, valid = maps()
     together = measure(pred, target, valid)
     assert list(together) == list(METRICS) == list(FORMULAS)
-    for name, metric in METRICS.items():
-        torch.testing.assert_close(together[name], metric(pred, target, valid), rtol=0, atol=0)
+    assert all(found.shape == (3,) and found.dtype == torch.float64 for found in together.values())
 
 
 @pytest.mark.parametrize("broken", [torch.nan, torch.inf, -1.0, 0.0])
@@ -101,7 +100,7 @@ def test_an_image_without_valid_pixels_is_nan_and_its_neighbors_are_not():
 @pytest.mark.parametrize("name", METRICS)
 def test_a_perfect_prediction_scores_0_or_1(name):
     _, target, valid = maps()
-    torch.testing.assert_close(METRICS[name](target, target, valid), torch.full((3,), PERFECT[name]).double())
+    torch.testing.assert_close(measure(target, target, valid)[name], torch.full((3,), PERFECT[name]).double())
 
 
 @pytest.mark.parametrize("alignment", ALIGNMENTS)
@@ -128,7 +127,7 @@ def test_single_precision_input_is_measured_in_double():
     pred, target, valid = (m[:1] for m in maps(height=400, width=500))
     pred, target = pred.float(), target.float()
     expected = FORMULAS["rmse"](pred[valid].double().numpy(), target[valid].double().numpy())
-    assert METRICS["rmse"](pred, target, valid).item() == pytest.approx(expected, rel=1e-12)
+    assert measure(pred, target, valid)["rmse"].item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_depth_that_cannot_be_measured_is_an_error():
@@ -139,6 +138,6 @@ def test_depth_that_cannot_be_measured_is_an_error():
     with pytest.raises(ValueError, match="NaN or infinite"):
         measure(pred.where(~valid, torch.nan), target, valid)
     with pytest.raises(ValueError, match="target_depth_m must be positive"):
-        METRICS["rmse"](pred, target.where(~valid, 0.0), valid)
+        measure(pred, target.where(~valid, 0.0), valid)
     with pytest.raises(ValueError, match="must have one shape"):
         measure(pred[:1], target, valid)

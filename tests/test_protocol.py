@@ -49,6 +49,9 @@ def test_the_table_holds_the_protocols_numbers():
         ("eth3d", (200, 300), (504, 756)),  # smaller pictures are enlarged too
         ("diode", (768, 1024), (480, 640)),
         ("diode", (1, 4000), (1, 640)),
+        ("eth3d", (1001, 1500), (504, 756)),  # 504.504, rounded down as by Marigold
+        ("diode", (999, 1500), (426, 640)),
+        ("diode", (1500, 1001), (640, 427)),
     ],
 )
 def test_methods_get_the_picture_with_the_long_side_of_the_protocol(name, size, expected):

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from ..model.bundled import MODELS, find_model
@@ -44,5 +45,6 @@ def fingerprint_weights(module: nn.Module, *facts: str) -> str:
     digest = hashlib.sha256("\n".join(facts).encode())
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy())
+        content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)  # NumPy has no bfloat16
+        digest.update(content.numpy())
     return f"sha256:{digest.hexdigest()}"

@@ -25,8 +25,8 @@ def measure(pred: Tensor, target: Tensor, valid: Tensor) -> dict[str, Tensor]:
     Raises:
         ValueError: shapes that differ, or values that are not finite and positive where valid.
     """
-    rows = [[formula(*pixels) for formula in _FORMULAS.values()] for pixels in valid_pixels(pred, target, valid)]
-    return {name: torch.stack(column) for name, column in zip(_FORMULAS, zip(*rows, strict=True), strict=True)}
+    rows = [[formula(*pixels) for formula in METRICS.values()] for pixels in valid_pixels(pred, target, valid)]
+    return {name: torch.stack(column) for name, column in zip(METRICS, zip(*rows, strict=True), strict=True)}
 
 
 def valid_pixels(pred: Tensor, target: Tensor, valid: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -83,9 +83,10 @@ def _delta(power: int) -> Callable[[Tensor, Tensor], Tensor]:
     return share_within
 
 
+# Name -> formula of the valid pixels of one image, [N] float64 each; `measure` takes whole maps.
 # Sources: Eigen et al. 2014, https://arxiv.org/abs/1406.2283, for all but log10 (Saxena et al. 2009, as Marigold has
 # it: https://github.com/prs-eth/Marigold, `src/util/metric.py`).
-_FORMULAS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "abs_rel": _abs_rel,
     "sq_rel": _sq_rel,
     "rmse": _rmse,
@@ -95,18 +96,4 @@ _FORMULAS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "delta1": _delta(1),
     "delta2": _delta(2),
     "delta3": _delta(3),
-}
-
-
-def _per_image(formula: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """One formula as a function of maps, with the arguments and errors of `measure`, that returns [B]."""
-
-    def metric(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        return torch.stack([formula(*pixels) for pixels in valid_pixels(pred, target, valid)])
-
-    return metric
-
-
-METRICS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    name: _per_image(formula) for name, formula in _FORMULAS.items()
 }

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..data import diode, eth3d, kitti, nyu, pairs, scannet
 from ..data.entries import Entry
 from ..data.sample import DepthSample
+from .baselines.sizes import resize_long_side
 
 # Aligned depth never falls to zero, so that ratios and logarithms exist.
 LOWEST_DEPTH_M = 1e-6
@@ -119,9 +120,7 @@ def prepare_image(image: Tensor, benchmark: Benchmark) -> Tensor:
     """The picture [1, 3, H, W] as methods get it: its long side at the protocol's, also where it is smaller."""
     if benchmark.long_side_px is None:
         return image
-    scale = benchmark.long_side_px / max(image.shape[-2:])
-    size = [max(1, round(side * scale)) for side in image.shape[-2:]]
-    return F.interpolate(image, size, mode="bilinear", antialias=True).clamp(0, 1)
+    return resize_long_side(image, benchmark.long_side_px).clamp(0, 1)
 
 
 def prepare_prediction(prediction: Tensor, size: tuple[int, int]) -> Tensor:

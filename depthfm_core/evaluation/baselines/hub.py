@@ -25,6 +25,8 @@ MIDAS_ENTRIES = {
     "midas-dpt-large": ("DPT_Large", "minimal", HALVES),
     "midas-dpt-hybrid": ("DPT_Hybrid", "minimal", HALVES),
 }
+# Its demo.py resizes with Pillow's BILINEAR, which antialiases.
+OMNIDATA_RESIZE = {"mode": "bilinear", "antialias": True}
 METRIC3D = "yvanyin/metric3d"
 METRIC3D_ENTRIES = {
     "metric3d-v2": "metric3d_vit_giant2",
@@ -60,7 +62,7 @@ def load_omnidata(request: Request) -> Estimator:
         network = _with_weights(request, "DPT_Hybrid")
     else:
         network = _from_hub(request, "alexsax/omnidata_models", "depth_dpt_hybrid_384")
-    return request.method(lambda image: (_run_midas(network, image, "lower", HALVES).clamp(0, 1), 1))
+    return request.method(lambda image: (_run_midas(network, image, "lower", HALVES, **OMNIDATA_RESIZE).clamp(0, 1), 1))
 
 
 def load_hdn(request: Request) -> Estimator:
@@ -111,10 +113,13 @@ def metric3d_method(request: Request, run: Callable[[Tensor], Tensor], size: tup
     return request.method(estimate, gives="relative_depth" if focal_px is None else "depth_m")
 
 
-def _run_midas(network: nn.Module, image: Tensor, bound: str, colors: tuple) -> Tensor:
+def _run_midas(
+    network: nn.Module, image: Tensor, bound: str, colors: tuple, mode: str = "bicubic", *, antialias: bool = False
+) -> Tensor:
+    """The network's map; pictures are resized as MiDaS's published transform does unless it is said otherwise."""
     size = midas_size(tuple(image.shape[-2:]), 384, bound)
-    # Cubic without antialiasing, as the published transform.
-    pixels = F.interpolate(image, size, mode="bicubic", align_corners=False).to(next(network.parameters()).device)
+    pixels = F.interpolate(image, size, mode=mode, align_corners=False, antialias=antialias)
+    pixels = pixels.to(next(network.parameters()).device)
     mean, std = (pixels.new_tensor(values).view(3, 1, 1) for values in colors)
     return network((pixels - mean) / std)
 

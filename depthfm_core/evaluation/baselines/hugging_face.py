@@ -73,6 +73,7 @@ def _card(weights: str, gives: str, licence: str, size: str, source: str, publis
 _ANYTHING_1 = "https://huggingface.co/docs/transformers/model_doc/depth_anything"
 _ANYTHING_2 = "https://huggingface.co/docs/transformers/model_doc/depth_anything_v2"
 _BY_NC = "CC BY-NC 4.0"
+_METRIC = "none stated on its card; the .pth card Apache-2.0, base weights CC BY-NC 4.0"
 HUGGING_FACE = {
     "dpt-large": _card(
         "Intel/dpt-large", "disparity", "Apache-2.0", "1.37 GB", "https://arxiv.org/abs/2103.13413", "DPT"
@@ -93,10 +94,10 @@ HUGGING_FACE = {
         "depth-anything/Depth-Anything-V2-Large-hf", "disparity", _BY_NC, "335 M", _ANYTHING_2, "Depth Anything v2"
     ),
     "depth-anything-v2-indoor": _card(
-        "depth-anything/Depth-Anything-V2-Metric-Indoor-Large-hf", "depth_m", "Apache-2.0", "335 M", _ANYTHING_2
+        "depth-anything/Depth-Anything-V2-Metric-Indoor-Large-hf", "depth_m", _METRIC, "335 M", _ANYTHING_2
     ),
     "depth-anything-v2-outdoor": _card(
-        "depth-anything/Depth-Anything-V2-Metric-Outdoor-Large-hf", "depth_m", "Apache-2.0", "335 M", _ANYTHING_2
+        "depth-anything/Depth-Anything-V2-Metric-Outdoor-Large-hf", "depth_m", _METRIC, "335 M", _ANYTHING_2
     ),
     "zoedepth": _card("Intel/zoedepth-nyu-kitti", "depth_m", "MIT", "1.38 GB", "https://arxiv.org/abs/2302.12288"),
     "depth-pro": _card(

@@ -57,7 +57,7 @@ ONNX = {
             "hf download onnx-community/metric3d-vit-small --include onnx/model.onnx --local-dir metric3d, then "
             "metric3d-v2-onnx=metric3d/onnx/model.onnx"
         ),
-        licence="BSD-2-Clause",
+        licence="CC0 on its card, code BSD-2-Clause",
         size="the graph's own",
         source="https://github.com/YvanYin/Metric3D/blob/main/onnx/test.onnx.py",
         options=("focal_px",),

@@ -1,15 +1,22 @@
 """Methods that come as a package of their authors: MoGe and Depth Anything 3."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from .marigold import DEFAULT_SEED
 from .method import Estimator, MethodCard, Request, import_library
 
 INSTALL_MOGE = "pip install git+https://github.com/microsoft/MoGe.git"
-INSTALL_DA3 = "pip install depth-anything-3"
+INSTALL_DA3 = (
+    "pip install depth-anything-3 addict, in an environment of its own: it brings numpy below 2 and much else, and "
+    "wants Python 3.12 or older"
+)
 _MOGE_MODULES = {"moge": "moge.model.v1", "moge-2": "moge.model.v2"}
+_DA3_WARNINGS = 1  # of its logger's levels; above this one it prints lines about every picture
 
 
 def load_moge(request: Request) -> Estimator:
@@ -34,21 +41,34 @@ def load_moge(request: Request) -> Estimator:
 
 
 def load_depth_anything_3(request: Request) -> Estimator:
-    """Depth Anything 3 for single pictures; it gives depth up to scale, at its own size (long side 504).
+    """Depth Anything 3 for single pictures; it gives depth up to scale and shift, at its own size (long side 504).
 
     Raises:
         ValueError: without the package or the weights.
     """
-    model_class = import_library("depth_anything_3.api", INSTALL_DA3).DepthAnything3
+    api = import_library("depth_anything_3.api", INSTALL_DA3)
+    api.logger.level = min(api.logger.level, _DA3_WARNINGS)
     with request.complaining():
-        model = model_class.from_pretrained(request.weights, local_files_only=True)
-    model = model.to(request.options.device).eval()
+        model = api.DepthAnything3.from_pretrained(request.weights, local_files_only=True)
+    device = torch.device(request.options.device)
+    model = model.to(device).eval()
+    if device.type == "cpu":  # its own `forward` rounds to float16, which a CPU is slow at
+        model.forward = model.model.forward
 
     def estimate(image: Tensor) -> tuple[Tensor, int]:
         pixels = (image[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()  # [H, W, 3]
-        return torch.as_tensor(model.inference([pixels]).depth[0]), 1
+        with _same_draws(device):  # the sky's depth is a quantile of pixels that it draws
+            return torch.as_tensor(model.inference([pixels]).depth[0]), 1
 
     return request.method(estimate)
+
+
+@contextmanager
+def _same_draws(device: torch.device) -> Iterator[None]:
+    """PyTorch's own generator starts from the same seed every time, and is afterwards where it was before."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(DEFAULT_SEED)
+        yield
 
 
 _MOGE_SOURCE = "https://github.com/microsoft/MoGe/blob/main/baselines/moge.py"
@@ -75,7 +95,7 @@ PACKAGES = {
     ),
     "depth-anything-v3": MethodCard(
         load=load_depth_anything_3,
-        gives="relative_depth",
+        gives="depth",  # sections 4.1 and 4.3 of https://arxiv.org/abs/2511.10647: scale and shift are open
         weights="depth-anything/DA3MONO-LARGE",
         fetch="hf download depth-anything/DA3MONO-LARGE",
         licence="Apache-2.0",
