@@ -164,8 +164,10 @@ def test_a_run_may_go_on_with_other_rates_but_not_to_another_end(tmp_path, caplo
     caplog.set_level(logging.INFO)
     assert read_state(tmp_path / "state.pt", SETTINGS | {"learning_rate": 0.01})["step"] == 3
     assert "after step 3 with learning_rate 0.01, not 0.1" in caplog.text
-    with pytest.raises(ValueError, match="only learning_rate, .* may change, or another output folder"):
-        read_state(tmp_path / "state.pt", SETTINGS | {"num_steps": 5})
+    with pytest.raises(ValueError, match="only learning_rate, .* may change") as caught:
+        read_state(tmp_path / "state.pt", SETTINGS | {"num_steps": 5, "learning_rate": 0.01, "seed": 1})
+    assert "saved with num_steps 4 (now 5), seed unset (now 1). Use" in str(caught.value)  # and nothing that may change
+    assert f"delete {tmp_path} and what was made from it to begin it anew, or choose" in str(caught.value)
 
 
 def test_what_may_change_are_the_settings_of_the_loop_that_the_documentation_names():

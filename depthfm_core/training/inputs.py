@@ -27,6 +27,11 @@ def network_path(output: Path, which: str) -> Path:
     return output / "flow" / which / "network.safetensors"
 
 
+def latents_folder(output: Path, which: str) -> Path:
+    """Where the shards of stage latents.`which` are."""
+    return output / "latents" / which
+
+
 def check_inputs(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
     """Looks at all that the stages read and that no stage makes; for trainings that are done it may be gone.
 

@@ -3,7 +3,7 @@
 So are the weights that a stage goes on from, where nothing else would tell that they are others since.
 
 How long and how fast to train is not among them: that belongs to the saved state, which watches over it itself. Nor is
-what may grow or differ without making a result wrong: more data sets, and the number of workers.
+which data there is, which may grow: `trained_on` watches over what a network saw of it. Nor the number of workers.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from ..model.layouts import flatten_settings
 from .first_weights import find_start
 from .inputs import network_path
 from .recipe import Recipe
+from .trained_on import compare_data
 
 _RECORDS = "recipes"
 _FREE = ("loop", "workers", "datasets", "sky_is_far")  # the last one is of each data set, and in its shards
@@ -56,6 +57,8 @@ def compare_records(recipe: Recipe, output: Path, stages: Sequence[str]) -> None
     """Compares what is there of some stages, and of those they build on, with the recipe; errors as above."""
     for name in dict.fromkeys(name for stage in stages for name in _needed(recipe, stage)):
         _compare(recipe, output, name)
+        if name.startswith("flow."):
+            compare_data(recipe, output, name.partition(".")[2])
 
 
 def write_record(recipe: Recipe, output: Path, stage: str) -> None:

@@ -10,7 +10,8 @@ one machine share the pages that they draw from, and a data set may be larger th
 import io
 import json
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -47,8 +48,8 @@ class Shard:
 
     @property
     def data_set(self) -> str:
-        """The data set in the name, NAME-0000.safetensors."""
-        return self.path.stem.rpartition("-")[0]
+        """As `data_set_of` its file."""
+        return data_set_of(self.path)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -57,11 +58,14 @@ class Shard:
 
 
 class _Format(NamedTuple):
-    """A suffix, and the calls that write tensors and their origin as text, and that map them again."""
+    """A suffix, the calls that write tensors and their origin as text and that map them again, and one that reads the
+    origin alone.
+    """
 
     suffix: str
     write: Callable[[Path, str, Mapping[str, Tensor], str], None]
     open: Callable[[Path], tuple[str | None, dict[str, Sequence[Tensor]]]]
+    origin: Callable[[Path], str | None]
 
 
 def write_shard(path: Path, tensors: Mapping[str, Tensor], origin: Mapping[str, object]) -> None:
@@ -91,16 +95,39 @@ def open_shard(path: Path) -> Shard:
     Raises:
         ValueError: a truncated or foreign file, or one that does not say what made it.
     """
-    try:
+    with _told_as_broken(path):
         text, rows = _format_of(path).open(path)
         origin = json.loads(text) if text else None
-    except (OSError, SafetensorError, tarfile.TarError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no whole shard of latents ({error}); {_REMEDY}.") from error
-    if not isinstance(origin, dict):
-        raise ValueError(f"{path} does not say what made it, as latents of an older version; {_REMEDY}.")
-    shard = Shard(path, origin, rows)
+    shard = Shard(path, _checked_origin(path, origin), rows)
     _check_shapes(shard)
     return shard
+
+
+def read_origin(path: Path) -> dict[str, object]:
+    """What made a shard, out of its header, which is quick for a file of any length. Errors: `open_shard`."""
+    with _told_as_broken(path):
+        text = _format_of(path).origin(path)
+        origin = json.loads(text) if text else None
+    return _checked_origin(path, origin)
+
+
+def data_set_of(path: Path) -> str:
+    """The data set in a shard's name, NAME-0000.safetensors."""
+    return path.stem.rpartition("-")[0]
+
+
+@contextmanager
+def _told_as_broken(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError, tarfile.TarError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} is no whole shard of latents ({error}); {_REMEDY}.") from error
+
+
+def _checked_origin(path: Path, origin: object) -> dict[str, object]:
+    if not isinstance(origin, dict):
+        raise ValueError(f"{path} does not say what made it, as latents of an older version; {_REMEDY}.")
+    return origin
 
 
 def find_shards(folder: Path) -> list[Path]:
@@ -151,6 +178,11 @@ def _open_safetensors(path: Path) -> tuple[str | None, dict[str, Sequence[Tensor
         return (file.metadata() or {}).get(_ORIGIN), {name: file.get_tensor(name) for name in _TENSORS}
 
 
+def _safetensors_origin(path: Path) -> str | None:
+    with safe_open(path, "pt") as file:
+        return (file.metadata() or {}).get(_ORIGIN)
+
+
 def _write_webdataset(path: Path, stem: str, tensors: Mapping[str, Tensor], origin: str) -> None:
     """The names are those of CompVis/diff2flow, configs/data/hypersim.yaml; a key ends at its first dot."""
     views = len(tensors["valid"])
@@ -181,6 +213,11 @@ def _open_webdataset(path: Path) -> tuple[str | None, dict[str, Sequence[Tensor]
     return facts[_ORIGIN], rows
 
 
+def _webdataset_origin(path: Path) -> str | None:
+    with tarfile.open(path, "r:") as archive:  # which reads the global header and the first member
+        return archive.pax_headers.get(_ORIGIN)
+
+
 class _Arrays(Sequence):
     """Arrays of one shape and type in .npy files inside of a mapped file."""
 
@@ -200,6 +237,6 @@ class _Arrays(Sequence):
 
 
 FORMATS: dict[str, _Format] = {
-    "safetensors": _Format(".safetensors", _write_safetensors, _open_safetensors),
-    "webdataset": _Format(".tar", _write_webdataset, _open_webdataset),
+    "safetensors": _Format(".safetensors", _write_safetensors, _open_safetensors, _safetensors_origin),
+    "webdataset": _Format(".tar", _write_webdataset, _open_webdataset, _webdataset_origin),
 }

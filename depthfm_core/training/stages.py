@@ -11,13 +11,14 @@ OUTPUT/flow/NAME/           state.pt, network.safetensors, check-000500.png
 OUTPUT/events/STAGE/        TensorBoard's files of autoencoder and flow.NAME
 OUTPUT/model.safetensors    what `load_pipeline` reads
 OUTPUT/recipes/STAGE.json   the settings that a stage's results were made with
+OUTPUT/recipes/flow.NAME.latents.json   the latents and shares that a network was trained on
 
 Several processes, started by `accelerate launch` or `torchrun`, share latents and flow; the first one does the rest.
 They see one output folder.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -35,16 +36,17 @@ from .engine import training_device
 from .export import export, save_codec
 from .first_weights import RESULT, first_network, start_codec, untrained_network
 from .frames import open_stream, split_frames, write_frames
-from .inputs import check_inputs, codec_config_path, network_path
+from .inputs import check_inputs, codec_config_path, latents_folder, network_path
 from .latents import LatentSet
 from .precompute import describe, write_latents
 from .recipe import Recipe
 from .record import compare_records, keep_record, provenance
 from .scaling import measure_scaling_factor
 from .sources import spread
-from .state import is_made
+from .state import is_made, tell_made
 from .stream import FrameStream
 from .streamed import StreamedLatents, StreamedViews
+from .trained_on import as_trained, keep_data, shares_of
 from .validation import encode_held_out
 from .velocity import FlowSettings, train_velocity
 
@@ -132,6 +134,7 @@ def _make_autoencoder(recipe: Recipe, output: Path, _which: str, stream: FrameSt
 def _train_autoencoder(recipe: Recipe, output: Path, stream: FrameStream | None) -> None:
     folder, loop = output / "autoencoder", recipe.autoencoder.loop
     if is_made(codec_config_path(output), asdict(loop)):
+        tell_made("autoencoder", codec_config_path(output), asdict(loop))
         return
     train, held_out = split_frames(recipe.frames, output)
     if stream is not None:
@@ -164,15 +167,11 @@ def _write_latents(recipe: Recipe, output: Path, which: str, _stream: FrameStrea
     prepare_latents(recipe, output, which, this_share(), training_device())
 
 
-def latents_folder(output: Path, which: str) -> Path:
-    """Where the shards of stage latents.`which` are."""
-    return output / "latents" / which
-
-
 def _train_flow(recipe: Recipe, output: Path, which: str, stream: FrameStream | None) -> None:
     settings, share = recipe.flow[which], this_share()
     result = network_path(output, which)
     if is_made(result, asdict(settings.loop)):
+        tell_made(f"flow.{which}", result, asdict(settings.loop))
         return
     share.wait()  # until all have looked
     network = _network(recipe, output, settings.start)
@@ -188,6 +187,7 @@ def _train_flow(recipe: Recipe, output: Path, which: str, stream: FrameStream | 
     if share.is_first:
         held_out = encode_held_out(split_frames(recipe.frames, output)[1], view, codec.to(training_device()))
         codec.cpu()
+        keep_data(recipe, output, which)
         result.unlink(missing_ok=True)  # of an earlier training; see `is_made`
     train_velocity(network, latents, settings, held_out, codec, result.parent, output / "events" / f"flow.{which}")
     if share.is_first:
@@ -199,14 +199,7 @@ def _latent_set(recipe: Recipe, output: Path, settings: FlowSettings, codec: Lat
     folders = [latents_folder(output, name) for name in settings.latents]
     made_with = recipe.photometry, recipe.normalization, codec
     origins = [describe(recipe.latents[name], *made_with) for name in settings.latents]
-    return LatentSet(folders, _shares(recipe, settings.latents), origins)
-
-
-def _shares(recipe: Recipe, latents: Sequence[str]) -> dict[str, float]:
-    """The shares of the data sets that some latents are of; nothing where data sets have no shares."""
-    shares = recipe.frames.shares
-    encoded = {label for name in latents for label in recipe.latents[name].datasets or shares}
-    return {label: share for label, share in shares.items() if label in encoded}
+    return LatentSet(folders, shares_of(recipe, settings.latents), origins)
 
 
 def _network(recipe: Recipe, output: Path, trained: str) -> DepthFMUNet:
@@ -243,7 +236,7 @@ def _export(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | No
     spread_scale = measure_spread_scale(network, codec, encode_held_out(frames, view, codec), settings.noising_step)
     network, codec = network.cpu(), codec.cpu()
     resolution = min(view.height_px, view.width_px)
-    made_by = provenance(recipe)
+    made_by = provenance(as_trained(recipe, output))
     export(network, codec, settings.noising_step, resolution, spread_scale, output / RESULT, made_by)
 
 

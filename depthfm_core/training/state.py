@@ -128,15 +128,40 @@ def is_made(result: Path, settings: dict[str, Any]) -> bool:
     return state["step"] == settings["num_steps"]
 
 
+def tell_made(stage: str, result: Path, settings: dict[str, Any]) -> None:
+    """Logs that a training is done and stays, and which settings of this run it was not trained with.
+
+    Args:
+        stage: its name.
+        result, settings: as of `is_made`.
+    """
+    saved = saved_settings(result.with_name("state.pt"))
+    changed = ", ".join(_said(name, saved, settings) for name in sorted(settings) if saved.get(name) != settings[name])
+    _LOGGER.info("%s is done and stays as it is%s", stage, f"; it was trained with {changed}" if changed else "")
+
+
+def saved_settings(path: Path) -> dict[str, Any]:
+    """The settings that a state was saved with; nothing where there is no file. Errors: `read_state`."""
+    return _load(path, mapped=True)["settings"] if path.exists() else {}
+
+
 def _changed(path: Path, state: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     """The settings that differ from the state's; raises ValueError for one that may not."""
-    changed = {name for name in settings if settings[name] != state["settings"].get(name)}
-    if settings.keys() != state["settings"].keys() or changed - set(CHANGEABLE):
+    saved = state["settings"]
+    changed = {name for name in settings if settings[name] != saved.get(name)}
+    refused = sorted((changed - set(CHANGEABLE)) | (settings.keys() ^ saved.keys()))
+    if refused:
         raise ValueError(
-            f"{path} was saved with {state['settings']}; this run has {settings}. "
-            f"Use the old settings, of which only {', '.join(CHANGEABLE)} may change, or another output folder."
+            f"{path} was saved with {', '.join(_said(name, saved, settings) for name in refused)}. Use the old "
+            f"settings, or delete {path.parent} and what was made from it to begin it anew, or choose another output "
+            f"folder; only {', '.join(CHANGEABLE)} may change."
         )
     return sorted(changed)
+
+
+def _said(name: str, saved: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """A setting that has changed: "num_steps 6 (now 12)"."""
+    return f"{name} {saved.get(name, 'unset')} (now {now.get(name, 'unset')})"
 
 
 def _load(path: Path, mapped: bool) -> dict[str, Any]:

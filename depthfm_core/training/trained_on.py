@@ -1,0 +1,113 @@
+"""What a flow stage was trained on: written down beside its settings, and compared before its result is used.
+
+Data may be added at any time, and a training under way goes on with it. One that is done has not seen it, and the file
+that is exported with today's recipe would claim that it has. So what is exported says how long and how fast it was
+really trained, too.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..depth.files import write_text
+from .inputs import codec_config_path, latents_folder, network_path
+from .loop import LoopSettings
+from .recipe import Recipe
+from .shards import data_set_of, find_shards, read_origin
+from .state import saved_settings
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def keep_data(recipe: Recipe, output: Path, which: str) -> None:
+    """Writes down what stage flow.`which` trains on from now on; logs where it was trained on something else before."""
+    path, now = _path(output, which), _data(recipe, output, which)
+    if path.exists() and network_path(output, which).with_name("state.pt").exists():
+        for difference in _differences(_read(path), now):
+            _LOGGER.info("flow.%s goes on; until now it was trained %s", which, difference)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(now, indent=1))
+
+
+def compare_data(recipe: Recipe, output: Path, which: str) -> None:
+    """Compares what the result of stage flow.`which` was trained on with the latents and shares that are there now.
+
+    Nothing is compared where there is no result, no latents any more, or a result of a version that wrote nothing down.
+
+    Raises:
+        ValueError: other latents or shares, which the message names, or latents that cannot be read.
+    """
+    path, result = _path(output, which), network_path(output, which)
+    if not (result.exists() and path.exists()):
+        return
+    differences = _differences(_read(path), _data(recipe, output, which))
+    if differences:
+        raise ValueError(
+            f"{result.parent} is done and was trained {', '.join(differences)}. To train it again, delete that folder "
+            "and what was made from it; to keep it, go back to the recipe and the latents that it was trained on, or "
+            "choose another output folder."
+        )
+
+
+def as_trained(recipe: Recipe, output: Path) -> Recipe:
+    """The recipe with the loops that the results were trained with, as far as their states are there."""
+    flow = {
+        name: replace(stage, loop=_loop_of(network_path(output, name), stage.loop))
+        for name, stage in recipe.flow.items()
+    }
+    autoencoder = recipe.autoencoder
+    if autoencoder.loop is not None:
+        autoencoder = replace(autoencoder, loop=_loop_of(codec_config_path(output), autoencoder.loop))
+    return replace(recipe, autoencoder=autoencoder, flow=flow)
+
+
+def shares_of(recipe: Recipe, latents: Sequence[str]) -> dict[str, float]:
+    """The shares of the data sets that some latents are of; nothing where data sets have no shares."""
+    shares = recipe.frames.shares
+    encoded = {label for name in latents for label in recipe.latents[name].datasets or shares}
+    return {label: share for label, share in shares.items() if label in encoded}
+
+
+def _loop_of(result: Path, loop: LoopSettings) -> LoopSettings:
+    """The settings in the state beside a result; what a state of another version does not have stays as it is."""
+    saved = saved_settings(result.with_name("state.pt"))
+    return replace(loop, **{name: value for name, value in saved.items() if hasattr(loop, name)})
+
+
+def _path(output: Path, which: str) -> Path:
+    return output / "recipes" / f"flow.{which}.latents.json"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _data(recipe: Recipe, output: Path, which: str) -> dict[str, Any]:
+    """Which frames each shard says that it holds, and the data sets' shares; of a stream how many frames it renders."""
+    if recipe.frames.stream:
+        return {"latents": {}, "count": recipe.frames.count}
+    names = recipe.flow[which].latents
+    latents: dict[str, dict[str, object]] = {}
+    for name in names:
+        for path in find_shards(latents_folder(output, name)):
+            shards = latents.setdefault(f"{name}/{data_set_of(path)}", {})
+            shards[path.name] = read_origin(path).get("frames")
+    return {"latents": latents, "shares": shares_of(recipe, names)}
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """How data differs, to be read after "was trained"; latents do not where all have been deleted since."""
+    before, after = old["latents"], new["latents"] or old["latents"]
+    differences = [f"without {name}" for name in sorted(after.keys() - before.keys())]
+    differences += [f"with {name}, which is gone" for name in sorted(before.keys() - after.keys())]
+    differences += [
+        f"with other frames of {name} ({len(before[name])} shards, now {len(after[name])})"
+        for name in sorted(before.keys() & after.keys())
+        if before[name] != after[name]
+    ]
+    return differences + [
+        f"with {name} {old[name]} (now {new[name]})" for name in ("shares", "count") if old.get(name) != new.get(name)
+    ]
