@@ -82,7 +82,7 @@ class DepthFMPipeline:
         # Combined at the working size: an ensemble at the size of the picture would fill the memory.
         centre, spread = self._combined(image_latent, noise, settings, on_step, frame)
         uncertainty = frame.enlarge(spread).clamp_min(0) * self.spread_scale
-        return DepthPrediction.from_log_depth(frame.enlarge(centre), uncertainty, centre)
+        return DepthPrediction.from_log_depth(frame.enlarge(centre), uncertainty, centre if frame.is_enlarged else None)
 
     def log_depths(
         self,

@@ -35,6 +35,11 @@ class Frame:
     working_size: tuple[int, int]
     padding: tuple[int, int, int, int]
 
+    @property
+    def is_enlarged(self) -> bool:
+        """Whether the picture has more pixels than the networks saw of it."""
+        return self.working_size != self.size and all(w <= s for w, s in zip(self.working_size, self.size, strict=True))
+
     def undo(self, depth_map: Tensor) -> Tensor:
         """[B, C, h, w] at the padded working size to [B, C, H, W] at the caller's size."""
         return self.enlarge(self.crop(depth_map))

@@ -22,8 +22,8 @@ def empty_maps(num_frames: int, size: Sequence[int]) -> dict[str, Tensor]:
 def frames_of(depth: DepthPrediction) -> Iterator[DepthPrediction]:
     """Each frame as a batch of one, with ComfyUI's progress bar; raises its interrupt when the user has cancelled."""
     progress = comfy.utils.ProgressBar(len(depth.depth))
-    maps = (depth.depth, depth.log_depth, depth.uncertainty)
-    for frame in zip(*(values.split(1) for values in maps), strict=True):
+    maps = [values.split(1) for values in depth.maps]
+    for frame in zip(*maps, strict=True):
         mm.throw_exception_if_processing_interrupted()
         yield DepthPrediction(*frame)
         progress.update(1)

@@ -60,7 +60,7 @@ def estimate(
     at_once = 1 if settings.is_adaptive else _pairs_that_fit(pipeline, image, settings)
     size = frames_at_once or max(1, at_once // settings.ensemble_size)
     settings = replace(settings, members_at_once=min(at_once, size * settings.ensemble_size))
-    maps = empty_maps(len(image), image.shape[2:])
+    maps, working = empty_maps(len(image), image.shape[2:]), []
     with _running(patcher):
         for start in range(0, len(image), size):
             group = slice(start, start + size)
@@ -70,8 +70,9 @@ def estimate(
             settings = replace(settings, members_at_once=at_once)
             for name, values in maps.items():
                 values[group] = getattr(prediction, name)
+            working.append(prediction.working_log_depth)
             progress.show(prediction)
-    return DepthPrediction(**maps)
+    return DepthPrediction(**maps, working_log_depth=torch.cat(working) if working[0] is not None else None)
 
 
 class Progress:

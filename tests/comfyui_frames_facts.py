@@ -64,7 +64,8 @@ def _differences() -> dict:
     from a_pack.depthfm_core.depth.color import colorize
     from a_pack.depthfm_core.depth.controlnet import GRAY_RANGES, controlnet_image
     from a_pack.depthfm_core.depth.normalize import NORMALIZATIONS, DisplayLimits, normalize_depth
-    from a_pack.depthfm_core.depth.normals import normals_from_depth, normals_to_image
+    from a_pack.depthfm_core.depth.normals import normals_to_image
+    from a_pack.depthfm_core.depth.predicted_normals import predicted_normals
     from a_pack.nodes import controlnet, sample, views
 
     depth, limits = _prediction(), DisplayLimits(5.0, 90.0, -0.5, 1.5)
@@ -72,7 +73,7 @@ def _differences() -> dict:
     found = {
         "normals": (
             views.NormalFromDepth.execute(depth, **NORMAL).args[0],
-            normals_to_image(normals_from_depth(depth.relative_depth, **core)),
+            normals_to_image(predicted_normals(depth, **core)),
         ),
         "depth image": (sample.depth_outputs(depth)[0], controlnet_image(depth)),
     }

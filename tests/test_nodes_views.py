@@ -9,7 +9,8 @@ import torch
 from depthfm_core.depth.color import COLORMAPS, colorize
 from depthfm_core.depth.controlnet import GRAY_RANGES, SIZINGS, controlnet_image
 from depthfm_core.depth.normalize import HIGH_PERCENTILE, LOW_PERCENTILE, NORMALIZATIONS, DisplayLimits, normalize_depth
-from depthfm_core.depth.normals import CONVENTIONS, normals_from_depth, normals_to_image
+from depthfm_core.depth.normals import CONVENTIONS, normals_to_image
+from depthfm_core.depth.predicted_normals import predicted_normals
 
 from .comfyui_graphs import (
     assert_same_picture,
@@ -109,7 +110,7 @@ def test_every_option_of_the_normals_changes_them_as_the_core_does(comfyui, pred
         settings = NORMAL | changed
         pictures = saved_pictures(comfyui, view_graph("DepthFM_Normal", **settings))
         core = settings | {"focal_px": settings["focal_px"] or None}
-        normals = normals_from_depth(prediction.relative_depth, **core)
+        normals = predicted_normals(prediction, **core)
         # Of a toy network's rough depth, rounding decides at a few pixels which side of an edge they belong to.
         assert_same_picture(pictures, normals_to_image(normals), share=0.995)
         assert not any(np.array_equal(pictures, others) for others in seen), changed

@@ -128,12 +128,15 @@ def test_values_out_of_range_are_errors():
         DepthPrediction(zeros.double(), zeros, zeros)
 
 
-def test_comfyuis_cache_is_told_the_three_maps():
-    prediction = DepthPrediction.from_log_depth(random_log_depth(), torch.zeros(2, 1, 5, 7))
+@pytest.mark.parametrize("working", [(), (torch.zeros(2, 1, 3, 4),)])
+def test_comfyuis_cache_is_told_all_maps(working):
+    prediction = DepthPrediction.from_log_depth(random_log_depth(), torch.zeros(2, 1, 5, 7), *working)
     told = prediction._comfy_cache_tensors()
-    assert {id(values) for values in told} == {id(values) for values in vars(prediction).values()}
+    assert {id(values) for values in told} == {id(values) for values in vars(prediction).values() if values is not None}
 
 
-def test_ram_usage_is_that_of_three_float32_maps():
+def test_ram_usage_is_that_of_all_float32_maps():
     prediction = DepthPrediction.from_log_depth(torch.rand(2, 1, 5, 7), torch.zeros(2, 1, 5, 7))
     assert prediction.get_ram_usage() == 3 * 2 * 5 * 7 * 4
+    smaller = DepthPrediction.from_log_depth(torch.rand(2, 1, 5, 7), torch.zeros(2, 1, 5, 7), torch.rand(2, 1, 3, 4))
+    assert smaller.get_ram_usage() == (3 * 5 * 7 + 3 * 4) * 2 * 4

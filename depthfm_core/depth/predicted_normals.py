@@ -28,8 +28,8 @@ def predicted_normals(
     """Unit surface normals that face the camera, [B, 3, H, W] in [-1, 1], at the size of the prediction.
 
     Args:
-        prediction: depth of a batch of images, at least 2 x 2. Without `working_log_depth`, or with one that is not
-            smaller than the images, normals are those of the depth map itself.
+        prediction: depth of a batch of images, at least 2 x 2. Without `working_log_depth` (of at least 2 x 2, too)
+            normals are those of the depth map itself.
         fov_deg, focal_px, strength, smoothing, convention: as `normals_from_depth`, in pixels of the prediction.
 
     Raises:
@@ -38,7 +38,7 @@ def predicted_normals(
     estimated, (height, width) = prediction.working_log_depth, prediction.depth.shape[2:]
     camera = {"strength": strength, "convention": convention}
     focal_px = focal_length(width, fov_deg, focal_px)
-    if estimated is None or not (2 <= estimated.shape[2] <= height and 2 <= estimated.shape[3] <= width):
+    if estimated is None or min(estimated.shape[2:]) < 2:
         return normals_from_depth(prediction.relative_depth, focal_px=focal_px, smoothing=smoothing, **camera)
     across, down = estimated.shape[3] / width, estimated.shape[2] / height
     small = {"focal_px": focal_px * across, "smoothing": smoothing * across}

@@ -24,7 +24,7 @@ class DepthPrediction:
             larger = farther.
         uncertainty: [B, 1, H, W] float32 >= 0, the ensemble's spread in log depth; 0 for one member.
         working_log_depth: [B, 1, h, w] float32, `log_depth` at the size that the network saw the images at, before it
-            was enlarged; None where nobody has it.
+            was enlarged; None where it was not, or nobody has it.
 
     Raises:
         ValueError: another shape or dtype, shapes that differ, a NaN or infinite value, or one out of range.
@@ -94,13 +94,19 @@ class DepthPrediction:
         """`relative_depth` with one factor for all images: 1 is the batch's farthest point, so frames compare."""
         return exp_below_max(self.log_depth, over_batch=True)
 
-    def _comfy_cache_tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The three maps; ComfyUI's cache asks under this name which of its results are large."""
-        return self.depth, self.log_depth, self.uncertainty
+    @property
+    def maps(self) -> tuple[Tensor, ...]:
+        """All maps that are there, in the order of the fields."""
+        maps = (self.depth, self.log_depth, self.uncertainty)
+        return maps if self.working_log_depth is None else (*maps, self.working_log_depth)
+
+    def _comfy_cache_tensors(self) -> tuple[Tensor, ...]:
+        """`maps`; ComfyUI's cache asks under this name which of its results are large."""
+        return self.maps
 
     def get_ram_usage(self) -> int:
         """Their bytes, under the name that ComfyUI's cache asked for until 2026."""
-        return sum(values.nbytes for values in self._comfy_cache_tensors())
+        return sum(values.nbytes for values in self.maps)
 
 
 def exp_below_max(log_values: Tensor, *, over_batch: bool = False) -> Tensor:
