@@ -54,7 +54,7 @@ class EstimationSettings:
 
     def __post_init__(self) -> None:
         for name in _WHOLE_NUMBERS:
-            _check_whole(name, getattr(self, name))
+            object.__setattr__(self, name, _whole(name, getattr(self, name)))  # of a frozen class
         if self.average not in AVERAGES:
             raise ValueError(f"Unknown average {self.average!r}; choose one of {', '.join(AVERAGES)}.")
         if self.members_at_once < 0:
@@ -94,9 +94,11 @@ class EstimationSettings:
 _WHOLE_NUMBERS = {field.name: field.default for field in fields(EstimationSettings) if field.type in (int, int | None)}
 
 
-def _check_whole(name: str, value: object) -> None:
-    """That a field of whole numbers holds one (a bool is none), or None where that is the default."""
-    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not is_whole and (value is not None or _WHOLE_NUMBERS[name] is not None):
-        none = ", or None for the model's own" if _WHOLE_NUMBERS[name] is None else ""
-        raise ValueError(f"{name} is {value!r}; expected a whole number{none}.")
+def _whole(name: str, value: object) -> int | None:
+    """A field's value as an int: NumPy's are taken too, a bool is not, and None is where it is the default."""
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    none = ", or None for the model's own" if _WHOLE_NUMBERS[name] is None else ""
+    if value is None and none:
+        return None
+    raise ValueError(f"{name} is {value!r}; expected a whole number{none}.")

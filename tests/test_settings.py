@@ -24,9 +24,10 @@ def test_none_is_for_settings_that_the_model_has_a_value_for(name):
         EstimationSettings(**{name: None}).check()
 
 
-def test_whole_numbers_of_numpy_are_whole_numbers():
+def test_whole_numbers_of_numpy_become_pythons():
     settings = EstimationSettings(**dict.fromkeys(WHOLE + WHOLE_OR_NONE, np.int64(64)))
     settings.check()
+    assert all(type(getattr(settings, name)) is int for name in WHOLE + WHOLE_OR_NONE)
 
 
 def test_every_setting_of_whole_numbers_is_tested():
