@@ -1,6 +1,7 @@
 """Normalization, views, photometry, the small autoencoder and precomputed latents."""
 
 import dataclasses
+import logging
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from safetensors.torch import load_file
 from depthfm_core.data.folder import write_frame
 from depthfm_core.data.sample import DepthSample
 from depthfm_core.model.codec import LatentCodec, load_codec
+from depthfm_core.training import precompute
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
 from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder
 from depthfm_core.training.export import save_codec
-from depthfm_core.training.latents import LatentSet, LatentSettings
+from depthfm_core.training.latents import LatentSet, LatentSettings, encode
 from depthfm_core.training.normalize import NormalizationSettings, normalize_target
 from depthfm_core.training.precompute import valid_cells, write_latents
 from depthfm_core.training.sources import folder_frames
@@ -198,6 +200,48 @@ def test_latents_are_scaled_and_pair_the_picture_with_its_depth(frames, codec_fo
     decoded = codec.decode(drawn.depth_latent)
     assert codec.scaling_factor == 0.5 and decoded.abs().max() < 1.5
     assert (decoded - decoded.mean(1, keepdim=True)).abs().max() < 0.2  # depth is a grey picture
+
+
+def without_depth(frame):
+    """The frame, read without any depth."""
+    sample = frame.read()
+    return frame._replace(read=lambda: DepthSample(sample.image, 0 * sample.depth_m, 0 * sample.valid > 0))
+
+
+@pytest.mark.parametrize("format_", ["safetensors", "webdataset"])
+def test_latents_of_which_no_view_has_depth_are_refused(frames, codec_folder, tmp_path, caplog, format_):
+    settings = dataclasses.replace(SMALL, format=format_)
+
+    def write(some, name):
+        write_latents(some, settings, PhotometricSettings(), PERCENTILES, codec_folder, tmp_path / name)
+        return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+    assert write(frames, "whole") == []
+    assert write([*map(without_depth, frames[:3]), *frames[3:]], "half") == ["6 of 10 views of frames have no depth"]
+    assert len(LatentSet([tmp_path / "half"])) == 10
+    caplog.clear()
+    assert write([without_depth(frame) for frame in frames], "none") == ["10 of 10 views of frames have no depth"]
+    with pytest.raises(ValueError, match="No view of the latents .*none.frames has depth to learn from"):
+        LatentSet([tmp_path / "none"])
+
+
+@pytest.mark.parametrize("spoiled", [float("nan"), 1e6])  # which is no number in half precision
+def test_latents_that_are_not_finite_are_refused_with_the_name_of_their_frame(
+    frames, codec_folder, tmp_path, monkeypatch, spoiled
+):
+    calls = []
+
+    def encode_and_spoil(codec, pictures):
+        calls.append(1)
+        latent = encode(codec, pictures)
+        if len(calls) == 2:  # the first shard's depth: two views each of two frames
+            latent[2, 0, 0, 0] = spoiled
+        return latent
+
+    monkeypatch.setattr(precompute, "encode", encode_and_spoil)
+    with pytest.raises(ValueError, match="latents of 001 in frames are not finite; mend its picture and depth map"):
+        write_latents(frames, SMALL, PhotometricSettings(), PERCENTILES, codec_folder, tmp_path / "latents")
+    assert not list((tmp_path / "latents").iterdir())
 
 
 def test_a_folder_without_latents_is_named(tmp_path):

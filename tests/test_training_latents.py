@@ -289,6 +289,27 @@ def test_shards_that_the_recipe_would_not_write_are_refused(precompute, output):
     assert "frames-0002.safetensors and 0 more" in precompute("--latents", "small", code=2)[1].err
 
 
+def test_a_flow_stage_refuses_latents_of_which_a_part_is_missing(precompute, output, tmp_path):
+    precompute("--latents", "small")
+    (output / "latents" / "small" / "frames-0001.safetensors").unlink()
+    recipe = read_recipe(tmp_path / "recipe.toml")
+    with pytest.raises(ValueError, match="small has 2 of 3 shards; frames-0001.safetensors is missing.*latents.small"):
+        run_recipe(recipe, output, "flow.main")
+    precompute("--latents", "small")
+    for path in output.glob("frames/005*"):  # frames that are gone by now are in their latents
+        path.unlink()
+    run_recipe(recipe, output, "flow.main")
+    (output / "latents" / "small" / "frames-0001.safetensors").unlink()
+    run_recipe(recipe, output, "flow.main")  # done, so its latents are not needed
+
+
+def test_the_command_looks_at_all_data_sets_before_it_renders(precompute, output):
+    before = files(output)
+    tables = 'held_out = 1\ncount = 3\n[[frames.datasets]]\nkind = "pairs"\nroot = "nowhere"\n'
+    assert "There is no folder" in precompute(recipe=RECIPE.replace("held_out = 1\n", tables), code=2)[1].err
+    assert files(output) == before
+
+
 def test_latents_know_the_weights_that_made_them_and_not_their_file(precompute, output, tmp_path):
     precompute("--latents", "small")
     shard = open_shard(output / "latents" / "small" / "frames-0000.safetensors")

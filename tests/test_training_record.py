@@ -165,6 +165,7 @@ def test_what_the_sky_is_stands_in_the_shards_whatever_a_record_of_an_earlier_ve
 
 def test_a_stage_that_left_nothing_may_be_started_with_other_settings(tmp_path):
     (tmp_path / "latents" / "small").mkdir(parents=True)
+    write_toy_frames(tmp_path)
     recipe = read_recipe(write_toy(tmp_path))
     with pytest.raises(ValueError):
         run_recipe(recipe, tmp_path, "latents.small")
@@ -214,6 +215,7 @@ def test_a_network_that_has_not_seen_data_that_was_added_is_not_exported_as_if_i
     before = (output / "model.safetensors").read_bytes()
     with pytest.raises(ValueError, match="flow.first is done and was trained without small/other.*delete that folder"):
         run_recipe(recipe, output)
+    assert len(list((output / "latents" / "small").iterdir())) == 2  # and nothing was made before
     with pytest.raises(ValueError, match="was trained without small/other"):
         run_recipe(recipe, output, "export")
     assert (output / "model.safetensors").read_bytes() == before
@@ -231,10 +233,20 @@ def test_frames_that_were_added_to_a_folder_are_told_as_other_frames(trained, tm
         run_recipe(read_recipe(write_toy(tmp_path)), output)
 
 
+def test_a_network_that_saw_a_data_set_that_the_recipe_has_no_more_is_told_too(trained, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(trained, output)
+    shutil.rmtree(output / "latents")
+    with pytest.raises(ValueError, match="with small/more, which the recipe does not have"):
+        run_recipe(changed_recipe(tmp_path, 'folders = ["frames", "more"]', 'folders = ["frames"]'), output, "export")
+
+
 def test_a_network_whose_latents_are_deleted_is_exported_as_is_one_of_an_earlier_version(trained, tmp_path):
     output = tmp_path / "out"
     shutil.copytree(trained, output)
     recipe = read_recipe(write_toy(tmp_path))
+    (output / "latents" / "small" / "more-0000.safetensors").unlink()
+    run_recipe(recipe, output)  # makes it again
     shutil.rmtree(output / "latents")
     run_recipe(recipe, output, "export")
     for record in (output / "recipes").glob("flow.*.latents.json"):

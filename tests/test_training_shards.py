@@ -68,7 +68,7 @@ def test_opening_and_drawing_takes_no_memory_of_its_own(tmp_path):
         return int(status.partition("RssAnon:")[2].split()[0]) * 1024
 
     latent = torch.zeros(4000, 4, 48, 64, dtype=torch.half)
-    tensors = {"image_latent": latent, "depth_latent": latent, "valid": torch.zeros(4000, 48, 64, dtype=torch.uint8)}
+    tensors = {"image_latent": latent, "depth_latent": latent, "valid": torch.ones(4000, 48, 64, dtype=torch.uint8)}
     (tmp_path / "a-0000.safetensors").touch()
     write_shard(tmp_path / "a-0000.safetensors", {**tensors, "depth_latent": latent.clone()}, {})
     before = own_bytes()

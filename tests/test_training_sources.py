@@ -1,6 +1,7 @@
 """Data sets of a recipe: what their tables may say, which frames they give, and how batches are drawn from them."""
 
 import dataclasses
+import logging
 import pickle
 import re
 from pathlib import Path
@@ -10,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from depthfm_core.training import sources
-from depthfm_core.training.frames import FrameSettings, split_frames
+from depthfm_core.training import sources, stages
+from depthfm_core.training.frames import FrameSettings, split_frames, tell_frames
 from depthfm_core.training.recipe import read_recipe
 from depthfm_core.training.sources import KINDS, DataSetSettings, find_complete_frames, source_frames
 from depthfm_core.training.stages import run_recipe
@@ -109,15 +110,72 @@ def test_variations_and_crop_of_virtual_kitti_reach_its_reader(output):
 
 
 def test_pairs_are_a_data_set_and_their_list_chooses_of_them(tmp_path):
-    for name in ("a", "b/c"):
-        write_picture(tmp_path / f"photos/{name}.jpg", 6, 8)
-        write_npy(tmp_path / f"photos/{name}.npy", np.full((6, 8), 2.5))
+    write_pairs(tmp_path / "photos", "a", "b/c")
     photos = DataSetSettings("pairs", "photos", "unsplash")
     (first, second), _ = source_frames(photos, tmp_path, 0)
     assert (first.data_set, first.name, second.name) == ("unsplash", "a", "b/c")
     assert first.read().depth_m.eq(2.5).all()
     write_list(tmp_path / "list.txt", "b/c")
     assert names(source_frames(dataclasses.replace(photos, frame_list="list.txt"), tmp_path, 0)[0]) == ["b/c"]
+
+
+@pytest.mark.parametrize(
+    ("more", "count", "held_out", "complaint"),
+    [
+        ('root = "nowhere"', 4, 1, "no folder .*nowhere"),
+        ('root = "photos"\nframe_list = "none.txt"', 4, 1, "no split list at .*none.txt"),
+        ('root = "photos"\nframe_list = "list.txt"', 4, 1, "'z' in .*list.txt is no pair"),
+        ('root = "photos"', 4, 2, "photos has 2 frames and 2 are held out; add some, or lower held_out"),
+        ('root = "photos"', 1, 1, "frames has 1 frames once they are rendered and 1 are held out"),
+    ],
+)
+def test_what_is_wrong_with_a_data_set_is_told_before_anything_is_rendered(tmp_path, more, count, held_out, complaint):
+    write_pairs(tmp_path / "photos", "a", "b")
+    write_list(tmp_path / "list.txt", "z")
+    frames = f'[frames]\ncount = {count}\nheld_out = {held_out}\n[[frames.datasets]]\nkind = "pairs"\n{more}\n'
+    recipe = read_recipe(write_toy(tmp_path, with_frames(frames)))
+    with pytest.raises(ValueError, match=complaint):
+        run_recipe(recipe, tmp_path)
+    assert not (tmp_path / "frames").exists()
+
+
+def test_frames_alone_are_rendered_before_the_other_data_sets_are_there(tmp_path, monkeypatch):
+    rendered = []
+    monkeypatch.setattr(stages, "write_frames", lambda *_: rendered.append(1))
+    text = with_frames('[frames]\ncount = 4\nheld_out = 1\n[[frames.datasets]]\nkind = "pairs"\nroot = "nowhere"\n')
+    run_recipe(read_recipe(write_toy(tmp_path, text)), tmp_path, "frames")
+    assert rendered
+
+
+def test_the_log_says_how_many_frames_each_data_set_has_and_how_many_pictures_no_depth(output, caplog):
+    write_toy_frames(output)
+    for name in ("frames/none_rgb", "frames/other", "photos/z_depth", "photos/c", "photos/b/.hidden"):
+        write_picture(output / f"{name}.jpg", 6, 8)
+    write_pairs(output / "photos", "a", "b/d")
+    settings = FrameSettings(("frames", "more"), (DataSetSettings("pairs", "photos"), HYPERSIM), held_out=1)
+    caplog.set_level(logging.INFO)
+    tell_frames(settings, output, *split_frames(settings, output))
+    assert caplog.messages == [
+        "frames: 3 frames to train on, 1 held out, 2 pictures without a depth map",
+        "more: 3 frames to train on, 1 held out",
+        "pairs: 1 frames to train on, 1 held out, 1 pictures without a depth map",
+        "hypersim: 3 frames to train on, 1 held out",
+    ]
+    caplog.clear()
+    tell_frames(settings, output, *split_frames(settings, output), ["hypersim"])
+    assert caplog.messages == ["hypersim: 3 frames to train on, 1 held out"]
+
+
+def test_a_folder_of_other_names_says_which_ones_were_looked_for(tmp_path):
+    write_pairs(tmp_path / "photos", "p0", "p1")
+    with pytest.raises(ValueError, match='photos has 0 .*NAME_rgb.jpg with NAME_depth_mm.png.*kind = "pairs"'):
+        source_frames(DataSetSettings("frames", "photos"), tmp_path, 1)
+
+
+def write_pairs(folder, *names):
+    for name in names:
+        write_picture(folder / f"{name}.jpg", 6, 8)
+        write_npy(folder / f"{name}.npy", np.full((6, 8), 2.5))
 
 
 def test_folders_and_data_sets_are_trained_on_together(output):

@@ -197,6 +197,7 @@ def test_a_recipe_with_a_stream_makes_a_model_and_keeps_only_the_held_out_frames
         ("height_px = 32", "height_px = 40", r"latents.small.view.height_px 32 \(now 40\)"),
         ("count = 20", "count = 20\nfirst_seed = 9", r"frames.first_seed 0 \(now 9\)"),
         ("height_px = 40", "height_px = 48", r"frames.height_px 40 \(now 48\)"),
+        ("count = 20", "count = 24", r"is done and was trained with count 20 \(now 24\)"),
         ("[network]", "[photometry]\nnoise = 0.5\n[network]", "photometry.noise"),
     ):
         with pytest.raises(ValueError, match=told):

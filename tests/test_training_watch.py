@@ -137,6 +137,19 @@ def test_a_perfect_estimate_has_perfect_scores_whatever_its_scale_and_shift(monk
     assert set(METRICS) <= set(checked.scores) and checked.scores["boundary_f1"] <= 1
 
 
+def test_several_data_sets_have_scores_of_their_own_beside_the_mean(monkeypatch):
+    frames = held_out(4)._replace(data_sets=("rooms", "rooms", "streets", "streets"))
+    log_depth = frames.depth_m.log().clone()
+    log_depth[2, :, :, ::2] += 1  # streets are estimated badly; the last one has no depth
+    monkeypatch.setattr(validation, "estimate", lambda *_: log_depth)
+    scores = check_estimates(None, None, frames, 400).scores
+    assert scores["rooms/delta1"] == 1 and scores["streets/delta1"] < 0.6
+    assert scores["delta1"] == pytest.approx((2 * scores["rooms/delta1"] + scores["streets/delta1"]) / 3)
+    assert {name.partition("/")[2] for name in scores if "/" in name} == {name for name in scores if "/" not in name}
+    alone = check_estimates(None, None, frames._replace(data_sets=("rooms",) * 4), 400).scores
+    assert alone == {name: score for name, score in scores.items() if "/" not in name}
+
+
 def test_the_picture_shows_frames_with_depth_and_what_is_wrong_in_the_last_panel(monkeypatch):
     frames = held_out()
     wrong = frames.depth_m.log().clone()
@@ -171,7 +184,8 @@ def test_a_recipe_leaves_curves_and_pictures_of_every_training(tmp_path):
     write_toy_frames(tmp_path)
     run_recipe(read_recipe(write_toy(tmp_path, TOY)), tmp_path)
     assert sorted(path.name for path in (tmp_path / "events").iterdir()) == ["autoencoder", "flow.first", "flow.second"]
-    assert list(scalars(tmp_path / "events" / "flow.first", "check/abs_rel")[0]) == [2]
+    for tag in ("check/abs_rel", "check/frames/abs_rel", "check/more/abs_rel"):
+        assert list(scalars(tmp_path / "events" / "flow.first", tag)[0]) == [2]
     assert list(scalars(tmp_path / "events" / "autoencoder", "check/image_psnr_db")[0]) == [2]
     for name in ("autoencoder/check-000002.png", "flow/first/check-000002.png", "flow/second/check-000001.png"):
         assert np.array(Image.open(tmp_path / name)).std() > 10

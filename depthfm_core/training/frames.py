@@ -1,7 +1,9 @@
 """The frames that a recipe trains on: where they come from, rendering them, and which of them are held out."""
 
+import logging
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -9,8 +11,10 @@ from tqdm import tqdm
 from ..data.folder import frame_name
 from ..evaluation.share import Share
 from .engine import training_device
-from .sources import DataSetSettings, Frame, find_complete_frames, folder_frames, source_frames
+from .sources import DataSetSettings, Frame, count_unpaired, find_complete_frames, folder_frames, source_frames
 from .stream import FrameStream, StreamSettings
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,29 @@ def open_stream(frames: FrameSettings, share: Share) -> AbstractContextManager[F
     return FrameStream(seeds, (frames.height_px, frames.width_px), frames.workers, training_device())
 
 
+def check_data_sets(settings: FrameSettings, output: Path) -> None:
+    """Lists the data sets, those that are there and what is to be rendered, before hours of work; reads no frame.
+
+    Raises:
+        ValueError: a missing data set, or one with nothing left to train on.
+    """
+    if settings.stream:
+        return
+    rendered = 1 if settings.count else 0
+    for source in settings.sources[rendered:]:
+        # Which of its frames are complete may be found by this run, by reading them.
+        source_frames(replace(source, complete_only=False), output, settings.held_out)
+    if rendered:
+        folder, seeds = output / settings.folders[0], range(settings.first_seed, settings.first_seed + settings.count)
+        there = folder_frames(folder, folder.name) if folder.is_dir() else []
+        count = len({frame.name for frame in there} | {frame_name(seed) for seed in seeds})
+        if count <= settings.held_out:
+            raise ValueError(
+                f"{folder} has {count} frames once they are rendered and {settings.held_out} are held out; raise count "
+                "or lower held_out."
+            )
+
+
 def write_frames(settings: FrameSettings, output: Path) -> None:
     """Renders what is missing, of a stream the held-out frames only, and lists complete frames where that is asked.
 
@@ -137,3 +164,21 @@ def split_frames(settings: FrameSettings, output: Path) -> tuple[list[Frame], li
         train += own
         held_out += own_held_out
     return train, held_out
+
+
+def tell_frames(
+    settings: FrameSettings, output: Path, train: Sequence[Frame], held_out: Sequence[Frame], labels: Sequence[str] = ()
+) -> None:
+    """Logs how many frames there are of each data set, and how many pictures are left out for want of a depth map.
+
+    Args:
+        settings, output: as of `split_frames`.
+        train, held_out: what that gave.
+        labels: the data sets to speak of; none = all.
+    """
+    for source in settings.sources:
+        if not labels or source.label in labels:
+            trained, apart = (sum(frame.data_set == source.label for frame in frames) for frames in (train, held_out))
+            unpaired = count_unpaired(source, output, trained + apart)
+            left_out = f", {unpaired} pictures without a depth map" if unpaired else ""
+            _LOGGER.info("%s: %d frames to train on, %d held out%s", source.label, trained, apart, left_out)

@@ -1,6 +1,6 @@
 """Whether what a recipe names is there and fits, so that a run that cannot work ends before hours of rendering."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,11 +8,13 @@ from ..evaluation.share import this_share
 from ..model.codec import load_codec
 from .engine import check_precision, training_device
 from .first_weights import check_start, find_null_text, network_shape
+from .frames import check_data_sets
 from .loop import check_processes
 from .lora import check_lora
 from .prior import check_prior
 from .recipe import Recipe
 from .state import is_made
+from .velocity import FlowSettings
 
 _NEED_AUTOENCODER = ("latents", "flow", "export")
 
@@ -44,7 +46,8 @@ def check_inputs(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
 
     Raises:
         CheckpointError: for a start, prior, autoencoder, text encoder or embedding that cannot be read or does not fit.
-        ValueError: for what is not there, and what this machine or the network cannot do.
+        ValueError: for what is not there, a data set with nothing left to train on, and what this machine or the
+            network cannot do.
         ModuleNotFoundError: for a package that is missing.
     """
     if recipe.network.start:
@@ -55,17 +58,18 @@ def check_inputs(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
     loop = recipe.autoencoder.loop
     if loop and "autoencoder" in stages and not is_made(codec_config_path(output), asdict(loop)):
         check_precision(loop.mixed_precision, training_device())
-    _check_flow(recipe, output, stages)
-
-
-def _check_flow(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
     todo = {
         name: settings
         for name, settings in recipe.flow.items()
         if f"flow.{name}" in stages and not is_made(network_path(output, name), asdict(settings.loop))
     }
-    if not todo:
-        return
+    if todo:
+        _check_flow(recipe, output, todo)
+    if todo or any(stage.startswith("latents.") for stage in stages):
+        check_data_sets(recipe.frames, output)
+
+
+def _check_flow(recipe: Recipe, output: Path, todo: Mapping[str, FlowSettings]) -> None:
     network, shape = recipe.network, network_shape(recipe.network, output)
     if network.prior and not all(settings.start for settings in todo.values()):
         check_prior(output / network.prior, shape, keep_heads=network.keep_heads)

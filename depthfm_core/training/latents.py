@@ -104,7 +104,8 @@ class LatentSet:
 
     Raises:
         ValueError: a folder without shards, a shard that is not whole or was made otherwise, a data set with a share
-            and no shards or the other way round, or latents of different sizes where they have to share a batch.
+            and no shards or the other way round, latents of different sizes where they have to share a batch, or only
+            views without depth.
     """
 
     def __init__(
@@ -156,11 +157,16 @@ class _Group:
 
     def __init__(self, shards: Sequence[Shard]) -> None:
         sizes = {shard.size for shard in shards}
+        names = ", ".join(sorted({str(shard.path.parent / shard.data_set) for shard in shards}))
         if len(sizes) > 1:
-            names = ", ".join(sorted({str(shard.path.parent / shard.data_set) for shard in shards}))
             raise ValueError(
                 f"The latents {names} are of the sizes {sorted(sizes)} and cannot share a batch; train on one size, "
                 "or give each data set a share, which draws a batch from one of them."
+            )
+        if not any(bool(cells.any()) for shard in shards for cells in shard.rows["valid"]):  # ends at the first view
+            raise ValueError(
+                f"No view of the latents {names} has depth to learn from; look at the depth maps (zeros, range, unit); "
+                "once they are mended, delete these latents and make them anew."
             )
         self._shards, self.size = shards, shards[0].size
         self._ends = np.cumsum([len(shard) for shard in shards])

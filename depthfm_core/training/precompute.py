@@ -5,6 +5,8 @@ be interrupted or shared among machines, and more data sets can be added later.
 """
 
 import hashlib
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -30,9 +32,10 @@ from ..workers import start_worker
 from .augment import PhotometricSettings, change_photometry, draw_view
 from .latents import LatentSettings, encode, pictures_at_once
 from .normalize import NormalizationSettings, normalize_target
-from .shards import FORMATS, check_origin, find_shards, open_shard, write_shard
+from .shards import FORMATS, check_origin, data_set_of, find_shards, open_shard, write_shard
 from .sources import Frame
 
+_LOGGER = logging.getLogger(__name__)
 _NOT_IN_THE_LATENTS = ("datasets", "format", "workers")
 
 
@@ -57,7 +60,8 @@ def write_latents(
 ) -> int:
     """Writes the shards that are not yet in `folder`; how many there are once every process has written its own.
 
-    The latents do not depend on which process writes them, nor on how many there are.
+    The latents do not depend on which process writes them, nor on how many there are. Views without depth, which
+    teach nothing, are counted in the log.
 
     Args:
         frames: of any data sets; each data set gets shards of its own.
@@ -70,13 +74,13 @@ def write_latents(
         device: where the autoencoder runs.
 
     Raises:
-        ValueError: a frame that cannot be read, or shards in `folder` that were made otherwise. The shards that are
-            finished stay.
+        ValueError: a frame that cannot be read or whose latents are not finite, or shards in `folder` that were made
+            otherwise. The shards that are finished stay.
         OSError: a full disk or a folder that cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     codec = load_codec(codec_path)
-    origin, shards = describe(settings, photometry, normalization, codec), _shards(frames, settings, folder)
+    origin, shards = describe(settings, photometry, normalization, codec), plan_shards(frames, settings, folder)
     todo = _unwritten(share.part(shards), settings, origin)
     _refuse_strange(folder, shards)
     write = partial(_write_shard, settings, photometry, normalization, origin)
@@ -84,14 +88,22 @@ def write_latents(
     if settings.workers == 1:
         codec.to(device)
         with _one_thread():
-            for shard in bar(todo):
-                write(codec, shard)
+            _tell_empty(todo, [write(codec, shard) for shard in bar(todo)], settings)
         return len(shards)
     write = partial(_write_in_worker, write, codec_path, str(device))
     with ProcessPoolExecutor(settings.workers, get_context("spawn"), start_worker) as pool:
-        for _ in bar(pool.map(write, todo)):
-            pass
+        _tell_empty(todo, list(bar(pool.map(write, todo))), settings)
     return len(shards)
+
+
+def _tell_empty(shards: Sequence[tuple[Path, list[Frame]]], empty: Sequence[int], settings: LatentSettings) -> None:
+    """Warns of data sets whose shards have views without depth, so many each."""
+    views, without = Counter(), Counter()
+    for (path, frames), count in zip(shards, empty, strict=True):
+        views[data_set_of(path)] += len(frames) * settings.views_per_frame
+        without[data_set_of(path)] += count
+    for name in +without:
+        _LOGGER.warning("%d of %d views of %s have no depth", without[name], views[name], name)
 
 
 @contextmanager
@@ -126,8 +138,8 @@ def describe(
     }
 
 
-def _shards(frames: Sequence[Frame], settings: LatentSettings, folder: Path) -> list[tuple[Path, list[Frame]]]:
-    """The path and the frames of each shard, data set by data set."""
+def plan_shards(frames: Sequence[Frame], settings: LatentSettings, folder: Path) -> list[tuple[Path, list[Frame]]]:
+    """The path and the frames of each shard that `write_latents` writes, data set by data set."""
     by_name: dict[str, list[Frame]] = {}
     for frame in frames:
         if not settings.datasets or frame.data_set in settings.datasets:
@@ -176,12 +188,12 @@ def _name_all(frames: Sequence[Frame]) -> str:
 
 
 def _write_in_worker(
-    write: Callable[[LatentCodec, tuple[Path, list[Frame]]], None],
+    write: Callable[[LatentCodec, tuple[Path, list[Frame]]], int],
     codec_path: Path,
     device: str,
     shard: tuple[Path, list[Frame]],
-) -> None:
-    write(_worker_codec(codec_path, device), shard)
+) -> int:
+    return write(_worker_codec(codec_path, device), shard)
 
 
 @cache  # a worker process serves one call of `write_latents` and loads the autoencoder once
@@ -196,7 +208,8 @@ def _write_shard(
     origin: Mapping[str, object],
     codec: LatentCodec,
     shard: tuple[Path, list[Frame]],
-) -> None:
+) -> int:
+    """Writes a shard; how many of its views have no depth."""
     path, frames = shard
     rng = np.random.default_rng([settings.seed, *f"{path.stem}.safetensors".encode()])  # alike in every format
     views = _views(frames, settings, photometry, normalization, rng)
@@ -205,9 +218,22 @@ def _write_shard(
         pictures, depths, valids = (torch.stack(tensors) for tensors in zip(*some, strict=True))
         parts.append((encode(codec, pictures).half(), encode(codec, depths).half(), valids[:, 0].to(torch.uint8)))
     image_latent, depth_latent, valid = (torch.cat(part).contiguous() for part in zip(*parts, strict=True))
+    for latents in (image_latent, depth_latent):
+        _check_finite(latents, [frame for frame in frames for _ in range(settings.views_per_frame)])
     tensors = {"image_latent": image_latent, "depth_latent": depth_latent, "valid": valid}
     of_frames = {"sky_is_far": _sky_is_far(settings, frames[0]), "frames": _name_all(frames)}
     write_shard(path, tensors, {**origin, **of_frames, "depthfm": __version__})
+    return int((~valid.flatten(1).bool().any(1)).sum())
+
+
+def _check_finite(latents: Tensor, frames: Sequence[Frame]) -> None:
+    """Raises ValueError for the first frame whose latent [N, 4, h, w], in half precision, is not finite."""
+    for latent, frame in zip(latents, frames, strict=True):
+        if not latent.isfinite().all():
+            raise ValueError(
+                f"The latents of {frame.name} in {frame.data_set} are not finite; mend its picture and depth map, or "
+                "take them out. If they are sound, the autoencoder's latents do not fit into half precision."
+            )
 
 
 def _views(

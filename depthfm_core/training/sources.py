@@ -5,6 +5,7 @@ A frame carries the call that reads it, so that the stages need not know what ki
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +16,13 @@ from tqdm import tqdm
 
 from ..data import hypersim, pairs, vkitti2
 from ..data.entries import Entry
-from ..data.folder import list_frames, read_frame
+from ..data.folder import DEPTH_SUFFIX, IMAGE_SUFFIX, list_frames, read_frame
+from ..data.photos import photos_in
 from ..data.sample import DepthSample
 from ..depth.files import write_text
 
 _LISTS = "lists"
+_SHOWS_DEPTH = re.compile(r"(^|_)depth(_mm)?$")  # the end of a picture's name, without its suffix
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,13 @@ class _Kind(NamedTuple):
     """The frames of a split below a root, and the options beside the common ones.
 
     `sky_is_far`: whether pixels without depth are the sky, as in what is rendered, or holes of a sensor, near ones too.
+    `pictures`: those below a root with and without depth, where these make the data set.
     """
 
     frames: Callable[[DataSetSettings, Path, str, Path | None], list[Frame]]
     options: tuple[str, ...] = ()
     sky_is_far: bool = True
+    pictures: Callable[[Path], list[Path]] | None = None
 
 
 def folder_frames(folder: Path, label: str) -> list[Frame]:
@@ -120,8 +125,31 @@ def source_frames(settings: DataSetSettings, output: Path, held_out: int) -> tup
         apart = KINDS[settings.kind].frames(settings, output / settings.root, settings.held_out_split, None)
         return frames, spread(apart, held_out)
     if len(frames) <= held_out:
-        raise ValueError(f"{output / settings.root} has {len(frames)} frames and {held_out} are held out.")
+        where, remedy = output / settings.root, _remedy(frames, settings)
+        raise ValueError(f"{where} has {len(frames)} frames and {held_out} are held out; {remedy}.")
     return frames[held_out:], frames[:held_out]
+
+
+def _remedy(frames: Sequence[Frame], settings: DataSetSettings) -> str:
+    if frames or settings.kind != "frames":
+        return "add some, or lower held_out in [frames]"
+    return (
+        f"looked for NAME{IMAGE_SUFFIX} with NAME{DEPTH_SUFFIX}. Pictures with depth maps of other names are a "
+        '[[frames.datasets]] of kind = "pairs"'
+    )
+
+
+def count_unpaired(settings: DataSetSettings, output: Path, paired: int) -> int:
+    """How many pictures of a data set have no depth map and are left out; 0 where a list says what is in it.
+
+    Args:
+        settings, output: as of `source_frames`.
+        paired: how many frames that found, held-out ones included.
+    """
+    pictures = KINDS[settings.kind].pictures
+    if pictures is None or settings.frame_list:
+        return 0
+    return sum(not _SHOWS_DEPTH.search(path.stem) for path in pictures(output / settings.root)) - paired
 
 
 def find_complete_frames(settings: DataSetSettings, output: Path) -> None:
@@ -205,9 +233,9 @@ def _of_vkitti2(settings: DataSetSettings, root: Path, split: str, listed: Path 
 _COMMON = ("kind", "root", "name", "share")
 KINDS: dict[str, _Kind] = {
     # NAME_rgb.jpg with NAME_depth_mm.png in one folder, as the synthetic scenes are kept.
-    "frames": _Kind(_of_folder),
+    "frames": _Kind(_of_folder, pictures=photos_in),
     # Pictures with depth maps in any layout of `data.pairs`, also in folders below.
-    "pairs": _Kind(_of_pairs, ("frame_list",), sky_is_far=False),
+    "pairs": _Kind(_of_pairs, ("frame_list",), sky_is_far=False, pictures=partial(photos_in, below=True)),
     "hypersim": _Kind(_of_hypersim, ("split", "held_out_split", "frame_list", "complete_only")),
     "vkitti2": _Kind(_of_vkitti2, ("split", "held_out_split", "frame_list", "variations", "crop")),
 }

@@ -18,7 +18,7 @@ They see one output folder.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -35,13 +35,14 @@ from .doubts import tell_doubts
 from .engine import training_device
 from .export import export, save_codec
 from .first_weights import RESULT, first_network, start_codec, untrained_network
-from .frames import open_stream, split_frames, write_frames
+from .frames import check_data_sets, open_stream, split_frames, tell_frames, write_frames
 from .inputs import check_inputs, codec_config_path, latents_folder, network_path
 from .latents import LatentSet
-from .precompute import describe, write_latents
+from .precompute import describe, plan_shards, write_latents
 from .recipe import Recipe
 from .record import compare_records, keep_record, provenance
 from .scaling import measure_scaling_factor
+from .shards import find_shards
 from .sources import spread
 from .state import is_made, tell_made
 from .stream import FrameStream
@@ -112,13 +113,14 @@ def _write_frames(recipe: Recipe, output: Path, _which: str, _stream: FrameStrea
 
 
 def prepare_frames(recipe: Recipe, output: Path, share: Share) -> None:
-    """Stage frames, once for all processes of a share; before it, whether there is an autoencoder to encode them.
+    """Stage frames, once for all processes of a share; before it, what stands in the way of encoding them.
 
     Raises:
-        ValueError: no autoencoder that can be read, which is known before hours of rendering.
+        ValueError: no autoencoder that can be read, or as `check_data_sets`, known before hours of rendering.
     """
     _codec(recipe, output)
     if share.is_first:
+        check_data_sets(recipe.frames, output)
         write_frames(recipe.frames, output)
     share.wait()
 
@@ -159,7 +161,9 @@ def prepare_latents(
     if recipe.frames.stream:
         raise ValueError("[frames.stream] makes latents while it trains; there are none to make before. Run `train`.")
     made_with = recipe.latents[which], recipe.photometry, recipe.normalization, _codec_path(recipe, output)
-    train, _ = split_frames(recipe.frames, output)
+    train, held_out = split_frames(recipe.frames, output)
+    if share.is_first:
+        tell_frames(recipe.frames, output, train, held_out, recipe.latents[which].datasets)
     return write_latents(train, *made_with, latents_folder(output, which), share=share, device=device)
 
 
@@ -179,6 +183,7 @@ def _train_flow(recipe: Recipe, output: Path, which: str, stream: FrameStream | 
     view = recipe.latents[settings.latents[-1]].view
     if stream is None:
         latents = _latent_set(recipe, output, settings, codec)
+        _LOGGER.info("flow.%s trains on %d views", which, len(latents))
     else:
         stream.wait_for(recipe.frames.stream.first_frames)
         views = StreamedViews(stream, recipe.photometry, recipe.normalization)
@@ -195,11 +200,29 @@ def _train_flow(recipe: Recipe, output: Path, which: str, stream: FrameStream | 
 
 
 def _latent_set(recipe: Recipe, output: Path, settings: FlowSettings, codec: LatentCodec) -> LatentSet:
-    """The latents that a flow stage names, which must have been made with the recipe's settings."""
+    """The latents that a flow stage names, which must have been made with the recipe's settings, all of them."""
     folders = [latents_folder(output, name) for name in settings.latents]
     made_with = recipe.photometry, recipe.normalization, codec
     origins = [describe(recipe.latents[name], *made_with) for name in settings.latents]
-    return LatentSet(folders, shares_of(recipe, settings.latents), origins)
+    latents = LatentSet(folders, shares_of(recipe, settings.latents), origins)
+    if this_share().is_first:
+        _refuse_half_made(recipe, output, settings.latents)
+    return latents
+
+
+def _refuse_half_made(recipe: Recipe, output: Path, names: Sequence[str]) -> None:
+    """A run of `precompute` that was killed, or goes on elsewhere, leaves whole shards of a part of the frames."""
+    train, _ = split_frames(recipe.frames, output)
+    for name in names:
+        folder = latents_folder(output, name)
+        planned = {path for path, _ in plan_shards(train, recipe.latents[name], folder)}
+        missing = sorted(planned - set(find_shards(folder)))
+        if missing:
+            made = len(planned) - len(missing)
+            raise ValueError(
+                f"{folder} has {made} of {len(planned)} shards; {missing[0].name} is missing. Run "
+                f"`python -m depthfm_core precompute` or stage latents.{name} for the rest."
+            )
 
 
 def _network(recipe: Recipe, output: Path, trained: str) -> DepthFMUNet:

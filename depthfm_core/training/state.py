@@ -192,6 +192,6 @@ def check_finite(values: Mapping[str, Tensor], step: int, folder: Path, saved_st
     kept = f"The state of step {saved_step} is kept in {folder}" if saved_step else "No state was saved yet"
     raise ValueError(
         f"Training {folder.name} stopped in step {step}: {found}. {kept}. Look for broken pictures or depth in the "
-        'data, or set a smaller learning_rate or max_grad_norm, or mixed_precision = "no"; the same command then goes '
-        "on from there."
+        "data, and delete the shards of latents that hold them, which do not change with it; or set a smaller "
+        'learning_rate or max_grad_norm, or mixed_precision = "no". The same command then goes on from there.'
     )

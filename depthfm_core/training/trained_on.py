@@ -35,10 +35,11 @@ def keep_data(recipe: Recipe, output: Path, which: str) -> None:
 def compare_data(recipe: Recipe, output: Path, which: str) -> None:
     """Compares what the result of stage flow.`which` was trained on with the latents and shares that are there now.
 
-    Nothing is compared where there is no result, no latents any more, or a result of a version that wrote nothing down.
+    Latents that have been deleted are not missed, since the same command makes them again. Nothing is compared where
+    there is no result, or one of a version that wrote nothing down.
 
     Raises:
-        ValueError: other latents or shares, which the message names, or latents that cannot be read.
+        ValueError: other data sets, frames or shares, which the message names, or latents that cannot be read.
     """
     path, result = _path(output, which), network_path(output, which)
     if not (result.exists() and path.exists()):
@@ -86,27 +87,32 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _data(recipe: Recipe, output: Path, which: str) -> dict[str, Any]:
-    """Which frames each shard says that it holds, and the data sets' shares; of a stream how many frames it renders."""
+    """Of each data set which frames the shards that are there hold, as they say themselves, and the shares; of a stream
+    how many frames it renders.
+    """
     if recipe.frames.stream:
         return {"latents": {}, "count": recipe.frames.count}
     names = recipe.flow[which].latents
-    latents: dict[str, dict[str, object]] = {}
+    labels = [source.label for source in recipe.frames.sources]
+    latents: dict[str, dict[str, object]] = {
+        f"{name}/{label}": {} for name in names for label in recipe.latents[name].datasets or labels
+    }
     for name in names:
         for path in find_shards(latents_folder(output, name)):
-            shards = latents.setdefault(f"{name}/{data_set_of(path)}", {})
-            shards[path.name] = read_origin(path).get("frames")
+            if (data_set := f"{name}/{data_set_of(path)}") in latents:
+                latents[data_set][path.name] = read_origin(path).get("frames")
     return {"latents": latents, "shares": shares_of(recipe, names)}
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """How data differs, to be read after "was trained"; latents do not where all have been deleted since."""
-    before, after = old["latents"], new["latents"] or old["latents"]
+    """How data differs, to be read after "was trained"."""
+    before, after = old["latents"], new["latents"]
     differences = [f"without {name}" for name in sorted(after.keys() - before.keys())]
-    differences += [f"with {name}, which is gone" for name in sorted(before.keys() - after.keys())]
+    differences += [f"with {name}, which the recipe does not have" for name in sorted(before.keys() - after.keys())]
     differences += [
         f"with other frames of {name} ({len(before[name])} shards, now {len(after[name])})"
         for name in sorted(before.keys() & after.keys())
-        if before[name] != after[name]
+        if after[name].items() - before[name].items()
     ]
     return differences + [
         f"with {name} {old[name]} (now {new[name]})" for name in ("shares", "count") if old.get(name) != new.get(name)

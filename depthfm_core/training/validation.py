@@ -29,13 +29,15 @@ _TITLES = ("picture", "depth", "estimate", "relative error, 0 to 0.5")
 class HeldOut(NamedTuple):
     """Frames that are never trained on.
 
-    Latents [N, 4, h, w], depth in metres and its mask [N, 1, H, W], and the pictures [N, 3, H, W] in [0, 1].
+    Latents [N, 4, h, w], depth in metres and its mask [N, 1, H, W], the pictures [N, 3, H, W] in [0, 1], and the labels
+    of the data sets that they are of, N or none.
     """
 
     image_latent: Tensor
     depth_m: Tensor
     valid: Tensor
     image: Tensor
+    data_sets: tuple[str, ...] = ()
 
 
 def encode_held_out(frames: Sequence[Frame], view: ViewSettings, codec: LatentCodec) -> HeldOut:
@@ -51,29 +53,35 @@ def encode_held_out(frames: Sequence[Frame], view: ViewSettings, codec: LatentCo
     )
     if not valid.any():
         raise ValueError(f"None of the {len(frames)} held-out frames has depth within its crop; hold out others.")
-    return HeldOut(encode(codec, image * 2 - 1), depth_m, valid, image)
+    data_sets = tuple(frame.data_set for frame in frames)
+    return HeldOut(encode(codec, image * 2 - 1), depth_m, valid, image, data_sets)
 
 
 def check_estimates(network: DepthFMUNet, codec: LatentCodec, held_out: HeldOut, noising_step: int) -> Checked:
     """The project's metrics and F1 of boundaries over held-out frames, and a picture of some of them.
 
-    Two Euler steps, aligned by least squares in log depth, means over the frames with depth. The picture's columns are
-    picture, depth, estimate and relative error.
+    Two Euler steps, aligned by least squares in log depth, means over the frames with depth; of several data sets also
+    over each one's, as "NAME/delta1". The picture's columns are picture, depth, estimate and relative error.
     """
     depth_m = _aligned(network, codec, held_out, noising_step)
     measured = [measure, boundary_scores]
     rows = {name: row for f in measured for name, row in f(depth_m, held_out.depth_m, held_out.valid).items()}
     scores = {name: float(row.nanmean()) for name, row in rows.items()}
+    labels = sorted(set(held_out.data_sets))
+    for label in labels if len(labels) > 1 else ():
+        own = torch.tensor([data_set == label for data_set in held_out.data_sets])
+        scores |= {f"{label}/{name}": float(row[own].nanmean()) for name, row in rows.items()}
     return Checked(scores, _picture(held_out, depth_m))
 
 
 def _aligned(network: DepthFMUNet, codec: LatentCodec, held_out: HeldOut, noising_step: int) -> Tensor:
     """Estimated depth in metres, [N, 1, H, W]."""
     noise = torch.randn(held_out.image_latent.shape, generator=torch.Generator().manual_seed(0))
-    parts = zip(*(tensor.split(_CHECK_AT_ONCE) for tensor in (*held_out, noise)), strict=True)
+    tensors = (held_out.image_latent, held_out.depth_m, held_out.valid, noise)
+    parts = zip(*(tensor.split(_CHECK_AT_ONCE) for tensor in tensors), strict=True)
     aligned = [
         align(estimate(network, codec, image_latent, part_noise, noising_step), depth_m, valid, "log")
-        for image_latent, depth_m, valid, _, part_noise in parts
+        for image_latent, depth_m, valid, part_noise in parts
     ]
     return torch.cat(aligned).clamp_min(LOWEST_DEPTH_M)  # as in the benchmarks, so that ratios exist
 
