@@ -185,7 +185,7 @@ def test_what_is_missing_is_made_again_alike_by_other_processes_and_nothing_else
 
 def test_other_settings_need_another_folder(finished, capsys):
     assert main(["ablate", "--output", str(finished), *OPTIONS, "--seeds", "3"]) == 2
-    assert "choose another folder" in capsys.readouterr().err
+    assert "begun with other settings (seeds was 2 and is 3); choose another folder" in capsys.readouterr().err
 
 
 def test_a_tenth_of_the_photographs_is_a_tenth(finished):

@@ -47,7 +47,7 @@ def vae():
 
 def text_parts(folder):
     """A text encoder, and a tokenizer of five words."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     words = {"<|startoftext|>": 0, "<|endoftext|>": 1, "a": 2, "a</w>": 3, "!": 4}
     (folder / "vocab.json").write_text(json.dumps(words), encoding="utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
@@ -187,6 +187,32 @@ def test_every_option_of_geowizard_changes_its_map(tmp_path, image):
         assert not torch.allclose(changed, plain, atol=1e-6), change
     with pytest.raises(ValueError, match="'moon'; choose one of indoor, outdoor, object"):
         load_method(f"geowizard={folder}", MethodOptions(domain="moon"))
+
+
+def test_geowizard_is_told_the_domain_of_each_image_unless_one_was_chosen_for_all(tmp_path, image):
+    folder = save_geowizard(tmp_path)
+    options = {"num_steps": 1, "ensemble_size": 1, "processing_resolution": 0}
+    plain = load_method(f"geowizard={folder}", MethodOptions(**options))
+    outdoor = load_method(f"geowizard={folder}", MethodOptions(**options, domain="outdoor"))
+    assert torch.equal(plain(image, "outdoor"), outdoor(image))
+    assert torch.equal(outdoor(image, "indoor"), outdoor(image))
+    assert torch.equal(plain(image), plain(image, "indoor")) and not torch.equal(plain(image), outdoor(image))
+
+
+def test_a_method_says_what_it_is_run_with_chosen_or_its_own(tmp_path):
+    marigold = save_marigold(tmp_path / "marigold")
+    own = {"num_steps": 50, "ensemble_size": 10, "seed": 1234, "processing_resolution": 32}
+    assert load_method(f"marigold-v1-0={marigold}").made_with == own
+    chosen = {"num_steps": 3, "ensemble_size": 2, "seed": 5, "processing_resolution": 0}
+    found = load_method(f"marigold-v1-0={marigold}", MethodOptions(**chosen)).made_with
+    assert found == chosen | {"processing_resolution": "of the picture"}
+    wizard = load_method(f"geowizard={save_geowizard(tmp_path / 'wizard')}").made_with
+    assert wizard == {
+        **{"num_steps": 10, "ensemble_size": 10, "seed": 1234},
+        **{"processing_resolution": 768, "domain": "indoor"},
+    }
+    lotus = load_method(f"lotus-g={save_lotus(tmp_path / 'lotus', 8)}").made_with
+    assert lotus == {"processing_resolution": "of the picture", "seed": 1234}
 
 
 @torch.no_grad()

@@ -176,7 +176,7 @@ def test_metric3d_sees_the_picture_on_the_mean_color_and_loses_the_border_again(
     method = load_method(metric3d)
     found = method(image)
     assert found.shape == (1, 1, 616, 821)  # 616 / 48 * 64, rounded down
-    assert method.gives == "relative_depth"
+    assert method.gives == "relative_depth" and method.made_with == {"size": "616 x 1064"}
     white = load_method(metric3d)(torch.ones_like(image))
     mean, std = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
     assert torch.allclose(white, 2 + ((255 - mean) / std).mean(), atol=1e-4)
@@ -185,6 +185,6 @@ def test_metric3d_sees_the_picture_on_the_mean_color_and_loses_the_border_again(
 def test_a_focal_length_makes_metric3ds_depth_metric(metric3d, image):
     canonical = load_method(metric3d)(image)
     method = load_method(metric3d, MethodOptions(focal_px=50))
-    assert method.gives == "depth_m"
+    assert method.gives == "depth_m" and method.made_with["focal_px"] == 50
     assert torch.allclose(method(image), (canonical * 50 * 821 / 64 / 1000).clamp(0, 300), atol=1e-4)
     assert load_method(metric3d, MethodOptions(focal_px=1e9))(torch.ones_like(image)).max() == 300

@@ -86,9 +86,9 @@ class DepthAnything3(torch.nn.Module):
         return cls()
     def forward(self, depth):
         return self.model(depth).half()
-    def inference(self, images):
+    def inference(self, images, process_res):
         (pixels,) = images
-        assert pixels.dtype.name == "uint8" and pixels.shape[2] == 3
+        assert process_res == 504 and pixels.dtype.name == "uint8" and pixels.shape[2] == 3
         if logger.level > 1:
             print("[INFO] a picture")
         depth = self.forward(torch.from_numpy(pixels[None, ::2, ::2, 0].astype("float32")))

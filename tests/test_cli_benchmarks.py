@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,10 @@ from depthfm_core.cli.methods import (
     check_method_arguments,
     method_options,
 )
+from depthfm_core.data.entries import Entry
+from depthfm_core.evaluation.baselines import METHODS
+from depthfm_core.evaluation.baselines.method import Request
+from depthfm_core.evaluation.protocol import BENCHMARKS
 from depthfm_core.evaluation.published import TABLES
 from depthfm_core.evaluation.table import read_rows
 from depthfm_core.pipeline import EstimationSettings
@@ -62,7 +67,7 @@ def benchmarked(tmp_path):
             write_image(root, dataset, line)
         split = ("--split", str(write_list(tmp_path / "list.txt", lines[1])))
         where = ("--dataset", dataset, "--root", str(root), "--output", str(tmp_path / output))
-        assert main(["evaluate", *where, *split, "--model", "ramp", "--align", "log", *options]) == 0
+        assert main(["evaluate", *where, *split, "--model", "ramp", "--align", "log", *options]) == 0  # the last counts
         return tmp_path / output
 
     return run
@@ -119,9 +124,9 @@ def test_an_option_of_a_baseline_reaches_it_and_no_other_method(model, option, v
     parser = argparse.ArgumentParser()
     add_method_arguments(parser)
     args = parser.parse_args([option, str(value)])
-    check_method_arguments(["nano", model], args)
-    assert getattr(method_options(model, args), field) == value
-    assert getattr(method_options("nano", args), field) is None
+    taken = check_method_arguments(["nano", model], args)
+    assert getattr(method_options(args, taken[model]), field) == value
+    assert getattr(method_options(args, taken["nano"]), field) is None
     with pytest.raises(ValueError, match=f"None of nano takes {option}"):
         check_method_arguments(["nano"], args)
 
@@ -130,8 +135,8 @@ def options_of(model, *given):
     parser = argparse.ArgumentParser()
     add_method_arguments(parser)
     args = parser.parse_args([str(part) for part in given])
-    check_method_arguments([model], args)
-    return method_options(model, args), args
+    taken = check_method_arguments([model], args)
+    return method_options(args, taken[model]), args
 
 
 @pytest.mark.parametrize("model", ["marigold-v1-0", "geowizard", "lotus-g"])
@@ -190,3 +195,60 @@ def test_the_device_is_the_methods():
 def test_every_loading_option_has_a_test():
     (mark,) = test_every_loading_option_reaches_a_depthfm_and_the_report.pytestmark
     assert [name for name, _ in mark.args[1]] == list(LOADING_OPTIONS)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What a stub in the place of GeoWizard is told of each picture."""
+
+    def load(model, options):
+        request = Request(model, METHODS["geowizard"], "", options)
+        return request.method(lambda image, domain: (seen.append(options.domain or domain), (image.mean(1), 1))[1])
+
+    seen = []
+    monkeypatch.setattr("depthfm_core.cli.evaluate.load_method", load)
+    return seen
+
+
+GEOWIZARD = ("--model", "geowizard", "--align", "affine")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "domain"),
+    [("nyu", "indoor"), ("kitti", "outdoor"), ("eth3d", "indoor"), ("scannet", "indoor"), ("diode", "indoor")],
+)
+def test_a_method_that_asks_is_told_the_data_sets_domain_and_the_report_names_it(benchmarked, told, dataset, domain):
+    folder = benchmarked(dataset, *GEOWIZARD)
+    assert told == [domain] and scores_of(folder)["made_with"]["domain"] == f"{domain} (1 images)"
+
+
+def test_a_domain_that_is_chosen_overrides_the_data_sets(benchmarked, told):
+    folder = benchmarked("kitti", *GEOWIZARD, "--domain", "object")
+    assert told == ["object"] and scores_of(folder)["made_with"]["domain"] == "object"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "domain"),
+    [
+        ("diode", "outdoor/scene_00022/scan_00193/00022_00193_outdoor_000_010", "outdoor"),
+        ("diode", "val/indoors/scene_00019/scan_00183/00019_00183_indoors_000_010", "indoor"),
+        ("eth3d", "meadow/DSC_6535", "outdoor"),
+        ("eth3d", "relief_2/DSC_6481", "indoor"),
+    ],
+)
+def test_data_sets_of_both_domains_tell_them_apart_by_the_pictures_place(dataset, name, domain):
+    assert BENCHMARKS[dataset].domain(Entry(name, None, None)) == domain
+
+
+def test_a_part_of_a_benchmark_is_called_one(benchmarked):
+    folder = benchmarked("kitti")
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert report["facts"]["data set"] == "kitti (kitti), 1 of 652 images"
+    assert "not comparable with the published rows" in report["facts"]["not the whole benchmark"]
+
+
+def test_a_whole_benchmark_is_not_called_a_part(benchmarked, monkeypatch):
+    monkeypatch.setitem(BENCHMARKS, "nyu", replace(BENCHMARKS["nyu"], num_images=1))
+    report = json.loads((benchmarked("nyu") / "report.json").read_text(encoding="utf-8"))
+    assert report["facts"]["data set"] == "nyu (nyu), 1 images"
+    assert "not the whole benchmark" not in report["facts"]

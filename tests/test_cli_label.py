@@ -127,7 +127,7 @@ def test_the_range_changes_the_depth(labeled):
 def test_other_settings_need_another_folder(labeled):
     labeled()
     assert "dynamic_range was 10 and is 5" in labeled("--range", "5", code=2)[2].err
-    assert "options was" in labeled("--seed", "3", code=2)[2].err
+    assert "options.settings.seed was 0 and is 3" in labeled("--seed", "3", code=2)[2].err
 
 
 @pytest.mark.parametrize(

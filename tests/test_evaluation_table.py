@@ -1,8 +1,22 @@
+from dataclasses import replace
+
 import pytest
 
+from depthfm_core.evaluation.baselines import METHODS
 from depthfm_core.evaluation.report import build_tables
 from depthfm_core.evaluation.summary import summarize
-from depthfm_core.evaluation.table import MEASURED, SKIPPED, append_row, open_folder, read_rows
+from depthfm_core.evaluation.table import (
+    MEASURED,
+    SKIPPED,
+    append_row,
+    describe_changes,
+    drop_without_results,
+    open_folder,
+    read_gives,
+    read_made_with,
+    read_rows,
+    write_facts,
+)
 
 COLUMNS = ("name", "status", "log.abs_rel")
 
@@ -67,7 +81,47 @@ def test_a_single_image_has_its_own_seconds():
 
 
 def test_a_digest_is_cut_and_a_repositorys_name_is_not():
-    for weights, shown in ((f"sha256:{'a' * 64}", f"sha256:{'a' * 12} "), ("prs-eth/marigold-depth-v1-0",) * 2):
+    digests = [(f"{of}{'a' * 64}", f"{of}{'a' * 12} ") for of in ("sha256:", "isl-org/MiDaS@sha256:")]
+    commit = (f"someone/Wizard@{'b' * 40}", f"someone/Wizard@{'b' * 12} ")
+    for weights, shown in (*digests, commit, ("prs-eth/marigold-depth-v1-0",) * 2):
         summary = summarize("m", "depth", weights, [row("a")], ["log"])
         *_, cost = build_tables("folder", [summary], ["log"])
         assert f"{cost.rows[0][-1]} ".startswith(shown)
+
+
+def test_of_other_settings_only_what_differs_is_named(tmp_path):
+    def settings(steps):
+        return {"model": "nano", "options": {"settings": {"num_steps": steps, "seed": 0}}, "alignments": ("log",)}
+
+    open_folder(tmp_path / "run", settings(2))
+    with pytest.raises(ValueError, match=r"settings \(options\.settings\.num_steps was 2 and is 3\); choose another"):
+        open_folder(tmp_path / "run", settings(3))
+    assert not describe_changes(settings(2), settings(2))
+    assert describe_changes({"options": {}}, {"options": {"seed": 0}}) == "options.seed was None and is 0"
+
+
+def test_a_folder_without_a_result_is_dropped_and_one_with_a_result_is_not(tmp_path):
+    for name in ("empty", "measured"):
+        open_folder(tmp_path / name, {"model": "nano"})
+        write_facts(tmp_path / name, "log_depth", {"seed": 0})
+    append_row(tmp_path / "measured" / "images.csv", COLUMNS, row("a"))
+    for name in ("empty", "measured", "never made"):
+        drop_without_results(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["measured"]
+    assert read_gives(tmp_path / "measured") == "log_depth" and read_made_with(tmp_path / "measured") == {"seed": 0}
+
+
+def test_what_was_published_stands_in_the_measured_methods_line():
+    names = ("marigold-v1-0", "nano")
+    summaries = [
+        summarize(name, "depth", "none", [row("a") | {"affine.abs_rel": "0.06"}], ["affine"]) for name in names
+    ]
+    summaries[0] = replace(summaries[0], published=METHODS["marigold-v1-0"].published)
+    measured, *others = build_tables("nyu", summaries, ["affine"])
+    lines = [dict(zip(measured.head, line, strict=True)) for line in measured.rows]
+    assert lines[0]["AbsRel (affine)"] == "0.060"
+    assert (lines[0]["published AbsRel"], lines[0]["published delta1"]) == ("0.055", "0.964")
+    assert lines[0]["published in"] == "DepthFM, Table 2 (AAAI 2025)" and lines[1]["published AbsRel"] == "-"
+    titles = [table.title.partition(":")[0] for table in others]
+    assert titles.index("Cost (medians) and weights") < titles.index("Published, not measured here")
+    assert "published AbsRel" not in build_tables("folder", summaries, ["affine"])[0].head

@@ -1,7 +1,9 @@
 """Which weights were measured."""
 
 import hashlib
+from pathlib import Path
 
+import huggingface_hub
 import torch
 from torch import nn
 
@@ -37,3 +39,33 @@ def test_weights_of_bfloat16_and_numbers_without_a_shape_have_a_digest_too():
     with torch.no_grad():
         module.weight[0] = 2
     assert fingerprint_weights(module) != first
+
+
+def test_a_repository_is_known_by_the_commit_that_a_library_would_take_from_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert fingerprint("someone/Wizard") == "someone/Wizard"
+    cache = tmp_path / "models--someone--Wizard"
+    for commit in ("a" * 40, "b" * 40):  # two snapshots, as after an update
+        (cache / "snapshots" / commit).mkdir(parents=True)
+        (cache / "snapshots" / commit / "config.json").write_text(commit, encoding="utf-8")
+    (cache / "refs").mkdir()
+    for commit in ("a" * 40, "b" * 40):
+        (cache / "refs" / "main").write_text(commit, encoding="utf-8")
+        assert fingerprint("someone/Wizard") == f"someone/Wizard@{commit}"
+        loaded = huggingface_hub.hf_hub_download(
+            "someone/Wizard", "config.json", cache_dir=tmp_path, local_files_only=True
+        )
+        assert Path(loaded).read_text(encoding="utf-8") == commit
+
+
+def test_a_repository_of_torch_hub_is_known_by_its_code(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    assert fingerprint("isl-org/MiDaS") == "isl-org/MiDaS"
+    code = tmp_path / "isl-org_MiDaS_master" / "hubconf.py"
+    code.parent.mkdir()
+    code.write_text("x = 1", encoding="utf-8")
+    first = fingerprint("isl-org/MiDaS")
+    assert first == f"isl-org/MiDaS@{fingerprint(str(code.parent))}"
+    code.write_text("x = 2", encoding="utf-8")
+    assert fingerprint("isl-org/MiDaS") != first

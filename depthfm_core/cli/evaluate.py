@@ -1,9 +1,9 @@
 """`evaluate`: scores of one or more methods on a data set, under the protocol that published numbers were made with."""
 
 import argparse
-import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,21 +12,27 @@ from ..data.entries import Entry
 from ..data.kitti import MASKS
 from ..depth.align import ALIGNMENTS
 from ..depth.inliers import Ransac
-from ..evaluation.baselines import METHODS, MethodOptions, find_method, load_method
-from ..evaluation.fingerprint import fingerprint
-from ..evaluation.pictures import unique_name
+from ..evaluation.baselines import METHODS, load_method
+from ..evaluation.baselines.method import check_libraries
 from ..evaluation.protocol import BENCHMARKS, Benchmark, choose_benchmark
 from ..evaluation.report import write_report
 from ..evaluation.run import evaluate
 from ..evaluation.share import Share, this_share
-from ..evaluation.spaces import SPACES, check_alignments
 from ..evaluation.summary import Summary, summarize
-from ..evaluation.table import SETTINGS_FILE, open_folder, read_gives, read_rows, write_gives
+from ..evaluation.table import (
+    drop_without_results,
+    open_folder,
+    read_gives,
+    read_made_with,
+    read_rows,
+    write_facts,
+)
+from .errors import USER_ERRORS, sentence
+from .evaluate_plan import DEFAULT_ALIGNMENTS, Plan, make_plans, settings_of
 from .evaluate_report import build_report
-from .methods import add_method_arguments, changed_options, check_method_arguments, files_beside, method_options
+from .methods import add_method_arguments, changed_options
 
 DEFAULT_MODELS = ("nano", "constant", "ramp")
-DEFAULT_ALIGNMENTS = ("affine", "log")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,65 +71,75 @@ def run(args: argparse.Namespace) -> int:
     """Measures what is not measured yet, writes the report and prints it; 0.
 
     Raises:
-        ValueError: for an option, data set or alignment that cannot be used, before anything is measured; for a method
-            that cannot be loaded, or weights at a path that give something else than the alignment takes, when its
-            turn comes. What is measured by then stays, and is not measured again.
+        ValueError: for an option, data set or alignment that cannot be used, before anything is measured; and for
+            methods that cannot be loaded or fail, or weights at a path that give something else than the alignment
+            takes, after the others are measured and reported. What is measured stays, and is not measured again.
     """
     benchmark, root = _benchmark(args)
     _check_numbers(args)
     entries = benchmark.list_entries(root, args.split)[: args.limit]
-    options = {model: _options(model, args, benchmark) for model in args.model}
-    alignments = {model: _alignments(model, args) for model in args.model}
-    for model in args.model:
-        if "=" not in model:  # the weights at a path may give something else than the method's usual ones
-            check_alignments(find_method(model)[1].gives, alignments[model], model)
-    weights = {model: fingerprint(find_method(model)[2]) for model in args.model}
+    plans = make_plans(args, benchmark)
+    for plan in plans:
+        if not plan.is_done(entries):
+            check_libraries(plan.card)
     share = this_share()
     if share.is_first:
-        for model in args.model:
-            settings = _settings(model, weights[model], args, benchmark, root, options[model], alignments[model])
-            _open_folder(_folder(args, model), settings)
+        for plan in plans:
+            drop_without_results(plan.folder)
+            open_folder(plan.folder, settings_of(plan, args, benchmark, root))
     share.wait()
-    for model in args.model:
-        done = read_rows(_folder(args, model))
-        if any(entry.name not in done for entry in entries):
-            _measure(model, options[model], benchmark, entries, alignments[model], args, share)
+    failures = _measure_all(plans, benchmark, entries, args, share)
     share.wait()
     if share.is_first:
-        summaries = [
-            _summary(model, weights[model], _folder(args, model), entries, alignments[model], options[model])
-            for model in args.model
-        ]
-        report = build_report(args, benchmark, entries, summaries, alignments, _folder(args, args.model[0]))
-        print(write_report(report, summaries, args.output))
-        print(f"{args.output / 'report.html'}")
+        _report(plans, benchmark, entries, args)
+    share.wait()  # a launcher ends all processes when one ends with an error
+    if failures:
+        told = " ".join(f"{model} was not measured: {reason}" for model, reason in failures.items())
+        raise ValueError(told)
     return 0
 
 
-def _open_folder(folder: Path, settings: dict) -> None:
-    if not read_rows(folder):  # settings without a result, as of a run that was refused, bind nobody
-        (folder / SETTINGS_FILE).unlink(missing_ok=True)
-    open_folder(folder, settings)
+def _measure_all(
+    plans: Sequence[Plan], benchmark: Benchmark, entries: Sequence[Entry], args: argparse.Namespace, share: Share
+) -> dict[str, str]:
+    """Measures method after method; those that failed, each with why, do not keep the others from their turn."""
+    failures = {}
+    for plan in plans:
+        if plan.is_done(entries):
+            continue
+        try:
+            _measure(plan, benchmark, entries, args, share)
+        except USER_ERRORS as error:
+            if args.traceback:
+                raise
+            failures[plan.model] = sentence(error)
+    return failures
 
 
 def _measure(
-    model: str,
-    options: MethodOptions,
-    benchmark: Benchmark,
-    entries: Sequence[Entry],
-    alignments: Sequence[str],
-    args: argparse.Namespace,
-    share: Share,
+    plan: Plan, benchmark: Benchmark, entries: Sequence[Entry], args: argparse.Namespace, share: Share
 ) -> None:
     """Loads a method, measures what it has not been measured on, and lets it go before the next one is loaded."""
-    method, folder = load_method(model, options), _folder(args, model)
-    write_gives(folder, method.gives)
+    method = load_method(plan.model, plan.options)
+    write_facts(plan.folder, method.gives, method.made_with)
     ransac = Ransac() if args.ransac else None
     names = evaluate(
-        method, benchmark, entries, alignments, folder, ransac=ransac, share=share, num_pictures=args.worst
+        method, benchmark, entries, plan.alignments, plan.folder, ransac=ransac, share=share, num_pictures=args.worst
     )
-    for _ in tqdm(names, total=len(share.part(entries)), desc=model, unit="image", disable=None):
+    for _ in tqdm(names, total=len(share.part(entries)), desc=plan.model, unit="image", disable=None):
         pass
+
+
+def _report(plans: Sequence[Plan], benchmark: Benchmark, entries: Sequence[Entry], args: argparse.Namespace) -> None:
+    """Writes and prints the report over the methods that were measured whole; nothing where there is none."""
+    done = [plan for plan in plans if plan.is_done(entries)]
+    if done:
+        summaries = [_summary(plan, benchmark, entries) for plan in done]
+        report = build_report(args, benchmark, entries, summaries, [plan.alignments for plan in done], done[0].folder)
+        print(write_report(report, summaries, args.output))
+        print(f"{args.output / 'report.html'}")
+    for plan in plans:
+        drop_without_results(plan.folder)
 
 
 def _benchmark(args: argparse.Namespace) -> tuple[Benchmark, Path]:
@@ -144,61 +160,14 @@ def _check_numbers(args: argparse.Namespace) -> None:
         raise ValueError(f"--limit is {args.limit}; choose 1 or more images.")
     if args.worst < 0:
         raise ValueError(f"--worst is {args.worst}; choose 0 or more pictures.")
-    check_method_arguments(args.model, args)
 
 
-def _options(model: str, args: argparse.Namespace, benchmark: Benchmark) -> MethodOptions:
-    """What of the command line a method takes; a benchmark's picture comes at its protocol's size already."""
-    return method_options(model, args, processing_resolution=0 if benchmark.num_images else None)
-
-
-def _alignments(model: str, args: argparse.Namespace) -> list[str]:
-    """The chosen alignments, or those of the default that a method's numbers can be fitted by, or the first that is."""
-    possible = SPACES[find_method(model)[1].gives]
-    if args.align:
-        return list(dict.fromkeys(args.align))
-    return [name for name in DEFAULT_ALIGNMENTS if name in possible] or list(possible)[:1]
-
-
-def _folder(args: argparse.Namespace, model: str) -> Path:
-    """Where a model's results lie; a name that is no folder's gets one, and no two get the same."""
-    is_a_name = re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", model)
-    return args.output / (model if is_a_name else unique_name(model).lstrip("._"))
-
-
-def _settings(
-    model: str,
-    weights: str,
-    args: argparse.Namespace,
-    benchmark: Benchmark,
-    root: Path,
-    options: MethodOptions,
-    alignments: Sequence[str],
-) -> dict:
-    """What a table of images depends on: a run goes on only with the same."""
-    return {
-        "model": model,
-        "weights": weights,
-        **files_beside(model, options),
-        "dataset": args.dataset if args.dataset in BENCHMARKS else root.resolve().name,
-        "root": str(root.resolve()),
-        "split": args.split and str(args.split.resolve()),
-        "protocol": benchmark.notes,
-        "alignments": list(alignments),
-        "ransac": args.ransac,
-        "options": {name: value for name, value in asdict(options).items() if value is not None},
-    }
-
-
-def _summary(
-    model: str,
-    weights: str,
-    folder: Path,
-    entries: Sequence[Entry],
-    alignments: Sequence[str],
-    options: MethodOptions,
-) -> Summary:
-    rows = read_rows(folder)
-    gives = read_gives(folder) or find_method(model)[1].gives
-    summary = summarize(model, gives, weights, [rows[entry.name] for entry in entries], alignments)
-    return replace(summary, made_with=changed_options(options) | files_beside(model, options))
+def _summary(plan: Plan, benchmark: Benchmark, entries: Sequence[Entry]) -> Summary:
+    rows = read_rows(plan.folder)
+    gives = read_gives(plan.folder) or plan.card.gives
+    summary = summarize(plan.model, gives, plan.weights, [rows[entry.name] for entry in entries], plan.alignments)
+    made_with = changed_options(plan.options) | read_made_with(plan.folder) | plan.beside
+    if domain_of := plan.domain_of(benchmark):
+        counts = Counter(map(domain_of, entries))
+        made_with["domain"] = ", ".join(f"{domain} ({count} images)" for domain, count in sorted(counts.items()))
+    return replace(summary, made_with=made_with, published=plan.card.published)

@@ -2,8 +2,9 @@
 
 import argparse
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -34,6 +35,7 @@ SIZE_NOTE = (
     "Every method is handed the picture with a long side of {} pixels, the size that Marigold computes at here; so are "
     "methods that resize pictures themselves, and whose authors may hand them the original."
 )
+PARTIAL_NOTE = "its numbers here are not comparable with the published rows"
 MISSING_NOTE = (
     "Of the largest errors {} have no picture: they are made while an image is measured, and that was with a smaller "
     "--worst, or before the picture was removed. Another --output makes them."
@@ -45,7 +47,7 @@ def build_report(
     benchmark: Benchmark,
     entries: Sequence[Entry],
     summaries: Sequence[Summary],
-    alignments: Mapping[str, Sequence[str]],
+    alignments: Sequence[Sequence[str]],
     folder: Path,
 ) -> Report:
     """What a run of `evaluate` found.
@@ -54,31 +56,55 @@ def build_report(
         args: of the command.
         benchmark: that was measured on.
         entries: its images.
-        summaries: one a method, in the order of `args.model`.
-        alignments: of each method.
+        summaries: one a method that was measured, in the order of `args.model`.
+        alignments: of each of these methods.
         folder: of the first method's results, whose largest errors are shown; pictures of others are removed.
     """
-    pictures = _pictures(args, entries, alignments[args.model[0]][0], folder)
+    pictures = _pictures(args, entries, summaries[0].name, alignments[0][0], folder)
     device = chosen_device(args.device)
     facts = {
-        "data set": f"{args.dataset} ({benchmark.name}), {len(entries)} images",
+        "data set": f"{args.dataset} ({benchmark.name}), {_told_images(benchmark, entries)}",
+        **_missing(args, benchmark, entries, summaries),
         **_depthfm_settings(args),
         "fitted to": "the pixels that RANSAC keeps" if args.ransac else "all measured pixels, by least squares",
         "machine": f"{_device_name(device)}, PyTorch {torch.__version__}",
     }
-    notes = [benchmark.notes, *ALIGNMENT_NOTES, PEAK_NOTE, *published_notes(benchmark.name)]
+    notes = [benchmark.notes]
     if benchmark.long_side_px:
-        notes.insert(1, SIZE_NOTE.format(benchmark.long_side_px))
+        notes.append(SIZE_NOTE.format(benchmark.long_side_px))
+    notes += [*ALIGNMENT_NOTES, PEAK_NOTE, *published_notes(benchmark.name)]
     missing = min(args.worst, summaries[0].num_images) - len(pictures)
     if missing:
         notes.append(MISSING_NOTE.format(missing))
     return Report(
         title=f"Zero-shot depth on {Path(args.dataset).name}",
         facts=facts,
-        tables=build_tables(benchmark.name, summaries, list(dict.fromkeys(sum(map(list, alignments.values()), [])))),
+        tables=build_tables(benchmark.name, summaries, list(dict.fromkeys(chain(*alignments)))),
         notes=notes,
         pictures=pictures,
     )
+
+
+def _told_images(benchmark: Benchmark, entries: Sequence[Entry]) -> str:
+    count, whole = len(entries), benchmark.num_images
+    if not _is_partial(benchmark, entries):
+        return f"{count} images"
+    return f"{count} of {whole} images" if count < whole else f"{count} images instead of {whole}"
+
+
+def _is_partial(benchmark: Benchmark, entries: Sequence[Entry]) -> bool:
+    """Whether these are other images than the published means are over, as far as their number tells."""
+    return benchmark.num_images not in (None, len(entries))
+
+
+def _missing(
+    args: argparse.Namespace, benchmark: Benchmark, entries: Sequence[Entry], summaries: Sequence[Summary]
+) -> dict[str, str]:
+    """Facts of what keeps the report from being whole: images of the benchmark, and methods that failed."""
+    found = {"not the whole benchmark": PARTIAL_NOTE} if _is_partial(benchmark, entries) else {}
+    measured = {summary.name for summary in summaries}
+    failed = [model for model in args.model if model not in measured]
+    return found | ({"asked for, but not measured whole": ", ".join(failed)} if failed else {})
 
 
 def _depthfm_settings(args: argparse.Namespace) -> dict[str, str]:
@@ -90,7 +116,9 @@ def _depthfm_settings(args: argparse.Namespace) -> dict[str, str]:
     return {"DepthFM settings": ", ".join(told)}
 
 
-def _pictures(args: argparse.Namespace, entries: Sequence[Entry], first: str, folder: Path) -> dict[str, str]:
+def _pictures(
+    args: argparse.Namespace, entries: Sequence[Entry], model: str, first: str, folder: Path
+) -> dict[str, str]:
     """Caption -> path below the output folder, of the first method's largest errors; other pictures are removed."""
     rows = read_rows(folder)
     keep_only(folder / "worst", worst_names(list(rows.values()), first, args.worst))
@@ -99,7 +127,7 @@ def _pictures(args: argparse.Namespace, entries: Sequence[Entry], first: str, fo
         path = picture_path(folder / "worst", name)
         if path.exists():
             error = float(rows[name][f"{first}.abs_rel"])
-            found[f"{args.model[0]} on {name}: AbsRel {error:.3f} ({first})"] = path.relative_to(args.output).as_posix()
+            found[f"{model} on {name}: AbsRel {error:.3f} ({first})"] = path.relative_to(args.output).as_posix()
     return found
 
 

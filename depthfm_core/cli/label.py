@@ -68,9 +68,9 @@ def run(args: argparse.Namespace) -> int:
             what cannot be written.
     """
     photos = _find_photos(args)
-    check_method_arguments([args.teacher], args)
+    taken = check_method_arguments([args.teacher], args)
     share = this_share()  # first: from here on "cuda" is this process's own GPU
-    options = method_options(args.teacher, args)
+    options = method_options(args, taken[args.teacher])
     method = load_method(args.teacher, options)
     settings = {
         "root": str(args.folder.resolve()),

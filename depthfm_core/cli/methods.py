@@ -2,10 +2,11 @@
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields
 
 from ..evaluation.baselines import MethodOptions, find_method
+from ..evaluation.baselines.geowizard import DEFAULT_DOMAIN, DOMAINS
 from ..evaluation.fingerprint import fingerprint
 from ..loading import load_pipeline, takes_another_autoencoder
 from ..model.bundled import MODELS, find_model
@@ -36,15 +37,18 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     """How methods are loaded and run: an option for whatever one of them takes."""
     parser.add_argument("--baseline-steps", type=int, metavar="N", help="denoising steps of a diffusion baseline")
     parser.add_argument("--baseline-ensemble", type=int, metavar="E", help="ensemble of a diffusion baseline")
-    parser.add_argument("--domain", choices=("indoor", "outdoor", "object"), help="what GeoWizard is told")
+    domain = (
+        f"what GeoWizard is told of every picture (default: what a benchmark's data set says, else {DEFAULT_DOMAIN})"
+    )
+    parser.add_argument("--domain", choices=tuple(DOMAINS), help=domain)
     focal = "focal length that Metric3D is told, in pixels of the picture as it is handed to it"
     parser.add_argument("--focal-px", type=float, metavar="F", help=focal)
     add_loading_arguments(parser)
     add_estimation_arguments(parser, without=UNNUMBERED)
 
 
-def check_method_arguments(models: Sequence[str], args: argparse.Namespace) -> None:
-    """Refuses an option that none of the models takes, and numbers that are none.
+def check_method_arguments(models: Sequence[str], args: argparse.Namespace) -> dict[str, set[str]]:
+    """Which fields of `MethodOptions` each model takes; refuses an option that none does, and numbers that are none.
 
     Raises:
         ValueError: naming the option, and the models that do not take it.
@@ -55,10 +59,12 @@ def check_method_arguments(models: Sequence[str], args: argparse.Namespace) -> N
         if getattr(args, name) is not None and getattr(args, name) < 1:
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} is {getattr(args, name)}; choose 1 or more, or leave it out.")
-    taken = {option for model in models for option in _options_of(model, args)}
+    taken = {model: _options_of(model, args) for model in models}
+    by_any = set().union(*taken.values())
     for option, belongs_to in _chosen(args):
-        if taken.isdisjoint(belongs_to):
+        if by_any.isdisjoint(belongs_to):
             raise ValueError(f"None of {', '.join(models)} takes {option}; leave it out.")
+    return taken
 
 
 def _options_of(model: str, args: argparse.Namespace) -> set[str]:
@@ -83,12 +89,14 @@ def _chosen(args: argparse.Namespace) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield option, ("settings", "seed") if name == "seed" else ("settings",)
 
 
-def method_options(model: str, args: argparse.Namespace, processing_resolution: int | None = None) -> MethodOptions:
+def method_options(
+    args: argparse.Namespace, taken: Collection[str], processing_resolution: int | None = None
+) -> MethodOptions:
     """What of the command line a method takes.
 
     Args:
-        model: as `find_method` takes it.
         args: of `add_method_arguments`.
+        taken: by the method, as `check_method_arguments` found.
         processing_resolution: see `MethodOptions`; for methods that take it.
     """
     chosen = {field: getattr(args, option) for option, field in BASELINE_OPTIONS.items()}
@@ -96,7 +104,6 @@ def method_options(model: str, args: argparse.Namespace, processing_resolution: 
     settings = chosen["settings"] = estimation_settings(args)
     chosen["seed"] = None if settings.seed == EstimationSettings().seed else settings.seed  # else the method's own
     chosen["processing_resolution"] = processing_resolution
-    taken = _options_of(model, args)
     return MethodOptions(chosen_device(args.device), **{name: chosen[name] for name in chosen if name in taken})
 
 

@@ -68,6 +68,11 @@ def read(entry: Entry, *, gradient_filter: bool = False) -> DepthSample:
     return make_sample(read_rgb(entry.image), depth_m, valid, entry.image)
 
 
+def domain_of(entry: Entry) -> str:
+    """Whether a picture is "indoor" or "outdoor", by the folder that it lies in."""
+    return "outdoor" if "outdoor" in entry.name.split("/") else "indoor"
+
+
 def _entry(root: Path, image: str, depth: str, mask: str) -> Entry:
     image_path, depth_path, mask_path = (
         first_existing((root / folder / name for folder in _FOLDERS), "DIODE") for name in (image, depth, mask)

@@ -25,6 +25,8 @@ EXAMPLE = (
     "rgb/office/images/dslr_images/DSC_0219.JPG "
     "depth/office_dslr_depth/office/ground_truth_depth/dslr_images/DSC_0219.JPG"
 )
+# The other seven scenes are indoors: Schoeps et al. 2017, figure 6.
+OUTDOOR_SCENES = ("courtyard", "electro", "facade", "meadow", "playground", "terrace")
 _IMAGES, _DEPTHS = "images/dslr_images", "ground_truth_depth/dslr_images"
 
 
@@ -57,6 +59,11 @@ def read(entry: Entry) -> DepthSample:
     """
     depth_m = _read_raw(entry.depth, read_size(entry.image))
     return make_sample(read_rgb(entry.image), depth_m, between(depth_m, MIN_DEPTH_M, MAX_DEPTH_M), entry.image)
+
+
+def domain_of(entry: Entry) -> str:
+    """Whether a picture is "indoor" or "outdoor", by its scene."""
+    return "outdoor" if entry.name.partition("/")[0] in OUTDOOR_SCENES else "indoor"
 
 
 def _entry(root: Path, image: PurePosixPath) -> Entry:

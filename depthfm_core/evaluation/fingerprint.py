@@ -7,14 +7,17 @@ import torch
 from torch import nn
 
 from ..model.bundled import MODELS, find_model
+from .baselines.hub import cached_repository
 
 _CHUNK_BYTES = 2**24
 
 
 def fingerprint(weights: str) -> str:
-    """The SHA-256 of a weights file (of all files of a folder, by name), or the name itself where there is no file.
+    """The SHA-256 of a weights file (of all files of a folder, by name); of a repository, what is in the cache.
 
-    Hidden files and what Python compiles do not count: importing the code beside the weights would change them.
+    Hidden files and what Python compiles do not count: importing the code beside the weights would change them. A
+    repository of the Hugging Face hub is NAME@COMMIT, one of torch.hub NAME@SHA-256 of its code (which names the
+    weights that it takes), and one that is in no cache its name alone.
 
     Args:
         weights: a path, a name from `model.bundled.MODELS`, or a repository's name.
@@ -24,7 +27,22 @@ def fingerprint(weights: str) -> str:
     """
     path = find_model(weights)[0] if weights in MODELS else Path(weights)
     if not path.exists():
-        return weights
+        return _cached(weights)
+    return _digest(path)
+
+
+def _cached(name: str) -> str:
+    """NAME, after @ which revision of the repository a library would take from its cache."""
+    from huggingface_hub.constants import HF_HUB_CACHE  # late: it would be slow to start every command
+
+    commit = Path(HF_HUB_CACHE, f"models--{name.replace('/', '--')}", "refs", "main")
+    if commit.is_file():
+        return f"{name}@{commit.read_text(encoding='utf-8').strip()}"
+    code = cached_repository(name)
+    return f"{name}@{_digest(code)}" if code else name
+
+
+def _digest(path: Path) -> str:
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if _is_part_of_it(file, path))
     digest = hashlib.sha256()
     for file in files:

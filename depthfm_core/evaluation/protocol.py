@@ -37,6 +37,7 @@ class Benchmark:
         alignment_max_side: of a larger map only so many columns are fitted (`align`'s max_side_px); None fits all.
         num_images: how many images the published numbers are means over; None where there are none.
         notes: what a reader of the numbers must know.
+        domain: an entry -> "indoor" or "outdoor", for a method that is told; None where the data set does not say.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Benchmark:
     alignment_max_side: int | None
     num_images: int | None
     notes: str
+    domain: Callable[[Entry], str] | None = None
 
 
 def _benchmark(
@@ -56,6 +58,7 @@ def _benchmark(
     notes: str,
     long_side_px: int | None = None,
     alignment_max_side: int | None = None,
+    domain: Callable[[Entry], str] | None = None,
 ) -> Benchmark:
     """A row of the table; the reader brings the functions and the range."""
     return Benchmark(
@@ -68,20 +71,41 @@ def _benchmark(
         alignment_max_side=alignment_max_side,
         num_images=num_images,
         notes=notes,
+        domain=domain,
     )
 
 
+def _indoor(_entry: Entry) -> str:
+    return "indoor"
+
+
+def _outdoor(_entry: Entry) -> str:
+    return "outdoor"
+
+
 _ROWS = (
-    _benchmark(nyu, 654, "Raw depth with holes, 1 mm to 10 m, in Eigen's crop (rows 45 to 470, columns 41 to 600)."),
+    _benchmark(
+        nyu,
+        654,
+        "Raw depth with holes, 1 mm to 10 m, in Eigen's crop (rows 45 to 470, columns 41 to 600).",
+        domain=_indoor,
+    ),
     _benchmark(
         kitti,
         652,
         "Annotated LiDAR depth up to 80 m; picture and depth cropped to 352 x 1216. The Eigen split lists 697 images, "
         "45 of which have no annotated depth.",
+        domain=_outdoor,
     ),
-    _benchmark(eth3d, 454, "Laser depth at 4032 x 6048, every measured pixel.", 756, alignment_max_side=1024),
-    _benchmark(scannet, 800, "Sensor depth, 1 mm to 10 m; Marigold's sample of the validation scenes."),
-    _benchmark(diode, 771, "Laser depth, 325 indoor and 446 outdoor pictures, under the data set's own mask.", 640),
+    _benchmark(eth3d, 454, "Laser depth at 4032 x 6048, every measured pixel.", 756, 1024, eth3d.domain_of),
+    _benchmark(scannet, 800, "Sensor depth, 1 mm to 10 m; Marigold's sample of the validation scenes.", domain=_indoor),
+    _benchmark(
+        diode,
+        771,
+        "Laser depth, 325 indoor and 446 outdoor pictures, under the data set's own mask.",
+        640,
+        domain=diode.domain_of,
+    ),
     _benchmark(pairs, None, "Pictures with depth from a folder, every measured pixel; nothing published compares."),
 )
 BENCHMARKS: dict[str, Benchmark] = {row.name: row for row in _ROWS}

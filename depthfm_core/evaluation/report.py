@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from ..depth.files import write_text
 from .boundaries import BOUNDARIES
 from .metrics import METRICS
-from .published import TABLES
+from .published import TABLES, find_published
 from .run import UNCERTAINTY
 from .summary import Summary
 
@@ -51,16 +52,16 @@ class Report:
 
 
 def build_tables(benchmark: str, summaries: Sequence[Summary], alignments: Sequence[str]) -> list[Table]:
-    """The measured rows beside the published ones, then every score, then the cost."""
-    tables = [_main_table(summaries, alignments), *_published_tables(benchmark)]
+    """The measured rows beside their published ones, then every score, the cost, and all published rows."""
+    tables = [_main_table(benchmark, summaries, alignments)]
     for alignment in alignments:
         names = {f"{alignment}.{name}": name for name in (*METRICS, *BOUNDARIES)}
         tables.append(_score_table(f"All scores, aligned by {alignment}", names, summaries))
     uncertainty = _score_table(
         "The ensemble's uncertainty against the error of log depth", {n: n for n in UNCERTAINTY}, summaries
     )
-    made_with = _options_table(summaries)
-    return [*tables, *(table for table in (uncertainty, made_with) if table.rows), _cost_table(summaries)]
+    tables += [table for table in (uncertainty, _options_table(summaries)) if table.rows]
+    return [*tables, _cost_table(summaries), *_published_tables(benchmark)]
 
 
 def write_report(report: Report, summaries: Sequence[Summary], folder: Path) -> str:
@@ -74,7 +75,8 @@ def write_report(report: Report, summaries: Sequence[Summary], folder: Path) -> 
     return markdown
 
 
-def _main_table(summaries: Sequence[Summary], alignments: Sequence[str]) -> Table:
+def _main_table(benchmark: str, summaries: Sequence[Summary], alignments: Sequence[str]) -> Table:
+    """A line a method; where one of them was published on the data set, with what was, and where."""
     head = ["method", "images"]
     for alignment in alignments:
         head += [f"AbsRel ({alignment})", f"delta1 ({alignment})"]
@@ -83,7 +85,19 @@ def _main_table(summaries: Sequence[Summary], alignments: Sequence[str]) -> Tabl
         images = f"{summary.num_images}" + (f" (+{summary.num_skipped} empty)" if summary.num_skipped else "")
         scores = [_number(summary.scores.get(f"{a}.{name}")) for a in alignments for name in ("abs_rel", "delta1")]
         rows.append([summary.name, images, *scores])
+    published = [_published(summary.published, benchmark) for summary in summaries]
+    if any(published):
+        head += ["published AbsRel", "published delta1", "published in"]
+        rows = [row + (found or ["-"] * 3) for row, found in zip(rows, published, strict=True)]
     return Table("Measured here", head, rows)
+
+
+def _published(method: str, benchmark: str) -> list[str]:
+    """AbsRel, delta1 and the title of the first table that has the method on the data set; empty where none has."""
+    for name, row in find_published(method).items():
+        if benchmark in row:
+            return [_number(row[benchmark].abs_rel), _number(row[benchmark].delta1), TABLES[name].title]
+    return []
 
 
 def _published_tables(benchmark: str) -> list[Table]:
@@ -130,13 +144,13 @@ def _cost_table(summaries: Sequence[Summary]) -> Table:
 
 
 def _options_table(summaries: Sequence[Summary]) -> Table:
-    """A line for each method that was made with other options than its own."""
+    """A line for each method that has settings, its own or chosen ones."""
     rows = [
         [summary.name, ", ".join(f"{name} {_told(value)}" for name, value in summary.made_with.items())]
         for summary in summaries
         if summary.made_with
     ]
-    return Table("Options that were chosen", ["method", "options"], rows)
+    return Table("What each method was run with", ["method", "settings"], rows)
 
 
 def _told(value: object) -> str:
@@ -146,8 +160,8 @@ def _told(value: object) -> str:
 
 
 def _short(text: str) -> str:
-    """A digest's beginning, which is enough to compare; other names whole."""
-    return text[:19] if text.startswith("sha256:") else text
+    """A digest or commit cut to its beginning, which is enough to compare; other names whole."""
+    return re.sub(r"((?:^|@)(?:sha256:)?[0-9a-f]{12})[0-9a-f]{28,}$", r"\1", text)
 
 
 def _number(value: float | None, digits: int = 3) -> str:

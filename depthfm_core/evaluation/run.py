@@ -111,9 +111,10 @@ def _measure_entry(
     if not sample.valid.any():
         return {NAME: entry.name, STATUS: SKIPPED}, None
     image = prepare_image(sample.image[None], benchmark)
+    domain = benchmark.domain(entry) if benchmark.domain else None
     with PeakMemory() as memory:
         start = time.perf_counter()
-        values = method(image)
+        values = method(image, domain)
         seconds = time.perf_counter() - start
     row = {NAME: entry.name, STATUS: MEASURED, "seconds": f"{seconds:.4f}", "num_calls": method.num_calls}
     row["peak_memory_mb"] = memory.megabytes

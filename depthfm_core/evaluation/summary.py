@@ -20,8 +20,9 @@ class Summary:
         num_skipped: how many had no valid pixel.
         scores: column of the table -> mean over the measured images; no column that no image has a value for.
         cost: seconds, peak memory and network calls, medians over the images.
-        made_with: name -> value of the options that differ from the method's own, and "beside", digests of the files
-            beside the weights.
+        made_with: name -> value of what it was run with, chosen or its own, and "beside", digests of the files beside
+            the weights.
+        published: its name in `published.TABLES`, "" where no table has it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Summary:
     scores: Mapping[str, float]
     cost: Mapping[str, float]
     made_with: Mapping[str, object] = field(default_factory=dict)
+    published: str = ""
 
     def as_json(self) -> dict:
         """Plain values."""

@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..depth.files import write_text
+from ..model.layouts import flatten_settings
 
 NAME, STATUS = "name", "status"
 MEASURED, SKIPPED = "measured", "no valid pixel"
 SETTINGS_FILE = "settings.json"
 _GIVES_FILE = "gives.txt"
+_MADE_WITH_FILE = "made_with.json"
 _LATER = ("root", "beside")  # settings that earlier versions did not keep
 
 
@@ -34,19 +36,49 @@ def open_folder(folder: Path, settings: Mapping[str, object]) -> None:
     if later:  # a table of an earlier version, which goes on with these
         found |= later
         write_text(path, json.dumps(found, indent=2))
-    changed = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
-    if changed:
-        told = ", ".join(f"{name} was {found.get(name)!r} and is {wanted.get(name)!r}" for name in changed)
-        raise ValueError(f"{folder} holds results of other settings ({told}); choose another --output or delete it.")
+    if changed := describe_changes(found, wanted):
+        raise ValueError(f"{folder} holds results of other settings ({changed}); choose another --output or delete it.")
 
 
-def write_gives(folder: Path, gives: str) -> None:
-    """Keeps what the loaded method gives, a key of `baselines.GIVES`: weights at a path may give something unusual."""
+def describe_changes(found: Mapping[str, object], wanted: Mapping[str, object]) -> str:
+    """What differs of two runs' settings, as JSON keeps them: "NAME was X and is Y, ..."; empty where nothing does."""
+    before, now = (_flat(settings) for settings in (found, wanted))
+    changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    return ", ".join(f"{name} was {before.get(name)!r} and is {now.get(name)!r}" for name in changed)
+
+
+def _flat(settings: Mapping[str, object]) -> dict[str, object]:
+    """The settings under dotted names; an empty table says nothing."""
+    flat = flatten_settings(json.loads(json.dumps(settings)))
+    return {name: value for name, value in flat.items() if value != {}}
+
+
+def drop_without_results(folder: Path) -> None:
+    """Removes what a run without a result left, as of a method that could not be loaded; it would bind nobody."""
+    if folder.is_dir() and not read_rows(folder):
+        for name in (SETTINGS_FILE, _GIVES_FILE, _MADE_WITH_FILE):
+            (folder / name).unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def write_facts(folder: Path, gives: str, made_with: Mapping[str, object]) -> None:
+    """Keeps what the loaded method gives, a key of `baselines.GIVES`, and what it is run with (`Method.made_with`).
+
+    Weights at a path may give something unusual, and the next run may load nothing.
+    """
     write_text(folder / _GIVES_FILE, f"{gives}\n")
+    write_text(folder / _MADE_WITH_FILE, json.dumps(dict(made_with), indent=2))
+
+
+def read_made_with(folder: Path) -> dict[str, object]:
+    """What `write_facts` kept of what the method was run with; empty in a run of an earlier version."""
+    path = folder / _MADE_WITH_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def read_gives(folder: Path) -> str | None:
-    """What `write_gives` kept; None in a run of an earlier version."""
+    """What `write_facts` kept of what the method gives; None in a run of an earlier version."""
     path = folder / _GIVES_FILE
     return path.read_text(encoding="utf-8").strip() if path.exists() else None
 

@@ -6,6 +6,7 @@ from ...loading import load_pipeline
 from ...model.bundled import DOWNLOADS
 from ...pipeline import EstimationSettings
 from .method import Estimator, MethodCard, Request, counted_calls
+from .sizes import told_size
 
 
 def load_depthfm(request: Request) -> Estimator:
@@ -31,7 +32,10 @@ def load_depthfm(request: Request) -> Estimator:
             prediction = pipeline(image, settings)
         return prediction.log_depth, sum(calls), prediction.uncertainty if settings.ensemble_size > 1 else None
 
-    return request.method(estimate)
+    own = pipeline.processing_resolution
+    resolution = own if settings.processing_resolution is None else settings.processing_resolution
+    told = {name: getattr(settings, name) for name in ("num_steps", "solver", "ensemble_size", "seed")}
+    return request.method(estimate, **told, processing_resolution=told_size(resolution))
 
 
 def _card(weights: str, fetch: str, licence: str, size: str, published: str = "") -> MethodCard:

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from ...flow import combine_members
 from ...resize import fit
-from .hugging_face import INSTALL
+from .hugging_face import INSTALL, NEEDS
 from .marigold import DEFAULT_SEED
 from .method import Estimator, MethodCard, Request, counted_calls, import_library
-from .sizes import resize_long_side
+from .sizes import resize_long_side, told_size
 
 STEPS, MEMBERS, LONG_SIDE_PX = 10, 10, 768
 DOMAINS = {"indoor": (1.0, 0.0, 0.0), "outdoor": (0.0, 1.0, 0.0), "object": (0.0, 0.0, 1.0)}
+DEFAULT_DOMAIN = "indoor"  # of a picture that nobody knows more of
 _DEPTH_AND_NORMALS = ((0.0, 1.0), (1.0, 0.0))
 _PARTS = {
     "unet": ("diffusers", "UNet2DConditionModel"),
@@ -50,22 +51,30 @@ def load_geowizard(request: Request) -> Estimator:
     Raises:
         ValueError: without the libraries or the weights, or for an unknown domain.
     """
-    domain = request.choice("domain", "indoor")
-    if domain not in DOMAINS:
-        raise ValueError(f"Unknown domain {domain!r}; choose one of {', '.join(DOMAINS)}.")
+    told = request.options.domain
+    if told is not None and told not in DOMAINS:
+        raise ValueError(f"Unknown domain {told!r}; choose one of {', '.join(DOMAINS)}.")
     import_library("transformers", INSTALL)
     with request.complaining():
         parts = {name: _load_part(request, name) for name in _PARTS}
     _attend_jointly(parts["unet"])
 
-    def estimate(image: Tensor) -> tuple[Tensor, int]:
-        resized = resize_long_side(image, request.choice("processing_resolution", LONG_SIDE_PX)).clamp(0, 1)
+    settings = {
+        "num_steps": request.choice("num_steps", STEPS),
+        "ensemble_size": request.choice("ensemble_size", MEMBERS),
+        "seed": request.choice("seed", DEFAULT_SEED),
+    }
+    resolution = request.choice("processing_resolution", LONG_SIDE_PX)
+
+    def estimate(image: Tensor, domain: str | None) -> tuple[Tensor, int]:
+        resized = resize_long_side(image, resolution).clamp(0, 1)
         fitted, frame = fit(resized, 0, 2 ** (len(parts["vae"].config.block_out_channels) - 1))
         with counted_calls(parts["unet"]) as calls:
-            members = _members(request, parts, fitted.to(request.options.device), domain)
+            members = _members(parts, fitted.to(request.options.device), told or domain or DEFAULT_DOMAIN, **settings)
         return combine_members(frame.undo(members)[None])[0], sum(calls)
 
-    return request.method(estimate)
+    size = told_size(resolution)
+    return request.method(estimate, **settings, processing_resolution=size, domain=told or DEFAULT_DOMAIN)
 
 
 def _load_part(request: Request, name: str) -> object:
@@ -82,9 +91,9 @@ def _attend_jointly(unet: nn.Module) -> None:
     )
 
 
-def _members(request: Request, parts: dict, image: Tensor, domain: str) -> Tensor:
+def _members(parts: dict, image: Tensor, domain: str, num_steps: int, ensemble_size: int, seed: int) -> Tensor:
     """[1, 3, H, W] to [E, 1, H, W] depth maps in [0, 1]."""
-    noise = torch.Generator().manual_seed(request.choice("seed", DEFAULT_SEED))
+    noise = torch.Generator().manual_seed(seed)
     vae = parts["vae"]
     latent = vae.encode(2 * image - 1).latent_dist.mode() * vae.config.scaling_factor
     conditions = {
@@ -92,9 +101,9 @@ def _members(request: Request, parts: dict, image: Tensor, domain: str) -> Tenso
         "class_labels": _classes(domain).to(latent),
     }
     members = []
-    for _ in range(request.choice("ensemble_size", MEMBERS)):
+    for _ in range(ensemble_size):
         start = torch.randn(latent.shape, generator=noise).to(latent)
-        depth_latent = _denoise(parts, latent, start, request.choice("num_steps", STEPS), conditions)
+        depth_latent = _denoise(parts, latent, start, num_steps, conditions)
         depth = vae.decode(depth_latent / vae.config.scaling_factor).sample.mean(1, keepdim=True)
         members.append((depth.clamp(-1, 1) + 1) / 2)
     return torch.cat(members)
@@ -136,5 +145,6 @@ GEOWIZARD = {
         source="https://github.com/fuxiao0719/GeoWizard",
         options=("num_steps", "ensemble_size", "seed", "processing_resolution", "domain"),
         published="GeoWizard",
+        needs=NEEDS,
     )
 }

@@ -17,6 +17,7 @@ from .method import Estimator, Request
 from .sizes import letterbox, midas_size
 
 MIDAS = "isl-org/MiDaS"
+MIDAS_SIDE_PX = 384
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 # Method -> (entry point, bound of `midas_size`, mean and deviation of colors), from MiDaS's hubconf.py.
@@ -46,7 +47,7 @@ def load_midas(request: Request) -> Estimator:
     """
     entry, bound, colors = MIDAS_ENTRIES[request.name]
     network = _from_hub(request, MIDAS, entry)
-    return request.method(lambda image: (_run_midas(network, image, bound, colors), 1))
+    return request.method(lambda image: (_run_midas(network, image, bound, colors), 1), size=MIDAS_SIDE_PX)
 
 
 def load_omnidata(request: Request) -> Estimator:
@@ -62,7 +63,11 @@ def load_omnidata(request: Request) -> Estimator:
         network = _with_weights(request, "DPT_Hybrid")
     else:
         network = _from_hub(request, "alexsax/omnidata_models", "depth_dpt_hybrid_384")
-    return request.method(lambda image: (_run_midas(network, image, "lower", HALVES, **OMNIDATA_RESIZE).clamp(0, 1), 1))
+
+    def estimate(image: Tensor) -> tuple[Tensor, int]:
+        return _run_midas(network, image, "lower", HALVES, **OMNIDATA_RESIZE).clamp(0, 1), 1
+
+    return request.method(estimate, size=MIDAS_SIDE_PX)
 
 
 def load_hdn(request: Request) -> Estimator:
@@ -73,7 +78,7 @@ def load_hdn(request: Request) -> Estimator:
     """
     hybrid = any(".backbone.stem." in name for name in _state(request))
     network = _with_weights(request, "DPT_Hybrid" if hybrid else "DPT_Large")
-    return request.method(lambda image: (_run_midas(network, image, "minimal", HALVES), 1))
+    return request.method(lambda image: (_run_midas(network, image, "minimal", HALVES), 1), size=MIDAS_SIDE_PX)
 
 
 def load_metric3d(request: Request) -> Estimator:
@@ -110,14 +115,16 @@ def metric3d_method(request: Request, run: Callable[[Tensor], Tensor], size: tup
             depth = (depth * (focal_px * scale / CANONICAL_FOCAL_PX)).clamp(0, FARTHEST_M)
         return depth, 1
 
-    return request.method(estimate, gives="relative_depth" if focal_px is None else "depth_m")
+    told = {} if focal_px is None else {"focal_px": focal_px}
+    gives = "relative_depth" if focal_px is None else "depth_m"
+    return request.method(estimate, gives=gives, size=f"{size[0]} x {size[1]}", **told)
 
 
 def _run_midas(
     network: nn.Module, image: Tensor, bound: str, colors: tuple, mode: str = "bicubic", *, antialias: bool = False
 ) -> Tensor:
     """The network's map; pictures are resized as MiDaS's published transform does unless it is said otherwise."""
-    size = midas_size(tuple(image.shape[-2:]), 384, bound)
+    size = midas_size(tuple(image.shape[-2:]), MIDAS_SIDE_PX, bound)
     pixels = F.interpolate(image, size, mode=mode, align_corners=False, antialias=antialias)
     pixels = pixels.to(next(network.parameters()).device)
     mean, std = (pixels.new_tensor(values).view(3, 1, 1) for values in colors)
@@ -146,14 +153,20 @@ def _nothing_fetched() -> Iterator[None]:
         torch.hub.download_url_to_file = original
 
 
+def cached_repository(name: str) -> Path | None:
+    """The folder of a repository's code in torch.hub's cache, None where it was never fetched."""
+    found = sorted(Path(torch.hub.get_dir()).glob(f"{name.replace('/', '_')}_*/hubconf.py"))
+    return found[0].parent if found else None
+
+
 def _cached(request: Request, repository: str) -> Path:
-    found = sorted(Path(torch.hub.get_dir()).glob(f"{repository.replace('/', '_')}_*/hubconf.py"))
-    if not found:
+    found = cached_repository(repository)
+    if found is None:
         raise ValueError(
             f"{request.name} needs the code of {repository}, which is not in {torch.hub.get_dir()}. "
             f"Fetch it: {request.card.fetch}"
         )
-    return found[0].parent
+    return found
 
 
 def _with_weights(request: Request, entry: str) -> nn.Module:

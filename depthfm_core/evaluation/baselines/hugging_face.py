@@ -10,6 +10,7 @@ from torch import Tensor
 from .method import Estimator, MethodCard, Request, import_library
 
 INSTALL = 'pip install -e ".[baselines]"'
+NEEDS = {"transformers": INSTALL}
 # The first fusion layer has no second input, so this part of it exists in the library's class and in no checkpoint.
 _NEVER_USED = "fusion_stage.layers.0.residual_layer1."
 
@@ -47,7 +48,9 @@ def load_hugging_face(request: Request) -> Estimator:
         raise ValueError(f"{request.weights} lacks {len(missing)} tensors of the network, for example {missing[0]}.")
     model = model.to(request.options.device).eval()
     return request.method(
-        lambda image: _estimate(processor, model, image), gives=MODEL_TYPES[config.model_type](config)
+        lambda image: _estimate(processor, model, image),
+        gives=MODEL_TYPES[config.model_type](config),
+        size=f"{processor.size['height']} x {processor.size['width']}",
     )
 
 
@@ -67,7 +70,7 @@ def _estimate(processor: object, model: torch.nn.Module, image: Tensor) -> tuple
 
 def _card(weights: str, gives: str, licence: str, size: str, source: str, published: str = "") -> MethodCard:
     fetch = f"hf download {weights}" if weights else "name a model: transformers=FOLDER or transformers=OWNER/NAME"
-    return MethodCard(load_hugging_face, gives, weights, fetch, licence, size, source, published=published)
+    return MethodCard(load_hugging_face, gives, weights, fetch, licence, size, source, published=published, needs=NEEDS)
 
 
 _ANYTHING_1 = "https://huggingface.co/docs/transformers/model_doc/depth_anything"

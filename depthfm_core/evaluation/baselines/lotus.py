@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ...resize import fit
-from .hugging_face import INSTALL
+from .hugging_face import INSTALL, NEEDS
 from .marigold import DEFAULT_SEED
 from .method import Estimator, MethodCard, Request, import_library
-from .sizes import resize_long_side
+from .sizes import resize_long_side, told_size
 
 TIMESTEP = 999
 # "Predict"; the other way round would be "reconstruct the picture".
@@ -37,13 +37,17 @@ def load_lotus(request: Request) -> Estimator:
     with torch.no_grad():
         empty_text = text_encoder(tokens)[0]  # [1, 2, C]
 
+    resolution = request.choice("processing_resolution", 0)
+    seed = request.choice("seed", DEFAULT_SEED)
+
     def estimate(image: Tensor) -> tuple[Tensor, int]:
-        resized = resize_long_side(image, request.choice("processing_resolution", 0))
+        resized = resize_long_side(image, resolution)
         fitted, frame = fit(resized, 0, 2 ** (len(vae.config.block_out_channels) - 1))
-        found = _predict(unet, vae, empty_text, fitted.to(unet.device), request.choice("seed", DEFAULT_SEED))
+        found = _predict(unet, vae, empty_text, fitted.to(unet.device), seed)
         return frame.undo(found), 1
 
-    return request.method(estimate)
+    drawn = {"seed": seed} if "seed" in request.card.options else {}
+    return request.method(estimate, processing_resolution=told_size(resolution), **drawn)
 
 
 def _part(part_class: type, request: Request, folder: str) -> nn.Module:
@@ -75,6 +79,7 @@ def _card(weights: str, gives: str, published: str, options: tuple[str, ...] = (
         source="https://github.com/EnVision-Research/Lotus",
         options=("processing_resolution", *options),
         published=published,
+        needs=NEEDS,
     )
 
 

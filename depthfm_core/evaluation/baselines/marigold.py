@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from .hugging_face import INSTALL
+from .hugging_face import INSTALL, NEEDS
 from .method import Estimator, MethodCard, Request, counted_calls, import_library
-from .sizes import resize_long_side
+from .sizes import resize_long_side, told_size
 
 DEFAULT_SEED = 1234
 
@@ -29,14 +29,23 @@ def load_marigold(request: Request) -> Estimator:
     resolution = request.choice("processing_resolution", pipeline.default_processing_resolution or 0)
     settings = {"num_inference_steps": request.choice("num_steps", steps), "ensemble_size": members}
 
+    seed = request.choice("seed", DEFAULT_SEED)
+
     def estimate(image: Tensor) -> tuple[Tensor, int]:
-        noise = torch.Generator().manual_seed(request.choice("seed", DEFAULT_SEED))
+        noise = torch.Generator().manual_seed(seed)
         resized = resize_long_side(image, resolution).clamp(0, 1)
         with counted_calls(pipeline.unet) as calls:
             found = pipeline(resized, processing_resolution=0, output_type="pt", generator=noise, **settings)
         return found.prediction, sum(calls)
 
-    return request.method(estimate, gives=pipeline.config.prediction_type or request.card.gives)
+    return request.method(
+        estimate,
+        gives=pipeline.config.prediction_type or "",
+        num_steps=settings["num_inference_steps"],
+        ensemble_size=members,
+        seed=seed,
+        processing_resolution=told_size(resolution),
+    )
 
 
 # Denoising steps and members; v1-0 and v1-1 as Marigold's evaluation scripts, LCM as its model_index.json.
@@ -54,6 +63,7 @@ def _card(weights: str, licence: str, published: str) -> MethodCard:
         source="https://github.com/prs-eth/Marigold",
         options=("num_steps", "ensemble_size", "seed", "processing_resolution"),
         published=published,
+        needs=NEEDS,
     )
 
 

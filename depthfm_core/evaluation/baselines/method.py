@@ -6,8 +6,8 @@ a ValueError with the command that fetches it.
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Iterator
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -36,15 +36,21 @@ class Method(Protocol):
         num_calls: how often the last image went through the network; a run of the network on a batch of n (members,
             or depth and normals) counts n. Encoders and decoders of latents do not count.
         uncertainty: [1, 1, h, w] spread of log depth of the last image's ensemble; None for a method that has none.
+        made_with: name -> value of what decides its maps beside its weights, chosen or its own: steps, members, seed,
+            size.
     """
 
     name: str
     gives: str
     num_calls: int
     uncertainty: Tensor | None
+    made_with: Mapping[str, object]
 
-    def __call__(self, image: Tensor) -> Tensor:
-        """[1, 3, H, W] RGB in [0, 1] to a [1, 1, h, w] map, float32 on the CPU, at the method's or the image's size."""
+    def __call__(self, image: Tensor, domain: str | None = None) -> Tensor:
+        """[1, 3, H, W] RGB in [0, 1] to a [1, 1, h, w] map, float32 on the CPU, at the method's or the image's size.
+
+        `domain`, "indoor" or "outdoor", is for methods that are told what kind of scene it is; None where nobody knows.
+        """
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class MethodOptions:
         ensemble_size: runs from different noise of a diffusion model.
         seed: of a diffusion model's noise; every image gets the same.
         processing_resolution: long side in pixels that a diffusion model sees; 0 = the image's own.
-        domain: "indoor", "outdoor" or "object", which GeoWizard is told.
+        domain: "indoor", "outdoor" or "object", which GeoWizard is told of every image, whatever it shows.
         focal_px: focal length in pixels of the picture that the method is handed, which makes Metric3D's depth metric.
     """
 
@@ -96,6 +102,7 @@ class MethodCard:
         source: where its protocol (sizes, steps, meaning of the output) is laid down.
         options: fields of `MethodOptions` that it takes, beside `device`.
         published: its name in `published.TABLES`, "" where no table has it.
+        needs: library -> the command that installs it, where its loader imports one that this package can do without.
     """
 
     load: Callable[[Request], Method]
@@ -107,6 +114,7 @@ class MethodCard:
     source: str
     options: tuple[str, ...] = ()
     published: str = ""
+    needs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -118,9 +126,10 @@ class Request:
     weights: str
     options: MethodOptions = field(default_factory=MethodOptions)
 
-    def method(self, estimate: Callable[[Tensor], tuple], gives: str = "") -> Estimator:
+    def method(self, estimate: Callable[..., tuple], gives: str = "", **made_with: object) -> Estimator:
         """The method that `estimate` makes; see `Estimator`. The map may have any leading shape of size 1."""
-        return Estimator(self.name, gives or self.card.gives, estimate)
+        asks_domain = "domain" in self.card.options
+        return Estimator(self.name, gives or self.card.gives, estimate, made_with=made_with, asks_domain=asks_domain)
 
     def choice(self, option: str, default: float | str) -> float | str:
         """An option's value, or the method's own where it was not chosen."""
@@ -145,24 +154,26 @@ class Request:
 class Estimator:
     """A `Method` made of one function, from an image to a map, network calls and, where it has one, an uncertainty.
 
-    It checks what goes in and comes out.
+    It checks what goes in and comes out. The function of a method that asks for the domain takes it second.
     """
 
     name: str
     gives: str
-    estimate: Callable[[Tensor], tuple[Tensor, int] | tuple[Tensor, int, Tensor | None]]
+    estimate: Callable[..., tuple[Tensor, int] | tuple[Tensor, int, Tensor | None]]
     num_calls: int = 0
     uncertainty: Tensor | None = None
+    made_with: Mapping[str, object] = field(default_factory=dict)
+    asks_domain: bool = False
 
     @torch.no_grad()
-    def __call__(self, image: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, domain: str | None = None) -> Tensor:
         """See `Method`.
 
         Raises:
             ValueError: for an image of another shape, type or range, or a map that is not one finite number a pixel.
         """
         _check_image(image)
-        found, self.num_calls, *uncertainty = self.estimate(image)
+        found, self.num_calls, *uncertainty = self.estimate(image, domain) if self.asks_domain else self.estimate(image)
         self.uncertainty = uncertainty[0] if uncertainty else None
         found = found.detach().float().cpu()
         if found.ndim < 2 or found.shape[:-2].numel() != 1 or not found.isfinite().all():
@@ -179,7 +190,22 @@ def import_library(name: str, install: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise ValueError(f"The package {error.name} is missing; install it: {install}") from error
+        raise ValueError(_missing(error.name, install)) from error
+
+
+def _missing(library: str, install: str) -> str:
+    return f"The package {library} is missing; install it: {install}"
+
+
+def check_libraries(card: MethodCard) -> None:
+    """Looks, without importing anything, whether what a method's loader imports is installed.
+
+    Raises:
+        ValueError: as `import_library`.
+    """
+    for library, install in card.needs.items():
+        if importlib.util.find_spec(library) is None:
+            raise ValueError(_missing(library, install))
 
 
 @contextmanager

@@ -61,5 +61,6 @@ ONNX = {
         size="the graph's own",
         source="https://github.com/YvanYin/Metric3D/blob/main/onnx/test.onnx.py",
         options=("focal_px",),
+        needs={"onnxruntime": 'pip install -e ".[baselines]"'},
     )
 }

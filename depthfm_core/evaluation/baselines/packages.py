@@ -16,6 +16,7 @@ INSTALL_DA3 = (
     "wants Python 3.12 or older"
 )
 _MOGE_MODULES = {"moge": "moge.model.v1", "moge-2": "moge.model.v2"}
+DA3_SIDE_PX = 504
 _DA3_WARNINGS = 1  # of its logger's levels; above this one it prints lines about every picture
 
 
@@ -41,7 +42,7 @@ def load_moge(request: Request) -> Estimator:
 
 
 def load_depth_anything_3(request: Request) -> Estimator:
-    """Depth Anything 3 for single pictures; it gives depth up to scale and shift, at its own size (long side 504).
+    """Depth Anything 3 for single pictures; it gives depth up to scale and shift, long side `DA3_SIDE_PX`.
 
     Raises:
         ValueError: without the package or the weights.
@@ -58,9 +59,9 @@ def load_depth_anything_3(request: Request) -> Estimator:
     def estimate(image: Tensor) -> tuple[Tensor, int]:
         pixels = (image[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()  # [H, W, 3]
         with _same_draws(device):  # the sky's depth is a quantile of pixels that it draws
-            return torch.as_tensor(model.inference([pixels]).depth[0]), 1
+            return torch.as_tensor(model.inference([pixels], process_res=DA3_SIDE_PX).depth[0]), 1
 
-    return request.method(estimate)
+    return request.method(estimate, processing_resolution=DA3_SIDE_PX)
 
 
 @contextmanager
@@ -82,6 +83,7 @@ PACKAGES = {
         size="ViT-L",
         source=_MOGE_SOURCE,
         published="MoGe",
+        needs={"moge": INSTALL_MOGE},
     ),
     "moge-2": MethodCard(
         load=load_moge,
@@ -92,6 +94,7 @@ PACKAGES = {
         size="331 M",
         source=_MOGE_SOURCE,
         published="MoGe-2",
+        needs={"moge": INSTALL_MOGE},
     ),
     "depth-anything-v3": MethodCard(
         load=load_depth_anything_3,
@@ -101,5 +104,6 @@ PACKAGES = {
         licence="Apache-2.0",
         size="350 M",
         source="https://github.com/ByteDance-Seed/Depth-Anything-3",
+        needs={"depth_anything_3": INSTALL_DA3},
     ),
 }

@@ -4,6 +4,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def told_size(side_px: int) -> int | str:
+    """A long side as `made_with` tells it; 0 is the picture's own."""
+    return side_px or "of the picture"
+
+
 def resize_long_side(image: Tensor, side_px: int) -> Tensor:
     """[1, 3, H, W] with a long side of so many pixels, smaller or larger than before; 0 keeps the image's own.
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from ...depth.files import write_text
 from ...evaluation.share import this_share
+from ...evaluation.table import describe_changes
 from ...model.checkpoints import save_tensors
 from ...workers import start_worker
 from ..velocity import FlowSettings, train_velocity
@@ -71,9 +72,9 @@ def run_ablation(settings: AblationSettings, experiments: Sequence[str], output:
 def _claim_folder(settings: AblationSettings, output: Path) -> None:
     path = output / "settings.json"
     if path.exists():
-        begun = json.loads(path.read_text(encoding="utf-8"))
-        if begun != asdict(settings):
-            raise ValueError(f"{output} was begun with {begun}, not {asdict(settings)}; choose another folder.")
+        changed = describe_changes(json.loads(path.read_text(encoding="utf-8")), asdict(settings))
+        if changed:
+            raise ValueError(f"{output} was begun with other settings ({changed}); choose another folder.")
     output.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(asdict(settings), indent=2))
 

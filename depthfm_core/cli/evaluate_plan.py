@@ -1,0 +1,110 @@
+"""What `evaluate` is asked to measure: each method with its options, alignments, weights and folder."""
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ..data.entries import Entry
+from ..evaluation.baselines import MethodCard, MethodOptions, find_method
+from ..evaluation.fingerprint import fingerprint
+from ..evaluation.pictures import unique_name
+from ..evaluation.protocol import BENCHMARKS, Benchmark
+from ..evaluation.spaces import SPACES, check_alignments
+from ..evaluation.table import read_rows
+from .methods import check_method_arguments, files_beside, method_options
+
+DEFAULT_ALIGNMENTS = ("affine", "log")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one method is measured.
+
+    Attributes:
+        model: as `find_method` takes it.
+        options: what of the command line it takes.
+        alignments: what is fitted.
+        folder: of its results.
+    """
+
+    model: str
+    options: MethodOptions
+    alignments: tuple[str, ...]
+    folder: Path
+
+    @cached_property
+    def card(self) -> MethodCard:
+        """Of the method."""
+        return find_method(self.model)[1]
+
+    @cached_property
+    def weights(self) -> str:
+        """Their `fingerprint`, which may take reading gigabytes: once, and in the first process alone."""
+        return fingerprint(find_method(self.model)[2])
+
+    @cached_property
+    def beside(self) -> dict[str, dict[str, str]]:
+        """See `files_beside`; read once too."""
+        return files_beside(self.model, self.options)
+
+    def domain_of(self, benchmark: Benchmark) -> Callable[[Entry], str] | None:
+        """What tells a method that asks the kind of each scene; None for other methods, and where the user tells it."""
+        asks = "domain" in self.card.options and self.options.domain is None
+        return benchmark.domain if asks else None
+
+    def is_done(self, entries: Sequence[Entry]) -> bool:
+        """Whether every image has a line in the table."""
+        done = read_rows(self.folder)
+        return all(entry.name in done for entry in entries)
+
+
+def make_plans(args: argparse.Namespace, benchmark: Benchmark) -> list[Plan]:
+    """One a method; a benchmark's picture comes at its protocol's size already, so none resizes it again.
+
+    Raises:
+        ValueError: for an option that none of the methods takes, or an alignment that one cannot be fitted by.
+    """
+    taken = check_method_arguments(args.model, args)
+    size = 0 if benchmark.num_images else None
+    plans = [
+        Plan(model, method_options(args, taken[model], size), _alignments(model, args), _folder(args, model))
+        for model in args.model
+    ]
+    for plan in plans:
+        if "=" not in plan.model:  # the weights at a path may give something else than the method's usual ones
+            check_alignments(plan.card.gives, plan.alignments, plan.model)
+    return plans
+
+
+def settings_of(plan: Plan, args: argparse.Namespace, benchmark: Benchmark, root: Path) -> dict:
+    """What a table of images depends on: a run goes on only with the same."""
+    return {
+        "model": plan.model,
+        "weights": plan.weights,
+        **plan.beside,
+        "dataset": args.dataset if args.dataset in BENCHMARKS else root.resolve().name,
+        "root": str(root.resolve()),
+        "split": args.split and str(args.split.resolve()),
+        "protocol": benchmark.notes,
+        "alignments": list(plan.alignments),
+        "ransac": args.ransac,
+        "options": {name: value for name, value in asdict(plan.options).items() if value is not None},
+        **({"domain": "of the data set"} if plan.domain_of(benchmark) else {}),
+    }
+
+
+def _alignments(model: str, args: argparse.Namespace) -> tuple[str, ...]:
+    """The chosen alignments, or those of the default that a method's numbers can be fitted by, or the first that is."""
+    possible = SPACES[find_method(model)[1].gives]
+    if args.align:
+        return tuple(dict.fromkeys(args.align))
+    return tuple(name for name in DEFAULT_ALIGNMENTS if name in possible) or tuple(possible)[:1]
+
+
+def _folder(args: argparse.Namespace, model: str) -> Path:
+    """Where a model's results lie; a name that is no folder's gets one, and no two get the same."""
+    is_a_name = re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", model)
+    return args.output / (model if is_a_name else unique_name(model).lstrip("._"))
