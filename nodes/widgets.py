@@ -1,4 +1,6 @@
-"""Inputs that several of the nodes have."""
+"""Inputs that several of the nodes have, and what is refused before a graph runs."""
+
+from collections.abc import Callable, Iterable
 
 from comfy_api.latest import io
 
@@ -43,6 +45,33 @@ def camera_inputs() -> list[io.Input]:
             "0 = from the field of view.",
         ),
     ]
+
+
+def validated(menus: dict[str, tuple[str | None, Iterable[str]]], *checks: tuple[Callable, ...]) -> bool | str:
+    """What a node's `validate_inputs` answers: True, or why a widget is refused.
+
+    Args:
+        menus: the value and the choices of each menu; None is what comes by a link and is not known before the run.
+        checks: functions of the core that raise ValueError, each followed by its numbers. One that is not there is left
+            to the run, and what is no number to ComfyUI.
+    """
+    if unknown := unknown_choice(menus):
+        return unknown
+    for check, *numbers in checks:
+        if all(isinstance(number, (int, float)) for number in numbers):
+            try:
+                check(*numbers)
+            except ValueError as refused:
+                return str(refused)
+    return True
+
+
+def unknown_choice(menus: dict[str, tuple[str | None, Iterable[str]]]) -> str | None:
+    """What is wrong with a value that its menu lacks: ComfyUI 0.3.75 leaves that to the node."""
+    for name, (value, choices) in menus.items():
+        if value is not None and value not in choices:
+            return f"Unknown {name} {value!r}; choose one of {', '.join(choices)}."
+    return None
 
 
 def _percentile(name: str, default: float, tooltip: str) -> io.Input:

@@ -35,6 +35,15 @@ def test_an_image_of_another_size_than_the_depth_is_refused(facts):
     assert "connect the images that the depth was estimated from" in facts["wrong_image"]
 
 
+@pytest.mark.parametrize(("values", "nearest"), [("depth", 0), ("near white", 65535), ("disparity", 65535)])
+def test_over_a_batch_equal_log_depth_is_the_same_16_bit_value_in_both_files(facts, values, nearest):
+    first, second = facts["equal_depth"][f"{values}, batch"]
+    assert first[1:-1] == second[1:-1] and len(set(first)) == 20
+    assert first[0] == nearest != second[0]  # the nearest point of all is in the first file only
+    one, other = facts["equal_depth"][f"{values}, per image"]
+    assert one[0] == other[0] == nearest and one[1:-1] != other[1:-1]
+
+
 def test_the_graph_is_saved_unless_comfyui_was_told_not_to(facts):
     assert facts["texts"] == {"usual": {"prompt": '{"a": 1}', "workflow": "[2]"}, "disable_metadata": {}}
 
@@ -42,6 +51,7 @@ def test_the_graph_is_saved_unless_comfyui_was_told_not_to(facts):
 def test_a_choice_that_comes_by_a_link_is_checked_when_it_comes(facts):
     assert facts["linked"]["passes before the run"]
     assert "choose the format exr or npy" in facts["linked"]["at the run"]
+    assert "Unknown noise 'per_frame'; choose one of shared, per frame" in facts["linked"]["noise"]
 
 
 def test_a_date_is_written_as_comfyuis_front_end_writes_it(facts):
