@@ -12,7 +12,7 @@ from . import runtime
 from .convert import channels_first, mask_to_comfy
 from .frames import picture_of_each
 from .sockets import CATEGORY, DepthType, ModelType, schema
-from .widgets import unknown_choice, validated
+from .widgets import rarely_used, unknown_choice, validated
 
 DEFAULTS = EstimationSettings()
 MODELS_OWN = -1  # a widget has no None
@@ -132,7 +132,8 @@ def depth_outputs(depth: DepthPrediction) -> tuple[torch.Tensor, DepthPrediction
 
 def reduction_widget() -> io.Input:
     """How the members of an ensemble become one."""
-    return io.Combo.Input(
+    return rarely_used(
+        io.Combo.Input,
         "reduction",
         options=list(REDUCTIONS),
         default=DEFAULTS.reduction,
@@ -166,7 +167,8 @@ def _sampling_widgets() -> list[io.Input]:
             tooltip="'euler' asks the network once a step, 'midpoint', 'heun' and 'ralston' twice, 'rk4' four times. "
             "'ab2' is second order for one. 'dopri5' chooses its own steps until the error is small.",
         ),
-        io.Combo.Input(
+        rarely_used(
+            io.Combo.Input,
             "grid",
             display_name="step spacing",
             options=list(GRIDS),
@@ -204,7 +206,8 @@ def _batch_widgets() -> list[io.Input]:
             tooltip="'shared': all frames get the same noise, so that video flickers less. 'per frame': each its own, "
             "that of the seeds which follow.",
         ),
-        io.Int.Input(
+        rarely_used(
+            io.Int.Input,
             "frames_at_once",
             default=0,
             min=0,

@@ -15,7 +15,7 @@ from ..depthfm_core.depth.normals import CONVENTIONS, normals_from_depth, normal
 from ..depthfm_core.depth.prediction import DepthPrediction
 from .frames import picture_of_each
 from .sockets import CATEGORY, schema
-from .widgets import camera_inputs, depth_input, percentile_inputs, validated
+from .widgets import camera_inputs, depth_input, percentile_inputs, rarely_used, validated
 
 LIMITS = DisplayLimits()
 
@@ -180,7 +180,8 @@ def _range_inputs() -> list[io.Input]:
 
 
 def _log_depth_input(name: str, default: float, color: str) -> io.Input:
-    return io.Float.Input(
+    return rarely_used(
+        io.Float.Input,
         name,
         default=default,
         min=-20.0,

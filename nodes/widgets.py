@@ -1,5 +1,6 @@
 """Inputs that several of the nodes have, and what is refused before a graph runs."""
 
+import inspect
 from collections.abc import Callable, Iterable
 
 from comfy_api.latest import io
@@ -11,6 +12,13 @@ from .sockets import DepthType
 def depth_input() -> io.Input:
     """The socket for raw depth."""
     return DepthType.Input("depth", tooltip="The 'depth data' output of DepthFM Sampler or DepthFM Decode.")
+
+
+def rarely_used(kind: type[io.Input], name: str, **options: object) -> io.Input:
+    """An input that the front end hides among the advanced ones, where ComfyUI knows of them (0.3.75 does not)."""
+    if "advanced" in inspect.signature(kind).parameters:
+        options["advanced"] = True
+    return kind(name, **options)
 
 
 def percentile_inputs(low_tooltip: str, high_tooltip: str) -> list[io.Input]:
@@ -34,7 +42,8 @@ def camera_inputs() -> list[io.Input]:
             tooltip="The camera's horizontal field of view in degrees: about 65 for a phone, 20 for a portrait lens. "
             "A larger one makes surfaces flatter.",
         ),
-        io.Float.Input(
+        rarely_used(
+            io.Float.Input,
             "focal_px",
             display_name="focal length",
             default=0.0,
@@ -75,4 +84,4 @@ def unknown_choice(menus: dict[str, tuple[str | None, Iterable[str]]]) -> str | 
 
 
 def _percentile(name: str, default: float, tooltip: str) -> io.Input:
-    return io.Float.Input(name, default=default, min=0.0, max=100.0, step=0.1, tooltip=tooltip)
+    return rarely_used(io.Float.Input, name, default=default, min=0.0, max=100.0, step=0.1, tooltip=tooltip)

@@ -15,6 +15,7 @@ SAMPLER |= {"processing_resolution": 64, "noise": "shared", "frames_at_once": 0}
 def facts(scratch: Path) -> dict:
     """Everything that the tests ask about."""
     without = _offered()
+    advanced_here = _advanced()
     fake = scratch / "newer" / "comfy_extras"
     fake.mkdir(parents=True)
     (fake / "nodes_moge.py").write_text("", encoding="utf-8")
@@ -24,6 +25,7 @@ def facts(scratch: Path) -> dict:
         "comfyui_has_moge": (Path.cwd() / "comfy_extras" / "nodes_moge.py").exists(),
         "offered_without": "DepthFM_Geometry" in without,
         "offered_with": "DepthFM_Geometry" in _offered(),
+        "advanced": {"here": advanced_here, "where_it_is_known": _advanced_where_it_is_known()},
         "imported": sorted(name for name in sys.modules if name.startswith("comfy_extras.")),
         **_geometry_facts(),
         "equal_depth": _equal_depth_in_two_files(scratch),
@@ -31,9 +33,47 @@ def facts(scratch: Path) -> dict:
     }
 
 
+def _nodes() -> list:
+    return asyncio.run(asyncio.run(sys.modules["a_pack"].comfy_entrypoint()).get_node_list())
+
+
 def _offered() -> list[str]:
-    nodes = asyncio.run(asyncio.run(sys.modules["a_pack"].comfy_entrypoint()).get_node_list())
-    return [node.GET_SCHEMA().node_id for node in nodes]
+    return [node.GET_SCHEMA().node_id for node in _nodes()]
+
+
+def _advanced() -> dict[str, list[str]]:
+    """The inputs that each node tells the front end to fold away."""
+    schemas = [node.GET_SCHEMA() for node in _nodes()]
+    return {
+        schema.node_id: [widget.id for widget in schema.inputs if widget.as_dict().get("advanced")]
+        for schema in schemas
+    }
+
+
+def _advanced_where_it_is_known() -> dict[str, list[str]]:
+    """The same in a ComfyUI whose inputs take `advanced`, as they do since its pull request 11939."""
+    from comfy_api.latest import io
+
+    kinds = [io.Combo, io.Int, io.Float]
+    originals = [kind.Input for kind in kinds]
+    for kind in kinds:
+        kind.Input = _that_knows_advanced(kind.Input)
+    found = _advanced()
+    for kind, original in zip(kinds, originals, strict=True):
+        kind.Input = original
+    return found
+
+
+def _that_knows_advanced(kind: type) -> type:
+    class Input(kind):
+        def __init__(self, *given, advanced=None, **options):
+            super().__init__(*given, **options)
+            self.advanced = advanced
+
+        def as_dict(self):
+            return super().as_dict() | ({} if self.advanced is None else {"advanced": self.advanced})
+
+    return Input
 
 
 def _prediction():

@@ -7,6 +7,18 @@ from .comfyui_process import ask
 pytestmark = pytest.mark.comfy
 
 
+RARELY_USED = {
+    "DepthFM_LoadModel": ["attention"],
+    "DepthFM_Sampler": ["grid", "reduction", "frames_at_once"],
+    "DepthFM_Decode": ["reduction"],
+    "DepthFM_Colorize": ["low_percentile", "high_percentile", "nearest", "farthest"],
+    "DepthFM_Normal": ["focal_px"],
+    "DepthFM_ControlNetImage": ["low_percentile", "high_percentile"],
+    "DepthFM_Save": [],
+    "DepthFM_Geometry": ["focal_px"],
+}
+
+
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory):
     return ask("comfyui_view_facts.py", tmp_path_factory.mktemp("scratch"))
@@ -15,6 +27,12 @@ def facts(tmp_path_factory):
 def test_the_geometry_node_is_offered_exactly_where_comfyui_has_the_moge_nodes(facts):
     assert facts["offered_without"] == facts["comfyui_has_moge"]
     assert facts["offered_with"]
+
+
+def test_exactly_the_rarely_used_inputs_are_advanced_where_comfyui_knows_the_word(facts):
+    assert facts["advanced"]["where_it_is_known"] == RARELY_USED
+    here = facts["advanced"]["here"]
+    assert here == {name: RARELY_USED[name] for name in here} or not any(here.values())
 
 
 def test_asking_for_the_moge_nodes_does_not_import_them(facts):
