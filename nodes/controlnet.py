@@ -3,10 +3,11 @@
 from comfy_api.latest import io
 
 from ..depthfm_core.depth.controlnet import GRAY_RANGES, SIZINGS, controlnet_image, gray_range
+from ..depthfm_core.depth.normalize import check_percentiles
 from ..depthfm_core.depth.prediction import DepthPrediction
 from .frames import picture_of_each
 from .sockets import CATEGORY, schema
-from .widgets import depth_input, percentile_inputs
+from .widgets import depth_input, percentile_inputs, validated
 
 MAX_MULTIPLE_PX = 512
 
@@ -54,6 +55,18 @@ class DepthToControlNetImage(io.ComfyNode):
             ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="Gray, near = white, for Apply ControlNet.")],
         )
+
+    @classmethod
+    def validate_inputs(
+        cls,
+        low_percentile: float | None = None,
+        high_percentile: float | None = None,
+        normalization: str | None = None,
+        sizing: str | None = None,
+    ) -> bool | str:
+        """True, or why they cannot be."""
+        menus = {"normalization": (normalization, GRAY_RANGES), "sizing": (sizing, SIZINGS)}
+        return validated(menus, (check_percentiles, low_percentile, high_percentile))
 
     @classmethod
     def execute(

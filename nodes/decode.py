@@ -2,9 +2,11 @@
 
 from comfy_api.latest import io
 
+from ..depthfm_core.flow import REDUCTIONS
 from . import decoding
 from .sample import depth_outputs, depth_sockets, reduction_widget
 from .sockets import CATEGORY, schema
+from .widgets import validated
 
 
 class DepthFMDecode(io.ComfyNode):
@@ -41,6 +43,11 @@ class DepthFMDecode(io.ComfyNode):
                 "to the expected error as the DepthFM Sampler's is; black for an ensemble of one."
             ),
         )
+
+    @classmethod
+    def validate_inputs(cls, reduction: str | None = None) -> bool | str:
+        """True, or what the menu offers instead."""
+        return validated({"reduction": (reduction, REDUCTIONS)})
 
     @classmethod
     def execute(cls, samples: dict, vae: object, ensemble_size: int, reduction: str) -> io.NodeOutput:

@@ -8,6 +8,7 @@ from . import native
 from .model_files import model_names, model_path, no_such_model
 from .sockets import LOADER_CATEGORY, ModelType, schema
 from .vae import EXAMPLE_VAE
+from .widgets import rarely_used
 
 
 class LoadDepthFMModel(io.ComfyNode):
@@ -37,7 +38,8 @@ class LoadDepthFMModel(io.ComfyNode):
                     tooltip="'default' lets ComfyUI choose for your GPU. Half precision halves the network's memory. "
                     "Autoencoders always run in float32 here.",
                 ),
-                io.Combo.Input(
+                rarely_used(
+                    io.Combo.Input,
                     "attention",
                     options=list(ATTENTIONS),
                     default="plain",

@@ -12,6 +12,7 @@ from . import runtime
 from .convert import channels_first, mask_to_comfy
 from .frames import picture_of_each
 from .sockets import CATEGORY, DepthType, ModelType, schema
+from .widgets import rarely_used, unknown_choice, validated
 
 DEFAULTS = EstimationSettings()
 MODELS_OWN = -1  # a widget has no None
@@ -62,6 +63,23 @@ class DepthFMSampler(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(
+        cls,
+        solver: str | None = None,
+        grid: str | None = None,
+        reduction: str | None = None,
+        noise: str | None = None,
+    ) -> bool | str:
+        """True, or what the menu offers instead."""
+        menus = {
+            "solver": (solver, SOLVERS),
+            "grid": (grid, GRIDS),
+            "reduction": (reduction, REDUCTIONS),
+            "noise": (noise, NOISES),
+        }
+        return validated(menus)
+
+    @classmethod
     def execute(
         cls,
         model: runtime.ModelPatcher,
@@ -78,8 +96,8 @@ class DepthFMSampler(io.ComfyNode):
         vae: object | None = None,
     ) -> io.NodeOutput:
         """Estimates group by group of frames."""
-        if noise not in NOISES:  # which ComfyUI itself does not check
-            raise ValueError(f"Unknown noise {noise!r}; choose one of {', '.join(NOISES)}.")
+        if unknown := unknown_choice({"noise": (noise, NOISES)}):  # it may have come by a link
+            raise ValueError(unknown)
         settings = EstimationSettings(
             seed=seed,
             noise_per_image=NOISES[noise],
@@ -98,7 +116,9 @@ def depth_sockets(uncertainty: str) -> list[io.Output]:
     """The outputs of every node that makes depth; `depth_outputs` fills them. `uncertainty` says what the mask is."""
     return [
         io.Image.Output(
-            display_name="depth image", tooltip="Gray, near = white: to look at and for a depth ControlNet."
+            display_name="depth image",
+            tooltip="Gray, near = white, each frame over its own range: to look at and for a depth ControlNet. For "
+            "video use Depth to ControlNet Image with 'batch', or the grays flicker.",
         ),
         DepthType.Output(display_name="depth data", tooltip="Unrounded depth for the other DepthFM nodes."),
         io.Mask.Output(display_name="uncertainty", tooltip=uncertainty),
@@ -112,7 +132,8 @@ def depth_outputs(depth: DepthPrediction) -> tuple[torch.Tensor, DepthPrediction
 
 def reduction_widget() -> io.Input:
     """How the members of an ensemble become one."""
-    return io.Combo.Input(
+    return rarely_used(
+        io.Combo.Input,
         "reduction",
         options=list(REDUCTIONS),
         default=DEFAULTS.reduction,
@@ -146,7 +167,8 @@ def _sampling_widgets() -> list[io.Input]:
             tooltip="'euler' asks the network once a step, 'midpoint', 'heun' and 'ralston' twice, 'rk4' four times. "
             "'ab2' is second order for one. 'dopri5' chooses its own steps until the error is small.",
         ),
-        io.Combo.Input(
+        rarely_used(
+            io.Combo.Input,
             "grid",
             display_name="step spacing",
             options=list(GRIDS),
@@ -184,7 +206,8 @@ def _batch_widgets() -> list[io.Input]:
             tooltip="'shared': all frames get the same noise, so that video flickers less. 'per frame': each its own, "
             "that of the seeds which follow.",
         ),
-        io.Int.Input(
+        rarely_used(
+            io.Int.Input,
             "frames_at_once",
             default=0,
             min=0,

@@ -20,13 +20,15 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..depthfm_core.depth.files import write_exr, write_npy, write_png16, write_text
+from ..depthfm_core.depth.normalize import DisplayLimits, for_single_frames, normalize_depth
 from ..depthfm_core.depth.prediction import DepthPrediction
 from .convert import image_to_comfy
 from .frames import frames_of
 from .sockets import CATEGORY, schema
-from .widgets import depth_input
+from .widgets import depth_input, unknown_choice
 
 Metadata = dict[str, str]
+Shown = tuple[str, DisplayLimits]  # as of `for_single_frames`
 
 
 class Format(NamedTuple):
@@ -57,11 +59,21 @@ FORMATS = {
 }
 _ENDINGS = (*(kind.ending for kind in FORMATS.values()), ".json")
 
-VALUES: dict[str, Callable[[DepthPrediction], Tensor]] = {
-    "depth": lambda prediction: prediction.depth,
-    "near white": lambda prediction: 1 - prediction.depth,
-    "disparity": lambda prediction: prediction.disparity,
-    "log depth": lambda prediction: prediction.log_depth,
+PER_IMAGE = "per image"
+NORMALIZATIONS = (PER_IMAGE, "batch")
+
+
+def _disparity(frame: DepthPrediction, shown: Shown) -> Tensor:
+    """1 at the nearest point, of this frame or of the batch."""
+    normalization, limits = shown
+    return frame.disparity if normalization == PER_IMAGE else frame.disparity_from(limits.nearest)
+
+
+VALUES: dict[str, Callable[[DepthPrediction, Shown], Tensor]] = {
+    "depth": lambda frame, shown: normalize_depth(frame, *shown),
+    "near white": lambda frame, shown: 1 - normalize_depth(frame, *shown),
+    "disparity": _disparity,
+    "log depth": lambda frame, _shown: frame.log_depth,
 }
 _UNBOUNDED = "log depth"
 
@@ -104,48 +116,73 @@ class SaveDepth(io.ComfyNode):
                     "values",
                     options=list(VALUES),
                     default="depth",
-                    tooltip="'depth': 0 = nearest, 1 = farthest point of each image. 'near white': 1 - depth. "
-                    "'disparity': inverse depth, 1 = nearest point. 'log depth': as the network gave it, about -1 to "
-                    "1, for 'exr' and 'npy' only.",
+                    tooltip="'depth': 0 = nearest, 1 = farthest point. 'near white': 1 - depth. 'disparity': inverse "
+                    "depth, 1 = nearest point. 'log depth': as the network gave it, about -1 to 1, for 'exr' and "
+                    "'npy' only.",
+                ),
+                io.Combo.Input(
+                    "normalization",
+                    options=list(NORMALIZATIONS),
+                    default=PER_IMAGE,
+                    optional=True,  # graphs were saved before it came
+                    tooltip="Whose nearest and farthest point: those of each image ('per image'), or of the whole "
+                    "'batch', so that equal depth is equal in all files of a video. No effect on 'log depth'.",
                 ),
             ],
         )
 
     @classmethod
     def validate_inputs(
-        cls, filename_prefix: str | None = None, format: str | None = None, values: str | None = None
+        cls,
+        filename_prefix: str | None = None,
+        format: str | None = None,
+        values: str | None = None,
+        normalization: str | None = None,
     ) -> bool | str:
         """True, or why they cannot be; None is what comes by a link and is not known before the run."""
-        known = "npy" if format is None else format, "depth" if values is None else values
-        return _refusal(filename_prefix or "", *known) or True
+        return _refusal(filename_prefix or "", format, values, normalization) or True
 
     @classmethod
-    def execute(cls, depth: DepthPrediction, filename_prefix: str, format: str, values: str) -> io.NodeOutput:
+    def execute(
+        cls,
+        depth: DepthPrediction,
+        filename_prefix: str,
+        format: str,
+        values: str,
+        normalization: str = PER_IMAGE,
+    ) -> io.NodeOutput:
         """Saves frame after frame, and shows with 8 bits what is in the files: ComfyUI shows 16 bits as white.
 
         Raises:
             Exception: by ComfyUI, for a prefix that leads out of its output folder.
             ValueError, ImageFileError: for a refused input, or by the writer.
         """
-        if refusal := _refusal(filename_prefix, format, values):
+        if refusal := _refusal(filename_prefix, format, values, normalization):
             raise ValueError(refusal)
         kind, metadata = FORMATS[format], _metadata(cls.hidden)
+        shown = for_single_frames(depth, normalization, DisplayLimits())
+        on_one_scale = normalization != PER_IMAGE and values != _UNBOUNDED
         files = _files(filename_prefix, depth.depth.shape, kind.ending)
         saved, pictures = [], []
         for frame, (path, subfolder) in zip(frames_of(depth), files, strict=False):  # the files have no end
-            maps = VALUES[values](frame)
+            maps = VALUES[values](frame, shown)
             kind.write(path, maps[0, 0], metadata)
             saved.append({"filename": path.name, "subfolder": subfolder, "type": "output"})
-            pictures += ui.PreviewImage(_preview(maps), cls=cls).as_dict()["images"]
+            preview = _gray(maps if on_one_scale else _stretched(maps))
+            pictures += ui.PreviewImage(preview, cls=cls).as_dict()["images"]
         return io.NodeOutput(ui={"images": pictures, "files": saved})
 
 
-def _refusal(prefix: str, format: str, values: str) -> str | None:
-    """Why this cannot be saved; ComfyUI leaves the menus of a node that validates its inputs to the node."""
-    for name, value, choices in (("format", format, FORMATS), ("values", values, VALUES)):
-        if value not in choices:
-            return f"Unknown {name} {value!r}; choose one of {', '.join(choices)}."
-    if values == _UNBOUNDED and not FORMATS[format].any_values:
+def _refusal(prefix: str, format: str | None, values: str | None, normalization: str | None) -> str | None:
+    """Why this cannot be saved, as far as it is known."""
+    menus = {
+        "format": (format, FORMATS),
+        "values": (values, VALUES),
+        "normalization": (normalization, NORMALIZATIONS),
+    }
+    if unknown := unknown_choice(menus):
+        return unknown
+    if values == _UNBOUNDED and format is not None and not FORMATS[format].any_values:
         return (
             f"{format} stores 0 to 1 only, but 'log depth' goes beyond; choose the format exr or npy, or other values."
         )
@@ -193,8 +230,13 @@ def _metadata(hidden: io.HiddenHolder) -> Metadata:
     return {name: json.dumps(value) for name, value in {**prompt, **(hidden.extra_pnginfo or {})}.items()}
 
 
-def _preview(maps: Tensor) -> Tensor:
-    """Gray IMAGE [B, H, W, 3] of any values [B, 1, H, W], each image over its own range."""
+def _stretched(maps: Tensor) -> Tensor:
+    """[B, 1, H, W] of any values, each image over its own range."""
     low, high = maps.amin((1, 2, 3), keepdim=True), maps.amax((1, 2, 3), keepdim=True)
     extent = high - low
-    return image_to_comfy(((maps - low) / extent.where(extent > 0, 1.0)).expand(-1, 3, -1, -1))
+    return (maps - low) / extent.where(extent > 0, 1.0)
+
+
+def _gray(grays: Tensor) -> Tensor:
+    """Gray IMAGE [B, H, W, 3] of [B, 1, H, W] in [0, 1]."""
+    return image_to_comfy(grays.expand(-1, 3, -1, -1))

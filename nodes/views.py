@@ -3,13 +3,20 @@
 from comfy_api.latest import io
 
 from ..depthfm_core.depth.color import COLORMAPS, colorize
-from ..depthfm_core.depth.normalize import NORMALIZATIONS, DisplayLimits, for_single_frames, normalize_depth
+from ..depthfm_core.depth.normalize import (
+    NORMALIZATIONS,
+    DisplayLimits,
+    check_fixed_range,
+    check_percentiles,
+    for_single_frames,
+    normalize_depth,
+)
 from ..depthfm_core.depth.normals import CONVENTIONS, normals_to_image
 from ..depthfm_core.depth.predicted_normals import predicted_normals
 from ..depthfm_core.depth.prediction import DepthPrediction
 from .frames import picture_of_each
 from .sockets import CATEGORY, schema
-from .widgets import camera_inputs, depth_input, percentile_inputs
+from .widgets import camera_inputs, depth_input, percentile_inputs, rarely_used, validated
 
 LIMITS = DisplayLimits()
 
@@ -41,6 +48,26 @@ class ColorizeDepth(io.ComfyNode):
             ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="The depth map in colors.")],
         )
+
+    @classmethod
+    def validate_inputs(
+        cls,
+        colormap: str | None = None,
+        normalization: str | None = None,
+        low_percentile: float | None = None,
+        high_percentile: float | None = None,
+        nearest: float | None = None,
+        farthest: float | None = None,
+    ) -> bool | str:
+        """True, or why they cannot be; the limits only where the normalization uses them."""
+        percentiles = [(check_percentiles, low_percentile, high_percentile)]
+        checks = {
+            "percentile": percentiles,
+            "batch percentile": percentiles,
+            "fixed range": [(check_fixed_range, nearest, farthest)],
+        }
+        menus = {"colormap": (colormap, COLORMAPS), "normalization": (normalization, NORMALIZATIONS)}
+        return validated(menus, *checks.get(normalization, []))
 
     @classmethod
     def execute(
@@ -105,6 +132,11 @@ class NormalFromDepth(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, convention: str | None = None) -> bool | str:
+        """True, or what the menu offers instead."""
+        return validated({"convention": (convention, CONVENTIONS)})
+
+    @classmethod
     def execute(
         cls,
         depth: DepthPrediction,
@@ -134,12 +166,14 @@ def _range_inputs() -> list[io.Input]:
             options=list(NORMALIZATIONS),
             default="per image",
             tooltip="What the first and the last color show. 'per image': each image's nearest and farthest point. "
-            "'batch': those of all images, so that a video does not flicker. 'percentile': as 'per image', without "
-            "the outliers. 'fixed range': 'nearest' and 'farthest', the same in every run.",
+            "'batch': those of all images, so that a video does not flicker. 'percentile' and 'batch percentile': the "
+            "same two without the outliers. 'fixed range': 'nearest' and 'farthest', the same in every run.",
         ),
         *percentile_inputs(
-            "For 'percentile': so many percent of the pixels, the nearest, take the first color.",
-            "For 'percentile': the pixels beyond so many percent, the farthest, take the last color.",
+            "For 'percentile' and 'batch percentile': so many percent of the pixels, the nearest, take the first "
+            "color.",
+            "For 'percentile' and 'batch percentile': the pixels beyond so many percent, the farthest, take the last "
+            "color.",
         ),
         _log_depth_input("nearest", LIMITS.nearest, "first"),
         _log_depth_input("farthest", LIMITS.farthest, "last"),
@@ -147,7 +181,8 @@ def _range_inputs() -> list[io.Input]:
 
 
 def _log_depth_input(name: str, default: float, color: str) -> io.Input:
-    return io.Float.Input(
+    return rarely_used(
+        io.Float.Input,
         name,
         default=default,
         min=-20.0,

@@ -1,4 +1,7 @@
-"""Inputs that several of the nodes have."""
+"""Inputs that several of the nodes have, and what is refused before a graph runs."""
+
+import inspect
+from collections.abc import Callable, Iterable
 
 from comfy_api.latest import io
 
@@ -9,6 +12,13 @@ from .sockets import DepthType
 def depth_input() -> io.Input:
     """The socket for raw depth."""
     return DepthType.Input("depth", tooltip="The 'depth data' output of DepthFM Sampler or DepthFM Decode.")
+
+
+def rarely_used(kind: type[io.Input], name: str, **options: object) -> io.Input:
+    """An input that the front end hides among the advanced ones, where ComfyUI knows of them (0.3.75 does not)."""
+    if "advanced" in inspect.signature(kind).parameters:
+        options["advanced"] = True
+    return kind(name, **options)
 
 
 def percentile_inputs(low_tooltip: str, high_tooltip: str) -> list[io.Input]:
@@ -32,7 +42,8 @@ def camera_inputs() -> list[io.Input]:
             tooltip="The camera's horizontal field of view in degrees: about 65 for a phone, 20 for a portrait lens. "
             "A larger one makes surfaces flatter.",
         ),
-        io.Float.Input(
+        rarely_used(
+            io.Float.Input,
             "focal_px",
             display_name="focal length",
             default=0.0,
@@ -45,5 +56,32 @@ def camera_inputs() -> list[io.Input]:
     ]
 
 
+def validated(menus: dict[str, tuple[str | None, Iterable[str]]], *checks: tuple[Callable, ...]) -> bool | str:
+    """What a node's `validate_inputs` answers: True, or why a widget is refused.
+
+    Args:
+        menus: the value and the choices of each menu; None is what comes by a link and is not known before the run.
+        checks: functions of the core that raise ValueError, each followed by its numbers. One that is not there is left
+            to the run, and what is no number to ComfyUI.
+    """
+    if unknown := unknown_choice(menus):
+        return unknown
+    for check, *numbers in checks:
+        if all(isinstance(number, (int, float)) for number in numbers):
+            try:
+                check(*numbers)
+            except ValueError as refused:
+                return str(refused)
+    return True
+
+
+def unknown_choice(menus: dict[str, tuple[str | None, Iterable[str]]]) -> str | None:
+    """What is wrong with a value that its menu lacks: ComfyUI 0.3.75 leaves that to the node."""
+    for name, (value, choices) in menus.items():
+        if value is not None and value not in choices:
+            return f"Unknown {name} {value!r}; choose one of {', '.join(choices)}."
+    return None
+
+
 def _percentile(name: str, default: float, tooltip: str) -> io.Input:
-    return io.Float.Input(name, default=default, min=0.0, max=100.0, step=0.1, tooltip=tooltip)
+    return rarely_used(io.Float.Input, name, default=default, min=0.0, max=100.0, step=0.1, tooltip=tooltip)

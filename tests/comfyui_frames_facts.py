@@ -50,11 +50,15 @@ def _nodes(scratch: Path, frames: int) -> dict[str, Callable]:
     return {
         "colors": lambda: views.ColorizeDepth.execute(depth, normalization="per image", **COLORIZE),
         "colors of a batch": lambda: views.ColorizeDepth.execute(depth, normalization="batch", **COLORIZE),
+        "colors of a batch's percentiles": lambda: views.ColorizeDepth.execute(
+            depth, normalization="batch percentile", **COLORIZE
+        ),
         "normals": lambda: views.NormalFromDepth.execute(depth, **NORMAL),
         "grays": lambda: controlnet.DepthToControlNetImage.execute(depth, normalization="per image", **GRAY),
         "grays of a batch": lambda: controlnet.DepthToControlNetImage.execute(depth, normalization="batch", **GRAY),
         "geometry": lambda: geometry.DepthToGeometry.execute(depth, image, 40.0, 0.0),
         "files": lambda: saving.execute(depth, "saved/x", "png16", "disparity"),
+        "files of a batch": lambda: saving.execute(depth, "batch/x", "png16", "depth", "batch"),
         "depth image": lambda: sample.depth_outputs(depth),
     }
 

@@ -88,6 +88,13 @@ def error_of(comfyui: ComfyUI, graph: dict) -> str:
     return dict(entry["status"]["messages"])["execution_error"]["exception_message"]
 
 
+def refusal_of(comfyui: ComfyUI, graph: dict, node: str) -> str:
+    """What ComfyUI answers about a node instead of running the graph."""
+    answer = comfyui.post("/prompt", {"prompt": graph})
+    assert "prompt_id" not in answer
+    return answer["node_errors"][node]["errors"][0]["details"]
+
+
 def expected_depth(models: Path, image: torch.Tensor | None = None, **changed: object) -> DepthPrediction:
     """The core pipeline's prediction of an image, the photo if none is given, with the settings of `sampler_graph`."""
     settings = EstimationSettings(**({k: v for k, v in SAMPLER.items() if k not in BATCH} | changed))

@@ -8,10 +8,14 @@ from pathlib import Path
 
 from comfyui_process import answer, error_of
 
+SAMPLER = {"seed": 0, "num_steps": 1, "solver": "euler", "grid": "uniform", "ensemble_size": 1, "reduction": "mean"}
+SAMPLER |= {"processing_resolution": 64, "noise": "shared", "frames_at_once": 0}
+
 
 def facts(scratch: Path) -> dict:
     """Everything that the tests ask about."""
     without = _offered()
+    advanced_here = _advanced()
     fake = scratch / "newer" / "comfy_extras"
     fake.mkdir(parents=True)
     (fake / "nodes_moge.py").write_text("", encoding="utf-8")
@@ -21,15 +25,55 @@ def facts(scratch: Path) -> dict:
         "comfyui_has_moge": (Path.cwd() / "comfy_extras" / "nodes_moge.py").exists(),
         "offered_without": "DepthFM_Geometry" in without,
         "offered_with": "DepthFM_Geometry" in _offered(),
+        "advanced": {"here": advanced_here, "where_it_is_known": _advanced_where_it_is_known()},
         "imported": sorted(name for name in sys.modules if name.startswith("comfy_extras.")),
         **_geometry_facts(),
+        "equal_depth": _equal_depth_in_two_files(scratch),
         **_save_facts(scratch),
     }
 
 
+def _nodes() -> list:
+    return asyncio.run(asyncio.run(sys.modules["a_pack"].comfy_entrypoint()).get_node_list())
+
+
 def _offered() -> list[str]:
-    nodes = asyncio.run(asyncio.run(sys.modules["a_pack"].comfy_entrypoint()).get_node_list())
-    return [node.GET_SCHEMA().node_id for node in nodes]
+    return [node.GET_SCHEMA().node_id for node in _nodes()]
+
+
+def _advanced() -> dict[str, list[str]]:
+    """The inputs that each node tells the front end to fold away."""
+    schemas = [node.GET_SCHEMA() for node in _nodes()]
+    return {
+        schema.node_id: [widget.id for widget in schema.inputs if widget.as_dict().get("advanced")]
+        for schema in schemas
+    }
+
+
+def _advanced_where_it_is_known() -> dict[str, list[str]]:
+    """The same in a ComfyUI whose inputs take `advanced`, as they do since its pull request 11939."""
+    from comfy_api.latest import io
+
+    kinds = [io.Combo, io.Int, io.Float]
+    originals = [kind.Input for kind in kinds]
+    for kind in kinds:
+        kind.Input = _that_knows_advanced(kind.Input)
+    found = _advanced()
+    for kind, original in zip(kinds, originals, strict=True):
+        kind.Input = original
+    return found
+
+
+def _that_knows_advanced(kind: type) -> type:
+    class Input(kind):
+        def __init__(self, *given, advanced=None, **options):
+            super().__init__(*given, **options)
+            self.advanced = advanced
+
+        def as_dict(self):
+            return super().as_dict() | ({} if self.advanced is None else {"advanced": self.advanced})
+
+    return Input
 
 
 def _prediction():
@@ -74,8 +118,33 @@ def _same(one: dict, other: dict) -> bool:
     )
 
 
+def _equal_depth_in_two_files(scratch: Path) -> dict:
+    """The 16-bit values of two frames with different ranges, whose log depths are equal but for the first and last."""
+    import folder_paths
+    import numpy as np
+    import torch
+    from a_pack.depthfm_core.depth.prediction import DepthPrediction
+    from a_pack.nodes.save import SaveDepth
+    from PIL import Image
+
+    folder_paths.set_output_directory(str(scratch))
+    folder_paths.set_temp_directory(str(scratch / "temp"))
+    log_depth = torch.linspace(-0.4, 0.3, 20).repeat(2, 1, 1, 1)
+    log_depth[0, ..., 0], log_depth[1, ..., -1] = -1.0, 0.8
+    prediction = DepthPrediction.from_log_depth(log_depth, torch.zeros_like(log_depth))
+    node, found = SaveDepth.PREPARE_CLASS_CLONE({}), {}
+    for values in ("depth", "near white", "disparity"):
+        for normalization in ("per image", "batch"):
+            prefix = f"{normalization} {values}/x"
+            node.execute(prediction, prefix, "png16", values, normalization)
+            files = sorted((scratch / prefix).parent.iterdir())
+            found[f"{values}, {normalization}"] = [np.array(Image.open(file))[0].tolist() for file in files]
+    return found
+
+
 def _save_facts(scratch: Path) -> dict:
     import folder_paths
+    from a_pack.nodes.sample import DepthFMSampler
     from a_pack.nodes.save import SaveDepth
     from comfy.cli_args import args
     from PIL import Image
@@ -93,6 +162,7 @@ def _save_facts(scratch: Path) -> dict:
         "passes before the run": SaveDepth.validate_inputs(format=None, values="log depth") is True
         and SaveDepth.validate_inputs(format="png16", values=None) is True,
         "colon": str(error_of(lambda: node.execute(_prediction(), "a:b", "npy", "depth"))),
+        "noise": str(error_of(lambda: DepthFMSampler.execute(None, None, **(SAMPLER | {"noise": "per_frame"})))),
         "at the run": str(error_of(lambda: node.execute(_prediction(), "linked", "png16", "log depth"))),
     }
     sys.modules["OpenEXR"] = None

@@ -13,6 +13,7 @@ from .comfyui_graphs import (
     choices_of,
     error_of,
     expected_depth,
+    refusal_of,
     sampler_graph,
     saved_pictures,
 )
@@ -29,6 +30,7 @@ NODES = (
     "DepthFM_ControlNetImage",
     "DepthFM_Save",
 )
+MENUS = {"solver": SOLVERS, "grid": GRIDS, "reduction": REDUCTIONS, "noise": ("shared", "per frame")}
 
 
 def test_comfyui_lists_the_nodes_under_their_ids(comfyui):
@@ -194,5 +196,15 @@ def test_a_choice_that_is_not_on_the_loaders_menu_is_refused_with_the_menu(comfy
     assert "'int3'; choose one of" in error_of(comfyui, graph)
 
 
-def test_noise_that_is_not_on_the_samplers_menu_is_refused_with_the_menu(comfyui):
-    assert "Unknown noise 'per_frame'; choose one of" in error_of(comfyui, sampler_graph(noise="per_frame"))
+@pytest.mark.parametrize("name", ["solver", "grid", "reduction", "noise"])
+def test_what_is_not_on_the_samplers_menus_is_refused_with_the_menu_before_anything_runs(comfyui, name):
+    message = refusal_of(comfyui, sampler_graph(**{name: "per_frame"}), "depth")
+    assert f"Unknown {name} 'per_frame'; choose one of {', '.join(MENUS[name])}" in message
+
+
+def test_what_is_not_on_the_decoders_menu_is_refused_with_the_menu_before_anything_runs(comfyui):
+    graph = sampler_graph()
+    graph["encode"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["photo", 0], "vae": ["model", 3]}}
+    decode = {"samples": ["encode", 0], "vae": ["model", 3], "ensemble_size": 1, "reduction": "mode"}
+    graph["depth"] = {"class_type": "DepthFM_Decode", "inputs": decode}
+    assert "Unknown reduction 'mode'; choose one of mean, median" in refusal_of(comfyui, graph, "depth")

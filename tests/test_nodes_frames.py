@@ -9,11 +9,13 @@ pytestmark = pytest.mark.comfy
 NODES = (
     "colors",
     "colors of a batch",
+    "colors of a batch's percentiles",
     "normals",
     "grays",
     "grays of a batch",
     "geometry",
     "files",
+    "files of a batch",
     "depth image",
 )
 
@@ -24,7 +26,7 @@ def facts(tmp_path_factory):
 
 
 def test_frame_by_frame_the_pictures_are_those_of_the_whole_batch_with_every_range(facts):
-    assert len(facts["differences"]) == 8
+    assert len(facts["differences"]) == 9
     for view, difference in facts["differences"].items():  # a convolution rounds otherwise for one frame than for many
         assert difference < (1e-4 if view == "normals" else 1e-6), view
 

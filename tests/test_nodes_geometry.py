@@ -7,6 +7,18 @@ from .comfyui_process import ask
 pytestmark = pytest.mark.comfy
 
 
+RARELY_USED = {
+    "DepthFM_LoadModel": ["attention"],
+    "DepthFM_Sampler": ["grid", "reduction", "frames_at_once"],
+    "DepthFM_Decode": ["reduction"],
+    "DepthFM_Colorize": ["low_percentile", "high_percentile", "nearest", "farthest"],
+    "DepthFM_Normal": ["focal_px"],
+    "DepthFM_ControlNetImage": ["low_percentile", "high_percentile"],
+    "DepthFM_Save": [],
+    "DepthFM_Geometry": ["focal_px"],
+}
+
+
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory):
     return ask("comfyui_view_facts.py", tmp_path_factory.mktemp("scratch"))
@@ -15,6 +27,12 @@ def facts(tmp_path_factory):
 def test_the_geometry_node_is_offered_exactly_where_comfyui_has_the_moge_nodes(facts):
     assert facts["offered_without"] == facts["comfyui_has_moge"]
     assert facts["offered_with"]
+
+
+def test_exactly_the_rarely_used_inputs_are_advanced_where_comfyui_knows_the_word(facts):
+    assert facts["advanced"]["where_it_is_known"] == RARELY_USED
+    here = facts["advanced"]["here"]
+    assert here == {name: RARELY_USED[name] for name in here} or not any(here.values())
 
 
 def test_asking_for_the_moge_nodes_does_not_import_them(facts):
@@ -35,6 +53,15 @@ def test_an_image_of_another_size_than_the_depth_is_refused(facts):
     assert "connect the images that the depth was estimated from" in facts["wrong_image"]
 
 
+@pytest.mark.parametrize(("values", "nearest"), [("depth", 0), ("near white", 65535), ("disparity", 65535)])
+def test_over_a_batch_equal_log_depth_is_the_same_16_bit_value_in_both_files(facts, values, nearest):
+    first, second = facts["equal_depth"][f"{values}, batch"]
+    assert first[1:-1] == second[1:-1] and len(set(first)) == 20
+    assert first[0] == nearest != second[0]  # the nearest point of all is in the first file only
+    one, other = facts["equal_depth"][f"{values}, per image"]
+    assert one[0] == other[0] == nearest and one[1:-1] != other[1:-1]
+
+
 def test_the_graph_is_saved_unless_comfyui_was_told_not_to(facts):
     assert facts["texts"] == {"usual": {"prompt": '{"a": 1}', "workflow": "[2]"}, "disable_metadata": {}}
 
@@ -42,6 +69,7 @@ def test_the_graph_is_saved_unless_comfyui_was_told_not_to(facts):
 def test_a_choice_that_comes_by_a_link_is_checked_when_it_comes(facts):
     assert facts["linked"]["passes before the run"]
     assert "choose the format exr or npy" in facts["linked"]["at the run"]
+    assert "Unknown noise 'per_frame'; choose one of shared, per frame" in facts["linked"]["noise"]
 
 
 def test_a_date_is_written_as_comfyuis_front_end_writes_it(facts):

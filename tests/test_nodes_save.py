@@ -8,7 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from .comfyui_graphs import error_of, expected_depth, picture_image, sampler_graph
+from depthfm_core.depth.normalize import normalize_depth
+
+from .comfyui_graphs import error_of, expected_depth, picture_image, refusal_of, sampler_graph
 
 pytestmark = pytest.mark.comfy
 
@@ -20,6 +22,12 @@ CORE_VALUES = {
     "disparity": lambda prediction: prediction.disparity,
     "log depth": lambda prediction: prediction.log_depth,
 }
+BATCH_VALUES = {
+    "depth": lambda prediction: normalize_depth(prediction, "batch"),
+    "near white": lambda prediction: 1 - normalize_depth(prediction, "batch"),
+    "disparity": lambda prediction: (prediction.log_depth.amin() - prediction.log_depth).exp(),
+    "log depth": lambda prediction: prediction.log_depth,
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +36,10 @@ def prediction(micro):
     return expected_depth(micro, torch.cat([picture_image(), 1 - picture_image()]))
 
 
-def save_graph(prefix: str, format: str = "png16", values: str = "depth", frames: bool = False) -> dict:
-    """Depth of the photo, or of the photo and its negative, saved."""
+def save_graph(
+    prefix: str, format: str = "png16", values: str = "depth", frames: bool = False, **optional: str
+) -> dict:
+    """Depth of the photo, or of the photo and its negative, saved; without `optional` as graphs of older packs."""
     graph = sampler_graph()
     if frames:
         graph["negative"] = {"class_type": "ImageInvert", "inputs": {"image": ["photo", 0]}}
@@ -37,7 +47,7 @@ def save_graph(prefix: str, format: str = "png16", values: str = "depth", frames
         graph["depth"]["inputs"]["image"] = ["frames", 0]
     graph["save"] = {
         "class_type": "DepthFM_Save",
-        "inputs": {"depth": ["depth", 1], "filename_prefix": prefix, "format": format, "values": values},
+        "inputs": {"depth": ["depth", 1], "filename_prefix": prefix, "format": format, "values": values, **optional},
     }
     return graph
 
@@ -89,6 +99,17 @@ def test_each_frames_file_holds_the_cores_values_at_full_precision(comfyui, pred
         assert format == "png16" or found.dtype == np.float32
 
 
+@pytest.mark.parametrize("values", CORE_VALUES)
+def test_over_a_batch_all_files_have_one_scale_and_per_image_is_the_default(comfyui, prediction, values):
+    found = {}
+    for optional in ({}, {"normalization": "per image"}, {"normalization": "batch"}):
+        paths = saved_files(comfyui, save_graph(f"scales/{values}", "npy", values, frames=True, **optional))
+        found[optional.get("normalization")] = np.stack([read(path)[0] for path in paths])
+    assert np.array_equal(found[None], found["per image"])
+    assert np.abs(found["batch"] - BATCH_VALUES[values](prediction)[:, 0].numpy()).max() <= 5e-5
+    assert np.array_equal(found["batch"], found["per image"]) == (values == "log depth")
+
+
 def test_a_png_holds_the_graph_as_save_image_writes_it(comfyui):
     graph = save_graph("metadata/ours")
     graph["core"] = {"class_type": "SaveImage", "inputs": {"images": ["depth", 0], "filename_prefix": "metadata/core"}}
@@ -130,6 +151,19 @@ def test_the_preview_is_an_8_bit_picture_of_what_is_in_the_file(comfyui, predict
         assert np.abs(picture - expected).max() <= 1.1 / 255
 
 
+@pytest.mark.parametrize("values", ["near white", "log depth"])
+def test_over_a_batch_the_preview_has_the_scale_of_the_files_but_for_log_depth(comfyui, prediction, values):
+    graph = save_graph(f"preview/batch_{values}", "npy", values, frames=True)
+    graph["save"]["inputs"]["normalization"] = "batch"
+    expected = BATCH_VALUES[values](prediction)
+    if values == "log depth":
+        low, high = expected.amin((2, 3), keepdim=True), expected.amax((2, 3), keepdim=True)
+        expected = (expected - low) / (high - low)
+    for image, gray in zip(outputs(comfyui, graph)["images"], expected[:, 0].numpy(), strict=True):
+        with Image.open(comfyui.base / "temp" / image["filename"]) as file:
+            assert np.abs(np.asarray(file.convert("L")) / 255 - gray).max() <= 1.1 / 255
+
+
 def test_the_date_in_a_prefix_becomes_a_folder_of_today_as_with_save_image(comfyui):
     before = time.strftime("%Y-%m-%d")
     (path,) = saved_files(comfyui, save_graph("dates/%date:yyyy-MM-dd%/of_%width%"))
@@ -163,21 +197,15 @@ def test_a_prefix_that_leaves_the_output_folder_is_refused_and_nothing_is_writte
         ({"format": "png16", "values": "log depth"}, "choose the format exr or npy"),
         ({"format": "jpg", "values": "depth"}, "Unknown format 'jpg'; choose one of png16, exr, npy"),
         ({"format": "exr", "values": "meters"}, "Unknown values 'meters'; choose one of depth, near white"),
+        ({"normalization": "video"}, "Unknown normalization 'video'; choose one of per image, batch"),
     ],
 )
 def test_what_cannot_be_saved_is_refused_before_anything_runs(comfyui, widgets, reason):
-    assert reason in refusal(comfyui, save_graph("refused/x", **widgets))
+    assert reason in refusal_of(comfyui, save_graph("refused/x", **widgets), "save")
 
 
 @pytest.mark.parametrize("prefix", ["a:b", "C:/x", "%date:hh:mm%", "%data:yyyy%", "%date:%", "%date:yyyy"])
 def test_a_prefix_with_a_colon_is_refused_on_every_system_before_anything_runs(comfyui, prefix):
-    message = refusal(comfyui, save_graph(prefix))
+    message = refusal_of(comfyui, save_graph(prefix), "save")
     assert f"filename_prefix is {prefix!r}, but names on Windows hold no ':'" in message
     assert "%date:yyyy-MM-dd_hh-mm-ss%" in message
-
-
-def refusal(comfyui, graph):
-    """What ComfyUI answers instead of running a graph."""
-    answer = comfyui.post("/prompt", {"prompt": graph})
-    assert "prompt_id" not in answer
-    return answer["node_errors"]["save"]["errors"][0]["details"]

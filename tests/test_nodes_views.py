@@ -15,8 +15,10 @@ from depthfm_core.depth.predicted_normals import predicted_normals
 from .comfyui_graphs import (
     assert_same_picture,
     choices_of,
+    error_of,
     expected_depth,
     picture_image,
+    refusal_of,
     sampler_graph,
     saved_pictures,
 )
@@ -40,6 +42,8 @@ CONTROLNET = {
     "multiple": 8,
     "sizing": "pad",
 }
+
+DEFAULTS = {"DepthFM_Colorize": COLORIZE, "DepthFM_Normal": NORMAL, "DepthFM_ControlNetImage": CONTROLNET}
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +91,9 @@ COLOR_CHANGES = [
     {"normalization": "percentile"},
     {"normalization": "percentile", "low_percentile": 20.0},
     {"normalization": "percentile", "high_percentile": 70.0},
+    {"normalization": "batch percentile"},
+    {"normalization": "batch percentile", "low_percentile": 20.0},
+    {"normalization": "batch percentile", "high_percentile": 70.0},
     {"normalization": "fixed range"},
     {"normalization": "fixed range", "nearest": 0.0},
     {"normalization": "fixed range", "farthest": 0.1},
@@ -133,6 +140,44 @@ def test_every_option_of_the_controlnet_image_changes_it_as_the_core_does(comfyu
         assert_same_picture(pictures, controlnet_image(prediction, **settings))
         assert not any(np.array_equal(pictures, others) for others in seen), changed
         seen.append(pictures)
+
+
+@pytest.mark.parametrize(
+    ("node", "widgets", "reason"),
+    [
+        ("DepthFM_Colorize", {"colormap": "jet"}, "Unknown colormap 'jet'; choose one of spectral, viridis"),
+        ("DepthFM_Colorize", {"normalization": "video"}, "Unknown normalization 'video'; choose one of per image"),
+        ("DepthFM_Colorize", {"normalization": "percentile", "low_percentile": 90.0}, "but 90.0 and 90.0 came"),
+        ("DepthFM_Colorize", {"normalization": "batch percentile", "high_percentile": 1.0}, "but 5.0 and 1.0 came"),
+        ("DepthFM_Colorize", {"normalization": "fixed range", "nearest": 0.5}, "must have nearest < farthest, but 0.5"),
+        ("DepthFM_Normal", {"convention": "vulkan"}, "Unknown convention 'vulkan'; choose one of opengl, directx"),
+        ("DepthFM_ControlNetImage", {"normalization": "video"}, "Unknown normalization 'video'; choose one of per"),
+        ("DepthFM_ControlNetImage", {"sizing": "fit"}, "Unknown sizing 'fit'; choose one of pad, crop, stretch"),
+        ("DepthFM_ControlNetImage", {"low_percentile": 95.0}, "but 95.0 and 90.0 came"),
+    ],
+)
+def test_what_a_view_cannot_show_is_refused_before_anything_runs(comfyui, node, widgets, reason):
+    assert reason in refusal_of(comfyui, view_graph(node, **(DEFAULTS[node] | widgets)), "view")
+
+
+@pytest.mark.parametrize("normalization", ["per image", "fixed range"])
+def test_limits_that_the_normalization_does_not_use_may_be_anything(comfyui, normalization):
+    settings = COLORIZE | {"normalization": normalization}
+    unused = {"low_percentile": 99.0} | ({"nearest": 1.0} if normalization == "per image" else {})
+    pictures = (saved_pictures(comfyui, view_graph("DepthFM_Colorize", **(settings | more))) for more in ({}, unused))
+    assert np.array_equal(*pictures)
+
+
+@pytest.mark.parametrize("node", ["DepthFM_Colorize", "DepthFM_ControlNetImage"])
+def test_a_limit_that_comes_by_a_link_is_checked_when_it_comes(comfyui, node):
+    for high, fits in ((4.0, False), (80.0, True)):
+        graph = view_graph(node, **(DEFAULTS[node] | {"high_percentile": ["high", 0]}))
+        graph["view"]["inputs"]["normalization"] = {"DepthFM_Colorize": "batch percentile"}.get(node, "batch")
+        graph["high"] = {"class_type": "PrimitiveFloat", "inputs": {"value": high}}
+        if fits:
+            assert len(saved_pictures(comfyui, graph)) == 2
+        else:
+            assert "Percentiles must be 0 <= low < high <= 100, but 5.0 and 4.0 came" in error_of(comfyui, graph)
 
 
 def test_changing_only_the_colormap_runs_nothing_upstream_again(comfyui):

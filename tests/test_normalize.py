@@ -50,6 +50,27 @@ def test_the_share_of_pixels_beyond_the_percentiles_of_each_image_is_clipped(low
     assert ((shown == 1).sum((1, 2, 3)) / pixels).tolist() == pytest.approx([1 - high / 100] * 2, abs=2 / pixels)
 
 
+@pytest.mark.parametrize(("low", "high"), [(2, 98), (0, 90), (30, 100)])
+def test_over_a_batch_the_share_of_all_its_pixels_beyond_the_percentiles_is_clipped(low, high):
+    prediction = frames((-1, 1), (0, 2))
+    limits = DisplayLimits(low_percentile=low, high_percentile=high)
+    shown = normalize_depth(prediction, "batch percentile", limits)
+    ends = np.percentile(prediction.log_depth.exp().numpy(), [low, high])
+    expected = (prediction.log_depth.exp() - ends[0]) / (ends[1] - ends[0])
+    torch.testing.assert_close(shown, expected.clamp(0, 1).float(), atol=1e-4, rtol=0)
+    assert (shown == 0).float().mean().item() == pytest.approx(low / 100, abs=2 / shown.numel())
+    assert (shown == 1).float().mean().item() == pytest.approx(1 - high / 100, abs=2 / shown.numel())
+
+
+def test_an_outlier_in_one_frame_squeezes_a_batch_by_its_ends_but_not_by_percentiles():
+    steady = frames((-0.5, 0.5), (-0.5, 0.5))
+    jumped = steady.log_depth.clone()
+    jumped[1, 0, 5, 5] = 5
+    by_ends, by_percentiles = (normalize_depth(predict(jumped), f"batch{suffix}") for suffix in ("", " percentile"))
+    assert by_ends[0].max() < 0.02
+    torch.testing.assert_close(by_percentiles[0], normalize_depth(steady, "batch percentile")[0], atol=0.01, rtol=0)
+
+
 def test_between_the_percentiles_depth_is_linear():
     prediction = frames((-1, 1))
     shown = normalize_depth(prediction, "percentile", DisplayLimits(low_percentile=10, high_percentile=80))
@@ -107,14 +128,14 @@ def test_for_single_frames_each_image_alone_is_shown_as_among_the_others(normali
         torch.testing.assert_close(normalize_depth(predict(log_depth[None]), *alone)[0], image, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("normalization", ["per image", "batch", "percentile"])
+@pytest.mark.parametrize("normalization", [name for name in NORMALIZATIONS if name != "fixed range"])
 @pytest.mark.parametrize("value", [-300.0, 0.0, 300.0])
 def test_a_constant_batch_is_0_everywhere(normalization, value):
     shown = normalize_depth(predict(torch.full((2, 1, 3, 4), value)), normalization)
     assert torch.equal(shown, torch.zeros(2, 1, 3, 4))
 
 
-@pytest.mark.parametrize("normalization", ["per image", "batch", "percentile"])
+@pytest.mark.parametrize("normalization", [name for name in NORMALIZATIONS if name != "fixed range"])
 def test_a_shift_of_log_depth_changes_nothing_but_a_fixed_range(normalization):
     prediction = frames((-1, 1), (-0.5, 0))
     torch.testing.assert_close(
@@ -142,6 +163,8 @@ def test_settings_out_of_range_are_errors_where_they_are_used():
         limits = DisplayLimits(low_percentile=low, high_percentile=high)
         with pytest.raises(ValueError, match="Percentiles must be 0 <= low < high <= 100"):
             normalize_depth(prediction, "percentile", limits)
+        with pytest.raises(ValueError, match="Percentiles must be 0 <= low < high <= 100"):
+            normalize_depth(prediction, "batch percentile", limits)
         assert torch.equal(normalize_depth(prediction, "per image", limits), prediction.depth)
     for nearest, farthest in ((1, 1), (2, 1), (-math.inf, 0), (math.nan, 1)):
         with pytest.raises(ValueError, match="nearest < farthest"):

@@ -63,6 +63,16 @@ def test_shared_relative_depth_has_one_factor_for_all_images_so_that_frames_comp
     assert prediction.shared_relative_depth.max() == 1
 
 
+def test_disparity_from_one_log_depth_compares_among_images_and_is_positive():
+    log_depth = torch.tensor([[-1.0, 0.5, 1.0], [0.5, 1.0, 300.0]]).view(2, 1, 1, 3)
+    prediction = DepthPrediction.from_log_depth(log_depth, torch.zeros_like(log_depth))
+    disparity = prediction.disparity_from(-1.0)
+    torch.testing.assert_close(disparity[..., :2], (-1 - log_depth[..., :2]).exp())
+    assert disparity[0, 0, 0, 1] == disparity[1, 0, 0, 0]
+    assert disparity.max() == 1 and disparity.min() > 0
+    assert torch.equal(prediction.disparity_from(-1.0)[0], prediction.disparity[0])
+
+
 def test_of_one_image_shared_relative_depth_is_its_own():
     prediction = predict(random_log_depth(batch=1))
     assert torch.equal(prediction.shared_relative_depth, prediction.relative_depth)

@@ -26,7 +26,8 @@ class DisplayLimits:
     """The ends of the ranges that are not read from the depth alone; each normalization checks what it uses.
 
     Attributes:
-        low_percentile, high_percentile: for "percentile", 0 <= low < high <= 100: what becomes 0 and what becomes 1.
+        low_percentile, high_percentile: for "percentile" and "batch percentile", 0 <= low < high <= 100: what becomes 0
+            and what becomes 1.
         nearest, farthest: for "fixed range", nearest < farthest: the log depth (about -1 to 1) that becomes 0 and 1.
     """
 
@@ -59,11 +60,11 @@ def for_single_frames(
 ) -> tuple[str, DisplayLimits]:
     """The normalization and limits that show each image alone as these show it among the others of the batch.
 
-    Only "batch" looks at the others: their ends become a fixed range, which is the same up to rounding.
+    Only those of `_BATCH_ENDS` look at the others: the ends become a fixed range, which is the same up to rounding.
     """
-    if normalization != "batch":
+    if normalization not in _BATCH_ENDS:
         return normalization, limits
-    nearest, farthest = (end.item() for end in prediction.log_depth.aminmax())
+    nearest, farthest = (end.item() for end in _BATCH_ENDS[normalization](prediction.log_depth, limits))
     if nearest == farthest:  # no range; a constant image alone is 0 too
         return "per image", limits
     return "fixed range", DisplayLimits(nearest=nearest, farthest=farthest)
@@ -81,14 +82,25 @@ def percentiles(values: Tensor, low: float, high: float) -> tuple[Tensor, Tensor
     Raises:
         ValueError: percentiles out of range.
     """
-    if not 0 <= low < high <= 100:
-        raise ValueError(f"Percentiles must be 0 <= low < high <= 100, but {low} and {high} came.")
+    check_percentiles(low, high)
     flat = values.flatten(1).cpu().numpy()
     low_high = np.percentile(flat, [low, high], axis=1)  # [2, B]
     ends = np.stack([flat.min(axis=1), flat.max(axis=1)])
     low_high = np.where(low_high[0] < low_high[1], low_high, ends)
     lows, highs = torch.from_numpy(low_high.astype(np.float32)).to(values.device)
     return lows.view(-1, 1, 1, 1), highs.view(-1, 1, 1, 1)
+
+
+def check_percentiles(low: float, high: float) -> None:
+    """Raises ValueError unless 0 <= low < high <= 100."""
+    if not 0 <= low < high <= 100:
+        raise ValueError(f"Percentiles must be 0 <= low < high <= 100, but {low} and {high} came.")
+
+
+def check_fixed_range(nearest: float, farthest: float) -> None:
+    """Raises ValueError unless the two log depths are finite and nearest < farthest."""
+    if not -math.inf < nearest < farthest < math.inf:
+        raise ValueError(f"The fixed range must have nearest < farthest, but {nearest} and {farthest} came.")
 
 
 def _per_image(prediction: DepthPrediction, _limits: DisplayLimits) -> Tensor:
@@ -105,11 +117,14 @@ def _percentile(prediction: DepthPrediction, limits: DisplayLimits) -> Tensor:
     return _stretch(relative, *percentiles(relative, limits.low_percentile, limits.high_percentile))
 
 
+def _batch_percentile(prediction: DepthPrediction, limits: DisplayLimits) -> Tensor:
+    return normalize_depth(prediction, *for_single_frames(prediction, "batch percentile", limits))
+
+
 def _fixed_range(prediction: DepthPrediction, limits: DisplayLimits) -> Tensor:
     """(e^x - e^nearest) / (e^farthest - e^nearest), so spelled that no range is too large or too small."""
     nearest, farthest = limits.nearest, limits.farthest
-    if not -math.inf < nearest < farthest < math.inf:
-        raise ValueError(f"The fixed range must have nearest < farthest, but {nearest} and {farthest} came.")
+    check_fixed_range(nearest, farthest)
     return (1 - torch.expm1(prediction.log_depth - farthest) / math.expm1(nearest - farthest)).clamp(0, 1)
 
 
@@ -117,7 +132,17 @@ NORMALIZATIONS: dict[str, Callable[[DepthPrediction, DisplayLimits], Tensor]] = 
     "per image": _per_image,
     "batch": _batch,
     "percentile": _percentile,
+    "batch percentile": _batch_percentile,
     "fixed range": _fixed_range,
+}
+
+# The log depth that becomes 0 and that which becomes 1, in all images of a batch. Percentiles are taken of log depth,
+# which has the order of depth and needs no copy of a long video.
+_BATCH_ENDS: dict[str, Callable[[Tensor, DisplayLimits], tuple[Tensor, Tensor]]] = {
+    "batch": lambda log_depth, _limits: log_depth.aminmax(),
+    "batch percentile": lambda log_depth, limits: percentiles(
+        log_depth.reshape(1, -1), limits.low_percentile, limits.high_percentile
+    ),
 }
 
 

@@ -89,6 +89,10 @@ class DepthPrediction:
         """1 / relative_depth, scaled to 1 at the nearest point: [B, 1, H, W] in (0, 1], larger = nearer."""
         return exp_below_max(-self.log_depth)
 
+    def disparity_from(self, nearest: float) -> Tensor:
+        """`disparity` that is 1 at this log depth: with the least of a whole video, its frames compare."""
+        return _positive_exp(nearest - self.log_depth)
+
     @property
     def shared_relative_depth(self) -> Tensor:
         """`relative_depth` with one factor for all images: 1 is the batch's farthest point, so frames compare."""
@@ -112,8 +116,12 @@ class DepthPrediction:
 def exp_below_max(log_values: Tensor, *, over_batch: bool = False) -> Tensor:
     """exp(x - max x of each image, or of all): no overflow, and positive even where the range exceeds float32's."""
     highest = log_values.amax() if over_batch else log_values.amax((1, 2, 3), keepdim=True)
-    relative = (log_values - highest).exp()
-    return relative.clamp_min(torch.finfo(relative.dtype).tiny)
+    return _positive_exp(log_values - highest)
+
+
+def _positive_exp(log_values: Tensor) -> Tensor:
+    """exp that is positive even where float32 would round it to 0."""
+    return log_values.exp().clamp_min(torch.finfo(log_values.dtype).tiny)
 
 
 def _check_map(name: str, values: Tensor) -> None:
