@@ -131,6 +131,12 @@ VIEW_OPTIONS = {
     "--invert": ("color", ("--invert",)),
     "--fov": ("normals", ("--fov", "100")),
     "--normal-convention": ("normals", ("--normal-convention", "directx")),
+    "--focal": ("normals", ("--focal", "20")),
+    "--normal-strength": ("normals", ("--normal-strength", "3")),
+    "--normal-smoothing": ("normals", ("--normal-smoothing", "4")),
+    "--normalization": ("color", ("--normalization", "fixed-range")),
+    "--percentiles": ("color", ("--normalization", "percentile", "--percentiles", "30", "60")),
+    "--range": ("color", ("--normalization", "fixed-range", "--range", "-0.5", "0.1")),
 }
 MODEL_OPTIONS = {
     "--model": ("--model", "FOLDER/depthfm-micro-headdim16.ckpt"),

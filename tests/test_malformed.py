@@ -245,6 +245,15 @@ WRONG_OPTIONS = [
     *(("--fov", value) for value in ("0", "180", "-5", "nan", "x")),
     *(("--colormap", value) for value in ("jet2", "")),
     *(("--normal-convention", value) for value in ("vulkan", "")),
+    *(("--focal", value) for value in ("0", "-5", "nan", "x")),
+    *(("--normal-strength", value) for value in ("0", "inf", "x")),
+    *(("--normal-smoothing", value) for value in ("-1", "nan", "x")),
+    *(("--normalization", value) for value in ("batch", "")),
+    *(
+        ("--normalization", "percentile", "--percentiles", *values)
+        for values in (("50", "50"), ("-1", "9"), ("1", "x"))
+    ),
+    *(("--normalization", "fixed-range", "--range", *values) for values in (("1", "-1"), ("0", "inf"), ("1", "x"))),
     ("--model", "no-such-model"),
     ("--vae", "no-such-file"),
     ("--nonsense",),

@@ -1,7 +1,6 @@
 """What `predict` can save of a depth map: `--save` names a kind of the table `OUTPUTS`."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,19 +9,11 @@ from torch import Tensor
 from ..depth.color import colorize
 from ..depth.controlnet import controlnet_image
 from ..depth.files import write_exr, write_npy, write_png, write_png16, write_tiff
+from ..depth.normalize import normalize_depth
 from ..depth.normals import normals_to_image
 from ..depth.predicted_normals import predicted_normals
 from ..depth.prediction import DepthPrediction
-
-
-@dataclass(frozen=True)
-class ViewOptions:
-    """How the views look: `colormap` and `invert` of `color`, `fov_deg` and `convention` of `normals`."""
-
-    colormap: str
-    invert: bool
-    fov_deg: float
-    convention: str
+from .views import ViewOptions
 
 
 class Output(NamedTuple):
@@ -38,7 +29,8 @@ def _depth16(prediction: DepthPrediction, options: ViewOptions) -> tuple[Tensor]
 
 
 def _color(prediction: DepthPrediction, options: ViewOptions) -> tuple[Tensor]:
-    return (colorize(prediction.depth, options.colormap, options.invert)[0],)
+    shown = normalize_depth(prediction, options.normalization, options.limits)
+    return (colorize(shown, options.colormap, options.invert)[0],)
 
 
 def _normals(prediction: DepthPrediction, options: ViewOptions) -> tuple[Tensor]:
@@ -47,8 +39,7 @@ def _normals(prediction: DepthPrediction, options: ViewOptions) -> tuple[Tensor]
         raise ValueError(
             f"Normals need at least 2 x 2 pixels, not {width} x {height}; leave normals out of --save for this picture."
         )
-    normals = predicted_normals(prediction, fov_deg=options.fov_deg, convention=options.convention)
-    return (normals_to_image(normals)[0],)
+    return (normals_to_image(predicted_normals(prediction, **options.normals))[0],)
 
 
 def _relative(prediction: DepthPrediction, _options: ViewOptions) -> tuple[Tensor]:

@@ -13,18 +13,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..depth.color import COLORMAPS, colorize
 from ..depth.files import import_openexr, read_image
-from ..depth.normals import CONVENTIONS, normals_from_depth
-from ..depth.points import focal_from_fov
 from ..flow import SolverProgress
 from ..pipeline import DepthFMPipeline, EstimationSettings
 from ..replacing import is_same
 from . import import_networks
-from .arguments import add_estimation_arguments, add_model_arguments, default_of, estimation_settings, pipeline_from
+from .arguments import add_estimation_arguments, add_model_arguments, estimation_settings, pipeline_from
 from .errors import BAD_INPUT, USER_ERRORS, sentence
 from .inputs import find_images
-from .outputs import OUTPUTS, ViewOptions, describe_outputs, output_paths, write_outputs
+from .outputs import OUTPUTS, describe_outputs, output_paths, write_outputs
+from .views import ViewOptions, add_view_arguments, view_options
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "room.jpg"
 
@@ -53,25 +51,7 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help="of the kinds below (default: depth16,color)",
     )
-    colormap, fov_deg = default_of(colorize, "colormap"), default_of(normals_from_depth, "fov_deg")
-    convention = default_of(normals_from_depth, "convention")
-    output.add_argument(
-        "--colormap", choices=tuple(COLORMAPS), default=colormap, help=f"of color (default: {colormap})"
-    )
-    output.add_argument("--invert", action="store_true", help="depth16 and color: near and far change places")
-    output.add_argument(
-        "--fov",
-        type=float,
-        default=fov_deg,
-        metavar="DEG",
-        help=f"normals: the camera's horizontal field of view in degrees (default: {fov_deg:g})",
-    )
-    output.add_argument(
-        "--normal-convention",
-        choices=tuple(CONVENTIONS),
-        default=convention,
-        help=f"normals: y up (opengl), y down (directx), or x left and y up (controlnet) (default: {convention})",
-    )
+    add_view_arguments(output)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """
     images = find_images(args.inputs or [EXAMPLE])
     settings = estimation_settings(args)
+    views = view_options(args)
     _check_output(args, images, settings)
     import_networks(args)
     pipeline = pipeline_from(args)
@@ -93,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     with tqdm(images.items(), unit="image", disable=None) as bar:
         for index, (path, name) in enumerate(bar):
             try:
-                _predict_one(path, name, pipeline, settings.from_image(index), args, CallCount(bar))
+                _predict_one(path, name, pipeline, settings.from_image(index), views, args, CallCount(bar))
             except BrokenPipeError:  # no fault of the picture's: who reads the lines has seen enough
                 raise
             except USER_ERRORS as error:
@@ -134,7 +115,6 @@ def _check_output(args: argparse.Namespace, images: Mapping[Path, str], settings
         raise ValueError("Uncertainty is how far several runs differ; add --ensemble 2 or more (5 to 10 are usual).")
     if "exr" in args.save:
         import_openexr()
-    focal_from_fov(1, args.fov)
     if args.output.exists() and not args.output.is_dir():
         raise ValueError(f"--output {args.output} is a file; name a folder.")
     if any(is_same(folder, args.output) for folder in args.inputs):
@@ -188,6 +168,7 @@ def _predict_one(
     name: str,
     pipeline: DepthFMPipeline,
     settings: EstimationSettings,
+    views: ViewOptions,
     args: argparse.Namespace,
     calls: CallCount,
 ) -> None:
@@ -195,8 +176,7 @@ def _predict_one(
     start = time.perf_counter()
     image = read_image(path)
     prediction = pipeline(image, settings, on_step=calls)
-    options = ViewOptions(args.colormap, args.invert, args.fov, args.normal_convention)
-    for file in write_outputs(prediction, args.save, options, args.output, name):
+    for file in write_outputs(prediction, args.save, views, args.output, name):
         tqdm.write(str(file))
     seconds = time.perf_counter() - start
     height, width = image.shape[2:]

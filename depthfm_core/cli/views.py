@@ -1,0 +1,125 @@
+"""How what `predict` saves looks: its options for colors and normals."""
+
+import argparse
+from dataclasses import dataclass
+
+import torch
+
+from ..depth.color import COLORMAPS, colorize
+from ..depth.normalize import DisplayLimits, normalize_depth
+from ..depth.normals import CONVENTIONS
+from ..depth.predicted_normals import predicted_normals
+from ..depth.prediction import DepthPrediction
+from .arguments import default_of
+
+# `--normalization`: those of `depth.normalize` that a picture alone can have.
+NORMALIZATIONS = {"per-image": "per image", "percentile": "percentile", "fixed-range": "fixed range"}
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """How the views look.
+
+    Attributes:
+        colormap: of `color`.
+        invert: swaps near and far in `color` and `depth16`.
+        normalization, limits: of `color`, see `normalize_depth`.
+        normals: keyword arguments of `predicted_normals`.
+    """
+
+    colormap: str
+    invert: bool
+    normalization: str
+    limits: DisplayLimits
+    normals: dict[str, float | str | None]
+
+
+def add_view_arguments(output: argparse._ArgumentGroup) -> None:
+    """The options that `view_options` reads."""
+    colormap = default_of(colorize, "colormap")
+    output.add_argument(
+        "--colormap", choices=tuple(COLORMAPS), default=colormap, help=f"of color (default: {colormap})"
+    )
+    output.add_argument("--invert", action="store_true", help="depth16 and color: near and far change places")
+    _add_range_arguments(output, DisplayLimits())
+    _add_normal_arguments(output)
+
+
+def _add_range_arguments(output: argparse._ArgumentGroup, limits: DisplayLimits) -> None:
+    output.add_argument(
+        "--normalization",
+        choices=tuple(NORMALIZATIONS),
+        default="per-image",
+        help="color: from where to where the colors go; fixed-range keeps those of a video steady (default: per-image)",
+    )
+    output.add_argument(
+        "--percentiles",
+        type=float,
+        nargs=2,
+        default=(limits.low_percentile, limits.high_percentile),
+        metavar=("LOW", "HIGH"),
+        help=f"of --normalization percentile (default: {limits.low_percentile:g} {limits.high_percentile:g})",
+    )
+    output.add_argument(
+        "--range",
+        type=float,
+        nargs=2,
+        default=(limits.nearest, limits.farthest),
+        metavar=("NEAREST", "FARTHEST"),
+        help="of --normalization fixed-range: log depth, which goes from about -1 to 1 "
+        f"(default: {limits.nearest:g} {limits.farthest:g})",
+    )
+
+
+def _add_normal_arguments(output: argparse._ArgumentGroup) -> None:
+    fov_deg, convention = (default_of(predicted_normals, name) for name in ("fov_deg", "convention"))
+    strength, smoothing = (default_of(predicted_normals, name) for name in ("strength", "smoothing"))
+    output.add_argument(
+        "--fov",
+        type=float,
+        default=fov_deg,
+        metavar="DEG",
+        help=f"normals: the camera's horizontal field of view in degrees (default: {fov_deg:g})",
+    )
+    output.add_argument("--focal", type=float, metavar="PX", help="normals: its focal length, in place of --fov")
+    output.add_argument(
+        "--normal-convention",
+        choices=tuple(CONVENTIONS),
+        default=convention,
+        help=f"normals: y up (opengl), y down (directx), or x left and y up (controlnet) (default: {convention})",
+    )
+    output.add_argument(
+        "--normal-strength",
+        type=float,
+        default=strength,
+        metavar="FACTOR",
+        help=f"normals: above 1 for more relief (default: {strength:g}, true normals)",
+    )
+    output.add_argument(
+        "--normal-smoothing",
+        type=float,
+        default=smoothing,
+        metavar="PX",
+        help=f"normals: sigma of a blur before (default: {smoothing:g})",
+    )
+
+
+def view_options(args: argparse.Namespace) -> ViewOptions:
+    """What the command line says of the views.
+
+    Raises:
+        ValueError: for a number out of range, before any picture is estimated.
+    """
+    normals = {
+        "fov_deg": args.fov,
+        "focal_px": args.focal,
+        "strength": args.normal_strength,
+        "smoothing": args.normal_smoothing,
+        "convention": args.normal_convention,
+    }
+    limits = DisplayLimits(*args.percentiles, *args.range)
+    options = ViewOptions(args.colormap, args.invert, NORMALIZATIONS[args.normalization], limits, normals)
+    wall = DepthPrediction.from_log_depth(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2))
+    normalize_depth(wall, options.normalization, limits)
+    predicted_normals(wall, **normals)
+    return options
