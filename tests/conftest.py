@@ -10,7 +10,9 @@ from depthfm_core import load_pipeline
 from depthfm_core.__main__ import main
 from depthfm_core.cli import predict
 
-from .labeling import labeled, photos, seen  # noqa: F401  fixtures
+from .evaluating import evaluated, pairs  # noqa: F401  fixtures
+from .labeling import labeled, photos, seen  # noqa: F401
+from .precomputing import output, precompute  # noqa: F401
 
 GOLDEN = Path(__file__).parent / "golden"
 os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # trainings, in processes that tests start too

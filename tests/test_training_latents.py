@@ -11,80 +11,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from depthfm_core import __version__
-from depthfm_core.__main__ import main
 from depthfm_core.data.folder import read_frame, write_frame
 from depthfm_core.evaluation.share import Share
-from depthfm_core.model.codec import LatentCodec, load_codec
+from depthfm_core.model.codec import load_codec
 from depthfm_core.training import latents
-from depthfm_core.training import precompute as stages_precompute
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings
-from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder
-from depthfm_core.training.export import save_codec
-from depthfm_core.training.latents import LatentSet, LatentSettings, encode
+from depthfm_core.training.latents import LatentSettings, encode
 from depthfm_core.training.normalize import NormalizationSettings
-from depthfm_core.training.precompute import describe, summarize, write_latents
+from depthfm_core.training.precompute import summarize, write_latents
 from depthfm_core.training.recipe import read_recipe
 from depthfm_core.training.shards import open_shard
 from depthfm_core.training.sources import Frame
 from depthfm_core.training.stages import run_recipe
 
+from .precomputing import RECIPE, files, with_holes
 from .test_training_data import scene
-
-RECIPE = """
-[frames]
-held_out = 1
-[autoencoder]
-path = "codec"
-[latents.small]
-frames_per_shard = 2
-views_per_frame = 2
-view = { height_px = 16, width_px = 24 }
-[latents.large]
-frames_per_shard = 4
-format = "webdataset"
-view = { height_px = 24, width_px = 32 }
-[network.unet]
-model_channels = 32
-channel_mult = [1, 2]
-num_res_blocks = 1
-attention_resolutions = [2]
-context_dim = 8
-[flow.main]
-latents = ["small"]
-[flow.main.loop]
-num_steps = 1
-batch_size = 2
-learning_rate = 1e-3
-"""
-
-
-@pytest.fixture
-def output(tmp_path):
-    """The output folder of a recipe with six frames, one of them held out, and an autoencoder."""
-    folder = tmp_path / "out"
-    (folder / "frames").mkdir(parents=True)
-    for seed in range(6):
-        write_frame(folder / "frames" / f"{seed:03d}", scene(seed))
-    save_codec(LatentCodec(build_autoencoder(AutoencoderSettings(), seed=0), 0.5), folder / "codec")
-    return folder
-
-
-@pytest.fixture
-def precompute(tmp_path, output, capsys):
-    """Runs the command; gives the files of latents by name and what was said."""
-
-    def run(*options, recipe=RECIPE, code=0):
-        path = tmp_path / "recipe.toml"
-        path.write_text(recipe, encoding="utf-8")
-        assert main(["precompute", str(path), "--output", str(output), *options]) == code
-        return files(output / "latents"), capsys.readouterr()
-
-    return run
-
-
-def files(folder):
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def test_the_command_writes_all_latents_of_a_recipe_and_says_what_a_view_costs(precompute, output):
@@ -107,18 +48,6 @@ def test_another_seed_draws_other_views(precompute, output):
     assert first.keys() == other.keys() and all(first[name] != other[name] for name in first)
 
 
-def with_holes(output, more=""):
-    """A recipe for rendered frames and a sensor's, both without depth in the upper half, and `more` in their table."""
-    for folder in ("rendered", "measured"):
-        (output / folder).mkdir(exist_ok=True)
-        for seed in range(2):
-            write_frame(output / folder / str(seed), scene(seed, sky_rows=16))
-    data = 'folders = ["rendered"]\n[[frames.datasets]]\nkind = "pairs"\nroot = "measured"\n'
-    view = "{ height_px = 32, width_px = 48, min_scale = 1.0, aspect_jitter = 0.0 }"
-    text = RECIPE.replace("held_out = 1\n", f"held_out = 1\n{data}").replace("{ height_px = 16, width_px = 24 }", view)
-    return text.replace("[latents.small]", f"[latents.small]\n{more}")
-
-
 @pytest.mark.parametrize(
     ("setting", "rendered", "measured"), [("", 1, 0), ("sky_is_far = true", 1, 1), ("sky_is_far = false", 0, 0)]
 )
@@ -130,15 +59,6 @@ def test_holes_of_a_sensor_are_left_out_and_the_sky_of_rendered_frames_is_far(
         shard = open_shard(output / "latents" / "small" / f"{name}-0000.safetensors")
         assert shard.rows["valid"][0].float().mean(1).tolist() == [far, far, 1, 1]
         assert shard.origin["sky_is_far"] == bool(far)
-
-
-def test_latents_stay_where_the_setting_says_what_their_kind_does_and_are_refused_where_not(precompute, output):
-    rendered = 'datasets = ["rendered"]\n'
-    written, _ = precompute("--latents", "small", recipe=with_holes(output, f"{rendered}sky_is_far = true"))
-    assert precompute("--latents", "small", recipe=with_holes(output, rendered))[0] == written
-    precompute("--latents", "small", recipe=with_holes(output, "sky_is_far = true"))
-    _, said = precompute("--latents", "small", recipe=with_holes(output), code=2)
-    assert "pairs-0000.safetensors was made with another sky_is_far" in said.err
 
 
 def test_the_training_stage_writes_the_same_files_as_the_command(precompute, output, tmp_path):
@@ -240,100 +160,11 @@ def test_a_broken_file_is_named_and_leaves_the_finished_shards_and_no_half_one(p
     assert len(finished) == 3 and finished["small/frames-0000.safetensors"] == written["small/frames-0000.safetensors"]
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "named"),
-    [
-        ("[autoencoder]", "[normalization]\nfar_percentile = 99.0\n[autoencoder]", "normalization"),
-        ("[autoencoder]", "[photometry]\nnoise = 0.5\n[autoencoder]", "photometry"),
-        ("width_px = 24", "width_px = 32", "view"),
-        ("views_per_frame = 2", "views_per_frame = 3", "views_per_frame"),
-        ("views_per_frame = 2", "views_per_frame = 2\nseed = 1", "seed"),
-        ("views_per_frame = 2", "views_per_frame = 2\nsky_is_far = false", "sky_is_far"),
-        ("frames_per_shard = 2", "frames_per_shard = 3", "frames_per_shard and frames"),
-        ("held_out = 1", "held_out = 2", "frames"),
-    ],
-)
-def test_latents_of_another_recipe_are_not_gone_on_with(precompute, old, new, named):
-    written, _ = precompute("--latents", "small")
-    kept, said = precompute("--latents", "small", recipe=RECIPE.replace(old, new), code=2)
-    assert f"frames-0000.safetensors was made with another {named} than this recipe's" in said.err and kept == written
-
-
-def test_latents_of_frames_of_the_same_names_in_another_folder_are_not_gone_on_with(precompute, output):
-    """As of photographs that another teacher labeled."""
-    in_one, in_other = (RECIPE.replace("held_out = 1", f'held_out = 1\nfolders = ["{name}/frames"]') for name in "ab")
-    for name in "ab":
-        shutil.copytree(output / "frames", output / name / "frames")
-    written, _ = precompute("--latents", "small", recipe=in_one)
-    kept, said = precompute("--latents", "small", recipe=in_other, code=2)
-    assert "was made with another frames than this recipe's" in said.err and kept == written
-
-
-def test_shards_of_an_earlier_version_which_knew_names_alone_are_kept(precompute, monkeypatch):
-    name_all = stages_precompute._name_all
-    monkeypatch.setattr(
-        stages_precompute, "_name_all", lambda frames: name_all([f._replace(source="") for f in frames])
-    )
-    written, _ = precompute("--latents", "small")
-    monkeypatch.undo()
-    assert precompute("--latents", "small")[0] == written
-
-
-def test_shards_that_the_recipe_would_not_write_are_refused(precompute, output):
-    precompute("--latents", "small")
-    tar = RECIPE.replace("frames_per_shard = 2", 'frames_per_shard = 2\nformat = "webdataset"')
-    _, said = precompute("--latents", "small", recipe=tar, code=2)
-    assert "frames-0000.safetensors and 2 more" in said.err and "frames-0000.tar to frames-0002.tar" in said.err
-    for path in output.glob("frames/005*"):
-        path.unlink()
-    assert "frames-0002.safetensors and 0 more" in precompute("--latents", "small", code=2)[1].err
-
-
-def test_a_flow_stage_refuses_latents_of_which_a_part_is_missing(precompute, output, tmp_path):
-    precompute("--latents", "small")
-    (output / "latents" / "small" / "frames-0001.safetensors").unlink()
-    recipe = read_recipe(tmp_path / "recipe.toml")
-    with pytest.raises(ValueError, match="small has 2 of 3 shards; frames-0001.safetensors is missing.*latents.small"):
-        run_recipe(recipe, output, "flow.main")
-    precompute("--latents", "small")
-    for path in output.glob("frames/005*"):  # frames that are gone by now are in their latents
-        path.unlink()
-    run_recipe(recipe, output, "flow.main")
-    (output / "latents" / "small" / "frames-0001.safetensors").unlink()
-    run_recipe(recipe, output, "flow.main")  # done, so its latents are not needed
-
-
 def test_the_command_looks_at_all_data_sets_before_it_renders(precompute, output):
     before = files(output)
     tables = 'held_out = 1\ncount = 3\n[[frames.datasets]]\nkind = "pairs"\nroot = "nowhere"\n'
     assert "There is no folder" in precompute(recipe=RECIPE.replace("held_out = 1\n", tables), code=2)[1].err
     assert files(output) == before
-
-
-def test_latents_know_the_weights_that_made_them_and_not_their_file(precompute, output, tmp_path):
-    precompute("--latents", "small")
-    shard = open_shard(output / "latents" / "small" / "frames-0000.safetensors")
-    assert shard.origin["depthfm"] == __version__ and shard.origin["seed"] == 0
-    recipe, codec = read_recipe(tmp_path / "recipe.toml"), load_codec(output / "codec")
-    origin = describe(recipe.latents["small"], recipe.photometry, recipe.normalization, codec)
-    (output / "codec").rename(output / "moved")
-    moved = load_codec(output / "moved")
-    assert origin == describe(recipe.latents["small"], recipe.photometry, recipe.normalization, moved)
-    moved.scaling_factor = 0.6
-    assert origin != describe(recipe.latents["small"], recipe.photometry, recipe.normalization, moved)
-    next(codec.parameters()).data[0] += 1e-3
-    other = describe(recipe.latents["small"], recipe.photometry, recipe.normalization, codec)
-    assert [key for key in origin if origin[key] != other[key]] == ["autoencoder"]
-    LatentSet([shard.path.parent], origins=[origin])
-    with pytest.raises(ValueError, match="was made with another autoencoder than this recipe's; delete it"):
-        LatentSet([shard.path.parent], origins=[other])
-
-
-def test_a_flow_stage_refuses_latents_of_another_autoencoder(precompute, output, tmp_path):
-    precompute("--latents", "small")
-    save_codec(LatentCodec(build_autoencoder(AutoencoderSettings(), seed=1), 0.5), output / "codec")
-    with pytest.raises(ValueError, match="another autoencoder"):
-        run_recipe(read_recipe(tmp_path / "recipe.toml"), output, "flow.main")
 
 
 @pytest.mark.parametrize(("has_bfloat16", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])

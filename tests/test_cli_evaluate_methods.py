@@ -1,0 +1,156 @@
+"""`evaluate` with several methods, one of which may fail, with weights that change, and in several processes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from depthfm_core import loading
+from depthfm_core.__main__ import main
+from depthfm_core.evaluation.baselines import METHODS
+from depthfm_core.evaluation.baselines.method import Estimator
+from depthfm_core.evaluation.fingerprint import fingerprint
+from depthfm_core.evaluation.share import Share
+from depthfm_core.evaluation.table import read_rows
+from depthfm_core.model.bundled import NANO_PATH
+
+from .evaluating import method
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_models_whose_names_are_no_folder_names_have_a_folder_each(pairs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    models = ["./nano.safetensors", "模.safetensors", "型.safetensors"]
+    for model in models:
+        shutil.copy(NANO_PATH, model)
+    options = ("--dataset", str(pairs), "--limit", "1", "--output", "out", "--resolution", "32")
+    for _ in range(2):
+        assert main(["evaluate", *options, "--model", *models]) == 0
+    folders = [path for path in Path("out").iterdir() if path.is_dir()]
+    assert len(folders) == 3 and not any(path.name.startswith(".") for path in folders)
+
+
+def test_other_processes_leave_the_folders_to_the_first_and_wait_for_it(evaluated, pairs, tmp_path, monkeypatch):
+    def first_comes():
+        if not waited:
+            evaluated("--model", "ramp", "--limit", "1")
+        waited.append(sorted(path.name for path in (tmp_path / "out" / "ramp").iterdir()))
+
+    waited = []
+    shares = [Share(1, 2, first_comes), Share()]
+    monkeypatch.setattr("depthfm_core.cli.evaluate.this_share", lambda: shares.pop(0))
+    command = ["evaluate", "--dataset", str(pairs), "--model", "ramp", "--output", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert "settings.json" in waited[0] and "images.1.csv" in waited[1]
+
+
+def test_results_of_another_autoencoder_in_the_same_place_are_not_gone_on_with(evaluated, golden_dir, tmp_path):
+    vae = tmp_path / "vae.safetensors"
+    shutil.copy(golden_dir / "micro-vae-diffusers.safetensors", vae)
+    options = ("--model", str(golden_dir / "depthfm-micro-heads8.ckpt"), "--vae", str(vae), "--resolution", "32")
+    evaluated(*options, "--limit", "1")
+    save_file({name: tensor * 1.01 for name, tensor in load_file(vae).items()}, vae)
+    assert "holds results of other settings (beside.vae was" in evaluated(*options, code=2)
+
+
+def test_a_checkpoint_is_named_by_its_path(evaluated, golden_dir):
+    checkpoint, vae = golden_dir / "depthfm-micro-heads8.ckpt", golden_dir / "micro-vae-diffusers.safetensors"
+    options = ("--vae", str(vae), "--resolution", "32", "--limit", "1")
+    _, report, _ = evaluated("--model", str(checkpoint), "nano", *options)
+    assert all(measured["scores"]["log.abs_rel"] > 0 for measured in report["methods"])
+    _, alone, _ = evaluated("--model", "nano", *options[2:])
+    assert method(report, "nano")["scores"] == method(alone, "nano")["scores"]  # which the --vae is not for
+
+
+def test_two_processes_measure_what_one_does(pairs, tmp_path):
+    command = ["-m", "depthfm_core", "evaluate", "--dataset", str(pairs), "--model", "constant", "ramp", "--output"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for start in ([sys.executable, *command, "one"], [*launch, *command, "two"]):
+        folder = tmp_path / start[-1]
+        subprocess.run([*start[:-1], str(folder)], cwd=ROOT, env=environment, check=True, capture_output=True)
+    one, two = (json.loads((tmp_path / name / "report.json").read_text(encoding="utf-8")) for name in ("one", "two"))
+    assert sorted(path.name for path in (tmp_path / "two/ramp").glob("images*")) == ["images.0.csv", "images.1.csv"]
+    assert [found["scores"] for found in two["methods"]] == [found["scores"] for found in one["methods"]]
+
+
+def test_a_method_that_cannot_be_loaded_is_named_after_the_others_are_measured_and_reported(evaluated, tmp_path):
+    said = evaluated("--model", "marigold-v1-0=nowhere", "ramp", "depthfm=nothing", code=2)
+    assert said.count("\n") == 1 and "ramp was not" not in said
+    for model in ("marigold-v1-0=nowhere", "depthfm=nothing"):
+        assert f"{model} was not measured: " in said
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert [found["name"] for found in report["methods"]] == ["ramp"]
+    assert report["facts"]["asked for, but not measured whole"] == "marigold-v1-0=nowhere, depthfm=nothing"
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["ramp"]
+
+
+def test_a_method_that_fails_on_an_image_keeps_what_it_measured_and_is_not_in_the_report(evaluated, monkeypatch):
+    def tired(model, _options):
+        def estimate(image):
+            seen.append(1)
+            if len(seen) == 2:
+                raise RuntimeError("broke down")
+            return image.mean(1), 1
+
+        return Estimator(model, "depth_m", estimate)
+
+    seen, folder = [], None
+    with monkeypatch.context() as patch:
+        patch.setattr("depthfm_core.cli.evaluate.load_method", tired)
+        assert "ramp was not measured: b: broke down" in evaluated("--model", "ramp", "constant", code=2)
+    folder, report, _ = evaluated("--model", "constant")
+    assert [found["name"] for found in report["methods"]] == ["constant"]
+    assert set(read_rows(folder / "ramp")) == {"a"}
+
+
+def test_the_report_says_what_a_method_was_run_with_also_where_nothing_is_loaded_again(evaluated, monkeypatch):
+    def load(model, _options):
+        return Estimator(model, "depth", lambda image: (image.mean(1), 1), made_with={"num_steps": 50, "seed": 1234})
+
+    monkeypatch.setattr("depthfm_core.cli.evaluate.load_method", load)
+    for _ in range(2):
+        folder, report, _ = evaluated("--model", "ramp", "--align", "affine")
+        assert method(report, "ramp")["made_with"] == {"num_steps": 50, "seed": 1234}
+        assert "num_steps 50, seed 1234" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_weights_and_the_files_beside_them_are_read_no_oftener_than_needed(evaluated, golden_dir, monkeypatch):
+    def counting(name, function):
+        return lambda *arguments: (calls.append((name, *arguments)), function(*arguments))[1]
+
+    calls = []
+    for place in ("evaluate_plan", "methods"):
+        monkeypatch.setattr(f"depthfm_core.cli.{place}.fingerprint", counting("digest", fingerprint))
+    monkeypatch.setattr(loading, "load_checkpoint", counting("load", loading.load_checkpoint))
+    checkpoint, vae = golden_dir / "depthfm-micro-heads8.ckpt", golden_dir / "micro-vae-diffusers.safetensors"
+    evaluated("--model", str(checkpoint), "--vae", str(vae), "--resolution", "32", "--limit", "1")
+    assert sorted(call for call in calls if call[0] == "digest") == [("digest", str(checkpoint)), ("digest", str(vae))]
+    assert len([call for call in calls if call[0] == "load"]) == 2  # does it take a --vae; then to run it
+
+
+def test_processes_but_the_first_read_no_weights_for_a_digest(evaluated, pairs, tmp_path, monkeypatch):
+    digests, folder = [], tmp_path / "out" / "ramp"
+    second = Share(1, 2, lambda: folder.mkdir(parents=True, exist_ok=True))  # as the first process does
+    monkeypatch.setattr("depthfm_core.cli.evaluate_plan.fingerprint", lambda weights: digests.append(weights) or "")
+    monkeypatch.setattr("depthfm_core.cli.evaluate.this_share", lambda: second)
+    assert main(["evaluate", "--dataset", str(pairs), "--model", "ramp", "--output", str(folder.parent)]) == 0
+    assert not digests and set(read_rows(folder)) == {"b", "empty"}
+
+
+def test_a_missing_package_is_told_before_anything_is_measured_unless_nothing_is_left_to_measure(
+    evaluated, tmp_path, monkeypatch
+):
+    evaluated("--model", "ramp", "--limit", "1", output="done")
+    needy = replace(METHODS["ramp"], needs={"no_such_package": "pip install no-such-package"})
+    monkeypatch.setitem(METHODS, "ramp", needy)
+    said = evaluated("--model", "constant", "ramp", code=2)
+    assert "The package no_such_package is missing; install it: pip install no-such-package" in said
+    assert not (tmp_path / "out").exists()
+    evaluated("--model", "ramp", "--limit", "1", output="done")
