@@ -34,9 +34,9 @@ BATCH = ("noise", "frames_at_once")  # what the node has beyond the core's setti
 def save_toy_models(golden_dir: Path, folder: Path) -> None:
     """A toy model with its own autoencoder, `whole.safetensors`, and the same one without, `bare.safetensors`.
 
-    Their numbers are none of the defaults, so that one which a node does not take from the file changes a picture.
+    Their spread is scaled, so that an uncertainty which a node does not scale by the file's number is another one.
     """
-    bare = replace(load_checkpoint(golden_dir / "depthfm-micro-heads8.ckpt"), spread_scale=2.5, noising_step=300)
+    bare = replace(load_checkpoint(golden_dir / "depthfm-micro-heads8.ckpt"), spread_scale=2.5)
     codec = load_codec(golden_dir / "micro-vae-diffusers.safetensors")
     save_checkpoint(replace_codec(bare, codec), folder / "whole.safetensors", "float32")
     save_checkpoint(bare, folder / "bare.safetensors", "float32")

@@ -11,6 +11,7 @@ def facts(folder: Path) -> dict:
     """Everything that the tests ask about."""
     model = toy_model(folder)
     return {
+        "numbers_of_the_file": _numbers_of_the_file(folder),
         "memory_on_a_gpu": _memory_on_a_gpu(),
         "members_of_groups": _members_of_groups(model),
         "emptied": _emptied(),
@@ -28,6 +29,21 @@ def _replaced(owner: object, name: str, value: object):
         yield real
     finally:
         setattr(owner, name, real)
+
+
+def _numbers_of_the_file(folder: Path) -> list[list]:
+    """What the nodes' pipeline has of a file's numbers, and what the file has, none of them a default."""
+    from dataclasses import replace
+
+    from a_pack.depthfm_core.model.checkpoints import load_checkpoint, save_checkpoint
+    from a_pack.nodes.native import load_model
+    from a_pack.nodes.runtime import _pipeline
+
+    numbers = {"spread_scale": 2.5, "noising_step": 300, "processing_resolution": 128}
+    toy = replace(load_checkpoint(folder / "whole.safetensors"), **numbers)
+    save_checkpoint(toy, folder / "numbers.safetensors", "float32")
+    pipeline = _pipeline(load_model(folder / "numbers.safetensors", "default", "plain"), None, int)
+    return [[getattr(pipeline, name) for name in numbers], list(numbers.values())]
 
 
 def _memory_on_a_gpu() -> int:

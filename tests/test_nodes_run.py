@@ -12,6 +12,11 @@ def facts(tmp_path_factory):
     return ask("comfyui_run_facts.py", tmp_path_factory.mktemp("models"))
 
 
+def test_a_run_takes_every_number_of_the_models_file(facts):
+    found, expected = facts["numbers_of_the_file"]
+    assert found == expected
+
+
 def test_on_a_gpu_a_run_has_the_memory_beside_the_models_own_weights(facts):
     assert facts["memory_on_a_gpu"] == 700
 
