@@ -32,7 +32,8 @@ def test_the_report_is_there_in_three_forms_with_its_pictures(evaluated):
     folder, report, printed = evaluated("--model", "constant", "ramp", "--worst", "2")
     page = (folder / "report.html").read_text(encoding="utf-8")
     markdown = (folder / "report.md").read_text(encoding="utf-8")
-    assert markdown.strip() in printed
+    told, _, shown = markdown.partition("## Largest errors")
+    assert told.strip() in printed and shown.strip() not in printed  # pictures would push the tables off a terminal
     pictures = sorted((folder / "constant" / "worst").glob("*.png"))
     assert len(pictures) == 2
     for picture in pictures:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..depth.files import write_text
 from .boundaries import BOUNDARIES
 from .metrics import METRICS
+from .pictures import LARGEST_ERROR
 from .published import TABLES, find_published
 from .run import UNCERTAINTY
 from .summary import Summary
@@ -17,9 +18,13 @@ from .summary import Summary
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1b1b1b;"
     "background:#fff}table{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto}"
-    "th,td{padding:.3rem .8rem;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}"
-    "th{white-space:normal;vertical-align:bottom}"
+    "th,td{padding:.3rem .6rem;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}"
+    "th{white-space:normal;vertical-align:bottom}td:nth-child(2):last-child{white-space:normal;text-align:left}"
     "th:first-child,td:first-child{text-align:left}img{max-width:100%;height:auto}figcaption{color:#555}"
+)
+_PICTURES = (
+    "Image, measured depth, aligned prediction, relative error: black is 0, or not measured, and the brightest color "
+    f"{LARGEST_ERROR:g} or more."
 )
 
 
@@ -65,14 +70,14 @@ def build_tables(benchmark: str, summaries: Sequence[Summary], alignments: Seque
 
 
 def write_report(report: Report, summaries: Sequence[Summary], folder: Path) -> str:
-    """Writes report.md, report.json and report.html into `folder`, and returns the Markdown."""
-    markdown = _markdown(report)
+    """Writes report.md, report.json and report.html into `folder`; returns the Markdown but for the pictures."""
+    told, pictures = _markdown(report), _markdown_pictures(report.pictures)
     content = {"facts": dict(report.facts), "notes": list(report.notes)}
     content["methods"] = [summary.as_json() for summary in summaries]
-    write_text(folder / "report.md", markdown)
+    write_text(folder / "report.md", f"{told}\n{pictures}" if pictures else told)
     write_text(folder / "report.html", _html(report))
     write_text(folder / "report.json", json.dumps(content, indent=2))
-    return markdown
+    return told
 
 
 def _main_table(benchmark: str, summaries: Sequence[Summary], alignments: Sequence[str]) -> Table:
@@ -174,10 +179,12 @@ def _markdown(report: Report) -> str:
     for table in report.tables:
         parts.append(f"## {table.title}\n\n{_markdown_table(table)}")
     parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in report.notes))
-    if report.pictures:
-        shown = "\n\n".join(f"{caption}\n\n![{caption}]({path})" for caption, path in report.pictures.items())
-        parts.append(f"## Largest errors\n\nImage, measured depth, aligned prediction, relative error.\n\n{shown}")
     return "\n\n".join(parts) + "\n"
+
+
+def _markdown_pictures(pictures: Mapping[str, str]) -> str:
+    shown = [f"{caption}\n\n![{caption}]({path})" for caption, path in pictures.items()]
+    return "\n\n".join(["## Largest errors", _PICTURES, *shown]) + "\n" if shown else ""
 
 
 def _markdown_table(table: Table) -> str:
@@ -204,7 +211,7 @@ def _html(report: Report) -> str:
         parts += [*(_html_row(row, "td") for row in table.rows), "</tbody></table>"]
     parts += ["<h2>Notes</h2><ul>", *(f"<li>{say(note)}</li>" for note in report.notes), "</ul>"]
     if report.pictures:
-        parts.append("<h2>Largest errors</h2><p>Image, measured depth, aligned prediction, relative error.</p>")
+        parts.append(f"<h2>Largest errors</h2><p>{_PICTURES}</p>")
     for caption, path in report.pictures.items():
         parts.append(
             f'<figure><img src="{say(path)}" alt="{say(caption)}"><figcaption>{say(caption)}</figcaption></figure>'
@@ -220,4 +227,6 @@ def _html(report: Report) -> str:
 
 
 def _html_row(cells: Sequence[str], tag: str) -> str:
-    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+    """A head may be broken at its underscores, so that wide tables fit a page."""
+    told = [html.escape(cell).replace("_", "_<wbr>") if tag == "th" else html.escape(cell) for cell in cells]
+    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in told) + "</tr>"
