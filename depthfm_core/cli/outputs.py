@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from ..depth.color import colorize
@@ -11,29 +12,34 @@ from ..depth.controlnet import controlnet_image
 from ..depth.files import write_exr, write_npy, write_png, write_png16, write_tiff
 from ..depth.normalize import normalize_depth
 from ..depth.normals import normals_to_image
+from ..depth.point_cloud import write_ply
+from ..depth.points import focal_length, unproject
 from ..depth.predicted_normals import predicted_normals
 from ..depth.prediction import DepthPrediction
 from .views import ViewOptions
 
 
 class Output(NamedTuple):
-    """A kind of output: what it is, its files (what their names have after the picture's -> writer), their values."""
+    """A kind of output: what it is, its files (what their names have after the picture's -> writer), their values.
+
+    The values are those of a prediction for one image, [1, 3, H, W].
+    """
 
     description: str
     files: dict[str, Callable[[Path, Tensor], None]]
-    views: Callable[[DepthPrediction, ViewOptions], tuple[Tensor, ...]]
+    views: Callable[[DepthPrediction, Tensor, ViewOptions], tuple[Tensor, ...]]
 
 
-def _depth16(prediction: DepthPrediction, options: ViewOptions) -> tuple[Tensor]:
+def _depth16(prediction: DepthPrediction, _image: Tensor, options: ViewOptions) -> tuple[Tensor]:
     return ((1 - prediction.depth if options.invert else prediction.depth)[0, 0],)
 
 
-def _color(prediction: DepthPrediction, options: ViewOptions) -> tuple[Tensor]:
+def _color(prediction: DepthPrediction, _image: Tensor, options: ViewOptions) -> tuple[Tensor]:
     shown = normalize_depth(prediction, options.normalization, options.limits)
     return (colorize(shown, options.colormap, options.invert)[0],)
 
 
-def _normals(prediction: DepthPrediction, options: ViewOptions) -> tuple[Tensor]:
+def _normals(prediction: DepthPrediction, _image: Tensor, options: ViewOptions) -> tuple[Tensor]:
     height, width = prediction.depth.shape[2:]
     if min(height, width) < 2:
         raise ValueError(
@@ -42,23 +48,34 @@ def _normals(prediction: DepthPrediction, options: ViewOptions) -> tuple[Tensor]
     return (normals_to_image(predicted_normals(prediction, **options.normals))[0],)
 
 
-def _relative(prediction: DepthPrediction, _options: ViewOptions) -> tuple[Tensor]:
+def _relative(prediction: DepthPrediction, _image: Tensor, _options: ViewOptions) -> tuple[Tensor]:
     return (prediction.relative_depth[0, 0],)
 
 
-def _disparity(prediction: DepthPrediction, _options: ViewOptions) -> tuple[Tensor]:
+def _disparity(prediction: DepthPrediction, _image: Tensor, _options: ViewOptions) -> tuple[Tensor]:
     return (prediction.disparity[0, 0],)
 
 
-def _controlnet(prediction: DepthPrediction, _options: ViewOptions) -> tuple[Tensor]:
+def _controlnet(prediction: DepthPrediction, _image: Tensor, _options: ViewOptions) -> tuple[Tensor]:
     return (controlnet_image(prediction)[0],)
 
 
-def _uncertainty(prediction: DepthPrediction, _options: ViewOptions) -> tuple[Tensor, Tensor]:
+def _uncertainty(prediction: DepthPrediction, _image: Tensor, _options: ViewOptions) -> tuple[Tensor, Tensor]:
     """A picture, from black at 0 to the brightest color at the picture's own largest value, and the numbers."""
     highest = prediction.uncertainty.amax()
     share = prediction.uncertainty / highest.where(highest > 0, 1.0)
     return colorize(share, "magma")[0], prediction.uncertainty[0, 0]
+
+
+def _points(prediction: DepthPrediction, image: Tensor, options: ViewOptions) -> tuple[Tensor]:
+    """[6, H, W]: camera points and their colors."""
+    fov_deg, focal_px = options.normals["fov_deg"], options.normals["focal_px"]
+    focal_px = focal_length(image.shape[3], fov_deg, focal_px)
+    return (torch.cat([unproject(prediction.relative_depth, focal_px=focal_px), image], dim=1)[0],)
+
+
+def _write_points(path: Path, colored: Tensor) -> None:
+    write_ply(path, colored[:3], colored[3:])
 
 
 OUTPUTS = {
@@ -72,6 +89,9 @@ OUTPUTS = {
     "exr": Output("the values of npy, 32 bits, channel Y", {"_depth.exr": write_exr}, _relative),
     "disparity": Output("16-bit gray, inverse depth, 65535 = nearest", {"_disparity.png": write_png16}, _disparity),
     "controlnet": Output("gray for depth ControlNets, near = white", {"_controlnet.png": write_png}, _controlnet),
+    "ply": Output(
+        "a colored point for each pixel, for viewers of 3D; its depth is that of npy", {".ply": _write_points}, _points
+    ),
     "uncertainty": Output(
         "with --ensemble 2 or more: bright = uncertain; float32 in log depth, of a range of about 2",
         {"_uncertainty.png": write_png, "_uncertainty.npy": write_npy},
@@ -99,7 +119,12 @@ def output_paths(kinds: tuple[str, ...], folder: Path, name: str) -> list[Path]:
 
 
 def write_outputs(
-    prediction: DepthPrediction, kinds: tuple[str, ...], options: ViewOptions, folder: Path, name: str
+    prediction: DepthPrediction,
+    image: Tensor,
+    kinds: tuple[str, ...],
+    options: ViewOptions,
+    folder: Path,
+    name: str,
 ) -> Iterator[Path]:
     """Writes the kinds of one picture one after another and yields each file's path; the folder is made if missing.
 
@@ -110,7 +135,7 @@ def write_outputs(
     refused = []
     for kind in kinds:
         try:
-            views = OUTPUTS[kind].views(prediction, options)
+            views = OUTPUTS[kind].views(prediction, image, options)
         except ValueError as error:
             refused.append(error)
             continue

@@ -176,7 +176,7 @@ def _predict_one(
     start = time.perf_counter()
     image = read_image(path)
     prediction = pipeline(image, settings, on_step=calls)
-    for file in write_outputs(prediction, args.save, views, args.output, name):
+    for file in write_outputs(prediction, image, args.save, views, args.output, name):
         tqdm.write(str(file))
     seconds = time.perf_counter() - start
     height, width = image.shape[2:]

@@ -79,9 +79,9 @@ def _add_normal_arguments(output: argparse._ArgumentGroup) -> None:
         type=float,
         default=fov_deg,
         metavar="DEG",
-        help=f"normals: the camera's horizontal field of view in degrees (default: {fov_deg:g})",
+        help=f"normals and ply: the camera's horizontal field of view in degrees (default: {fov_deg:g})",
     )
-    output.add_argument("--focal", type=float, metavar="PX", help="normals: its focal length, in place of --fov")
+    output.add_argument("--focal", type=float, metavar="PX", help="normals and ply: focal length, in place of --fov")
     output.add_argument(
         "--normal-convention",
         choices=tuple(CONVENTIONS),
