@@ -14,7 +14,7 @@ from depthfm_core.training.objective import step_random
 from depthfm_core.training.recipe import read_recipe, shorten
 from depthfm_core.training.velocity import draw_batch
 
-from .test_training_recipe import TOY, write_toy
+from .test_training_recipe import TOY, write_toy, write_toy_frames
 
 LATER = """
 [flow.third]
@@ -78,6 +78,7 @@ def test_it_is_the_seed_that_makes_a_later_stage_draw_the_same(tmp_path, seeds, 
 
 
 def test_a_warm_up_that_never_ends_is_warned_of_where_the_user_sees_it(tmp_path, capsys):
+    write_toy_frames(tmp_path)
     assert main(["train", str(write_toy(tmp_path)), "--output", str(tmp_path), "--stage", "flow.first"]) == 2
     said, log = capsys.readouterr().err, (tmp_path / "train.log").read_text(encoding="utf-8")
     for text in (said, log):
