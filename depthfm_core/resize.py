@@ -103,7 +103,8 @@ def _working_size(size: tuple[int, int], resolution: int, multiple: int) -> tupl
 
 def _next_shape(padded_size: tuple[int, int], resolution: int, multiple: int) -> tuple[int, int]:
     """The smallest of `SHAPES` that holds a size; beyond the longest of them, the size itself."""
-    short = max(min(padded_size), resolution + -resolution % multiple)
+    side = _working_size((resolution, resolution), resolution, multiple)[0] if resolution else 0
+    short = max(min(padded_size), side + -side % multiple)
     wanted = max(padded_size)
     longs = (round(short * long / (unit * multiple)) * multiple for long, unit in SHAPES)
     long = next((side for side in longs if side >= wanted), wanted)

@@ -30,7 +30,8 @@ class EstimationSettings:
         noise_per_image: image i of a batch gets the noise of `seed` + i. False gives all images the same noise, so
             that neither a batch nor the frames of a video make a difference.
         noising_step: how noisy the source is, of 1000; None = the model's own.
-        processing_resolution: short side in pixels that the networks see; 0 = the image's own, None = the model's own.
+        processing_resolution: short side in pixels that the networks see, or the whole step of theirs that is near (see
+            `resize.fit`); 0 = the image's own, None = the model's own.
         members_at_once: how many runs the networks see at a time; 0 = as many as memory allows. "dopri5" takes one at
             a time, so that the depth depends on nothing beside it.
     """

@@ -12,7 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..depthfm_core.model.autoencoders import SD_SCALING_FACTOR, skip_idle_blocks
+from ..depthfm_core.model.autoencoders import SD_SCALING_FACTOR, is_tiny, skip_idle_blocks
 from ..depthfm_core.model.checkpoints import DepthFMCheckpoint
 from ..depthfm_core.model.digest import tensor_digest
 from ..depthfm_core.model.precision import codec_layout
@@ -121,15 +121,11 @@ def vae_inside(checkpoint: DepthFMCheckpoint) -> tuple[comfy.sd.VAE | None, floa
     tensors, config = checkpoint.codec_tensors, checkpoint.codec_config or {}
     if not tensors:
         return None, SD_SCALING_FACTOR
-    if _is_tiny(tensors) and config.get("_class_name", "AutoencoderTiny") == "AutoencoderTiny":
+    if is_tiny(tensors) and config.get("_class_name", "AutoencoderTiny") == "AutoencoderTiny":
         _check_tiny(tensors, checkpoint.path)
         return build_vae(tensors, config), config.get("scaling_factor") or 1.0
     codec = checkpoint.build_codec()  # checks the tensors, by diffusers' network
     return build_vae(tensors, codec.autoencoder.config), codec.scaling_factor
-
-
-def _is_tiny(tensors: Mapping[str, Tensor]) -> bool:
-    return any(name.startswith("encoder.layers.") for name in tensors)
 
 
 def _check_tiny(tensors: Mapping[str, Tensor], source: Path) -> None:
@@ -141,7 +137,8 @@ def _check_tiny(tensors: Mapping[str, Tensor], source: Path) -> None:
     expected |= {f"decoder.layers.{name}": t.shape for name, t in behind_the_clamp.state_dict().items()}
     problem = mismatch(expected, {name: tensor.shape for name, tensor in tensors.items()})
     if problem:
-        raise CheckpointError(source, f"does not fit its autoencoder: {problem}", "Download it again.")
+        remedy = "ComfyUI runs TAESD's shape only; download it again if it should have that."
+        raise CheckpointError(source, f"holds an autoencoder that does not fit: {problem}", remedy)
 
 
 def build_vae(tensors: Mapping[str, Tensor], config: Mapping) -> comfy.sd.VAE:
@@ -151,7 +148,7 @@ def build_vae(tensors: Mapping[str, Tensor], config: Mapping) -> comfy.sd.VAE:
         tensors: of diffusers' `AutoencoderTiny` or `AutoencoderKL`, under its names.
         config: its configuration.
     """
-    vae = _tiny_vae(tensors) if _is_tiny(tensors) else _kl_vae(tensors, config)
+    vae = _tiny_vae(tensors) if is_tiny(tensors) else _kl_vae(tensors, config)
     vae.depthfm_content = tensor_digest(tensors)
     return vae
 

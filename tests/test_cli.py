@@ -56,7 +56,7 @@ def test_pictures_that_differ_in_the_suffix_alone_keep_it_and_one_named_twice_is
         (("left/1.png", "right/1.png"), ["left_1", "right_1"]),
         (("image_02/data/1.png", "image_03/data/1.png", "2.png"), ["2", "image_02_data_1", "image_03_data_1"]),
         (("x.jpg", "X.JPG", "x.png"), ["X.JPG", "x.jpg_2", "x.png"]),
-        (("a/1.png", "b/1.png", "a_1.png"), ["a_1", "a_1_2", "b_1"]),
+        (("a/1.png", "b/1.png", "a_1.png"), ["a_1", "a_1.png", "b_1"]),
     ],
 )
 def test_pictures_of_one_name_have_results_of_their_own(saved, loaded, photo, tmp_path, inputs, results):

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from depthfm_core import loading
 from depthfm_core.__main__ import main
+from depthfm_core.cli import evaluate
 from depthfm_core.evaluation.baselines import METHODS
 from depthfm_core.evaluation.baselines.method import Estimator
 from depthfm_core.evaluation.fingerprint import fingerprint
@@ -108,6 +109,21 @@ def test_a_method_that_fails_on_an_image_keeps_what_it_measured_and_is_not_in_th
     folder, report, _ = evaluated("--model", "constant")
     assert [found["name"] for found in report["methods"]] == ["constant"]
     assert set(read_rows(folder / "ramp")) == {"a"}
+
+
+def test_a_library_that_is_broken_costs_its_own_method_alone(evaluated, monkeypatch):
+    def load(model, options):
+        if model == "ramp":
+            raise ImportError("numpy.core.multiarray failed to import")
+        return real(model, options)
+
+    real = evaluate.load_method
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "load_method", load)
+        said = evaluated("--model", "ramp", "constant", code=2)
+    assert "ramp was not measured: numpy.core.multiarray failed to import" in said
+    _, report, _ = evaluated("--model", "constant")
+    assert [found["name"] for found in report["methods"]] == ["constant"]
 
 
 def test_the_report_says_what_a_method_was_run_with_also_where_nothing_is_loaded_again(evaluated, monkeypatch):

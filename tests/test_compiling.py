@@ -152,3 +152,10 @@ def test_compiled_code_gives_the_same_depth(parts):
     compiled = load_pipeline(*parts, compile=True)(photo(48, 64), settings)
     expected = replace(load_pipeline(*parts), few_shapes=True)(photo(48, 64), settings)
     torch.testing.assert_close(compiled.log_depth, expected.log_depth, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("resolution", "multiple"), [(200, 32), (260, 32), (450, 64)])
+def test_few_shapes_are_of_the_resolution_that_pictures_are_rounded_to(resolution, multiple):
+    image = torch.rand(1, 1, 600, 800)
+    fitted, few = fit(image, resolution, multiple)[0], fit(image, resolution, multiple, few_shapes=True)[0]
+    assert min(fitted.shape[-2:]) == min(few.shape[-2:]) and few.shape[-1] - fitted.shape[-1] in (0, multiple)

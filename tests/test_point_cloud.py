@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from depthfm_core.depth.files import ImageFileError
 from depthfm_core.depth.point_cloud import write_ply
 from depthfm_core.depth.points import unproject
 
@@ -53,3 +54,11 @@ def test_predict_writes_the_points_of_its_depth_in_the_colors_of_the_picture(sav
     np.testing.assert_allclose(xyz[:, 2], -depth.flatten().numpy())
     np.testing.assert_allclose(xyz[:, 0], unproject(depth, focal_px=40)[0, 0].flatten().numpy(), rtol=1e-6)
     np.testing.assert_array_equal(rgb, np.asarray(Image.open(photo).convert("RGB")).reshape(-1, 3))
+
+
+def test_a_target_that_cannot_be_written_is_named_as_itself(tmp_path):
+    (tmp_path / "folder.ply").mkdir()
+    for path, told in ((tmp_path / "folder.ply", "Is it a folder"), (tmp_path / "no" / "a.ply", "make it first")):
+        with pytest.raises(ImageFileError, match=told) as caught:
+            write_ply(path, torch.zeros(3, 2, 2), torch.zeros(3, 2, 2))
+        assert str(path) in str(caught.value)

@@ -150,3 +150,10 @@ def test_ram_usage_is_that_of_all_float32_maps():
     assert prediction.get_ram_usage() == 3 * 2 * 5 * 7 * 4
     smaller = DepthPrediction.from_log_depth(torch.rand(2, 1, 5, 7), torch.zeros(2, 1, 5, 7), torch.rand(2, 1, 3, 4))
     assert smaller.get_ram_usage() == (3 * 5 * 7 + 3 * 4) * 2 * 4
+
+
+def test_a_map_of_other_images_is_refused_and_one_in_double_precision_is_taken():
+    log_depth = torch.zeros(2, 1, 4, 4, dtype=torch.float64)
+    assert DepthPrediction.from_log_depth(log_depth, log_depth, log_depth).working_log_depth.dtype == torch.float32
+    with pytest.raises(ValueError, match="of the same images, but came of 1, not 2"):
+        DepthPrediction.from_log_depth(log_depth, log_depth, log_depth[:1])

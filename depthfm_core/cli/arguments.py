@@ -53,7 +53,8 @@ ESTIMATION_OPTIONS = {
         {
             "type": int,
             "metavar": "R",
-            "help": "short side in pixels that the network sees; 0 = the picture's own size, with which nano takes "
+            "help": "short side in pixels that the network sees, or the whole step of it that is near (nano: 32, the "
+            "published model: 64); 0 = the picture's own size, with which nano takes "
             "0.8 GB of memory a megapixel",
         },
     ),

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     """Measures what is not measured yet, writes the report and prints it; 0.
 
     Raises:
-        ValueError: for an option, data set or alignment that cannot be used, before anything is measured; and for
+        ValueError: for an option, data set, alignment or missing package, before anything is measured; and for
             methods that cannot be loaded or fail, or weights at a path that give something else than the alignment
             takes, after the others are measured and reported. What is measured stays, and is not measured again.
     """
@@ -109,7 +109,7 @@ def _measure_all(
             continue
         try:
             _measure(plan, benchmark, entries, args, share)
-        except USER_ERRORS as error:
+        except (ImportError, *USER_ERRORS) as error:
             if args.traceback:
                 raise
             failures[plan.model] = sentence(error)

@@ -50,6 +50,6 @@ def _telling_names(images: Sequence[Path]) -> dict[Path, str]:
     for num_parts in range(1, 1 + max(map(len, paths.values()))):
         for last in ("stem", "name"):
             tried = {i: "_".join((*parts[-num_parts:-1], getattr(i, last))) for i, parts in paths.items()}
-            alike = Counter(name.casefold() for name in tried.values())
+            alike = Counter(name.casefold() for name in chain(tried.values(), names.values()))
             names = {image: name for image, name in tried.items() if alike[name.casefold()] == 1} | names
     return names

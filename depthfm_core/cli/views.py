@@ -100,7 +100,8 @@ def _add_normal_arguments(output: argparse._ArgumentGroup) -> None:
         type=float,
         default=smoothing,
         metavar="PX",
-        help=f"normals: sigma of a blur before (default: {smoothing:g})",
+        help="normals: sigma of a blur before; under half a cell of the network's picture it changes nothing "
+        f"(default: {smoothing:g})",
     )
 
 

@@ -40,7 +40,7 @@ def gray_range(
     if normalization not in GRAY_RANGES:
         raise ValueError(f"Unknown normalization {normalization!r}; choose one of {', '.join(GRAY_RANGES)}.")
     nearest = prediction.log_depth.amin(GRAY_RANGES[normalization], keepdim=True)
-    disparity = _disparity(prediction.log_depth, nearest).reshape(len(nearest), -1)
+    disparity = prediction.disparity_from(nearest).reshape(len(nearest), -1)
     return GrayRange(nearest, *percentiles(disparity, low_percentile, high_percentile))
 
 
@@ -80,7 +80,7 @@ def controlnet_image(
         raise ValueError(f"multiple must be None or 1 or more pixels, but {multiple} came; 64 is usual.")
     grays = grays or gray_range(prediction, low_percentile, high_percentile, normalization)
     extent = grays.white - grays.black
-    disparity = _disparity(prediction.log_depth, grays.nearest)
+    disparity = prediction.disparity_from(grays.nearest)
     gray = (1 - (grays.white - disparity) / extent.where(extent > 0, 1.0)).clamp(0, 1)
     if multiple is not None:
         gray = SIZINGS[sizing](gray, multiple)
@@ -89,10 +89,6 @@ def controlnet_image(
 
 # The axes over which one range is taken.
 GRAY_RANGES = {"per image": (1, 2, 3), "batch": (0, 1, 2, 3)}
-
-
-def _disparity(log_depth: Tensor, nearest: Tensor) -> Tensor:
-    return (nearest - log_depth).exp_()
 
 
 def _pad(gray: Tensor, multiple: int) -> Tensor:

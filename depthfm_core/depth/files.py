@@ -84,14 +84,14 @@ def write_png16(path: str | Path, depth: Tensor | np.ndarray, metadata: Mapping[
     texts = PngInfo()
     for name, text in (metadata or {}).items():
         texts.add_text(name, text)
-    with _replacing(path) as temporary:
+    with replacing_output(path) as temporary:
         Image.fromarray(values).save(temporary, format="PNG", pnginfo=texts, **_PNG16_COMPRESSION)
 
 
 def write_png(path: str | Path, image: Tensor | np.ndarray) -> None:
     """Write [3, H, W] in [0, 1] as an 8-bit RGB PNG. Errors: `write_png16`."""
     values = np.rint(_unit_range(_as_array(image, (3, "H", "W"))) * 255).astype(np.uint8)
-    with _replacing(path) as temporary:
+    with replacing_output(path) as temporary:
         Image.fromarray(rearrange(values, "c h w -> h w c")).save(temporary, format="PNG", **_PNG_COMPRESSION)
 
 
@@ -103,20 +103,20 @@ def write_npy(path: str | Path, array: Tensor | np.ndarray) -> None:
     if isinstance(array, Tensor):
         array = array.detach().cpu()
         array = (array.float() if array.dtype == torch.bfloat16 else array).numpy()
-    with _replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing_output(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.asarray(array, order="C"), allow_pickle=False)
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write text as UTF-8. Errors: `write_png16`."""
-    with _replacing(path) as temporary:
+    with replacing_output(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_tiff(path: str | Path, depth: Tensor | np.ndarray) -> None:
     """Write [H, W] of any finite values as a float32 TIFF. Errors: `write_png16`."""
     values = _as_array(depth, ("H", "W"))
-    with _replacing(path) as temporary:
+    with replacing_output(path) as temporary:
         Image.fromarray(values).save(temporary, format="TIFF")
 
 
@@ -136,7 +136,7 @@ def write_exr(path: str | Path, depth: Tensor | np.ndarray, metadata: Mapping[st
     OpenEXR = import_openexr()
     values = _as_array(depth, ("H", "W"))
     header = {**(metadata or {}), "compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
-    with _replacing(path) as temporary, OpenEXR.File(header, {"Y": values}) as file:
+    with replacing_output(path) as temporary, OpenEXR.File(header, {"Y": values}) as file:
         file.write(os.fsencode(temporary))  # bytes, as OpenEXR takes no str that is not valid UTF-8
 
 
@@ -218,7 +218,7 @@ def _unit_range(array: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _replacing(path: str | Path) -> Iterator[Path]:
+def replacing_output(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place if the block succeeds, and is gone if not."""
     path = Path(path)
     if not path.parent.is_dir():

@@ -137,7 +137,7 @@ NORMALIZATIONS: dict[str, Callable[[DepthPrediction, DisplayLimits], Tensor]] = 
 }
 
 # The log depth that becomes 0 and that which becomes 1, in all images of a batch. Percentiles are taken of log depth,
-# which has the order of depth and needs no copy of a long video.
+# which has the order of depth: a long video is copied once for them, not twice.
 _BATCH_ENDS: dict[str, Callable[[Tensor, DisplayLimits], tuple[Tensor, Tensor]]] = {
     "batch": lambda log_depth, _limits: log_depth.aminmax(),
     "batch percentile": lambda log_depth, limits: percentiles(

@@ -8,7 +8,7 @@ import numpy as np
 from einops import rearrange
 from torch import Tensor
 
-from ..replacing import replacing
+from .files import replacing_output
 
 _VERTEX = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)])
 _HEADER = """ply
@@ -36,7 +36,7 @@ def write_ply(path: str | Path, points: Tensor, image: Tensor) -> None:
 
     Raises:
         ValueError: other shapes, or points that are not finite.
-        OSError: when the disk refuses; a file that was there stays.
+        ImageFileError: as `files.write_png16`.
     """
     if points.ndim != 3 or points.shape != image.shape or len(points) != 3:
         raise ValueError(
@@ -48,6 +48,6 @@ def write_ply(path: str | Path, points: Tensor, image: Tensor) -> None:
     upright = points.float() * points.new_tensor([1.0, -1.0, -1.0]).view(3, 1, 1)
     vertices["xyz"] = rearrange(upright, "c h w -> (h w) c").cpu().numpy()
     vertices["rgb"] = rearrange((image.clamp(0, 1) * 255).round(), "c h w -> (h w) c").cpu().numpy()
-    with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+    with replacing_output(path) as temporary, temporary.open("wb") as file:
         file.write(_HEADER.format(len(vertices)).encode("ascii"))
         file.write(vertices.view(np.uint8))

@@ -40,6 +40,9 @@ class DepthPrediction:
             _check_map(name, getattr(self, name))
         if self.working_log_depth is not None:
             _check_map("working_log_depth", self.working_log_depth)
+            found, wanted = len(self.working_log_depth), len(self.depth)
+            if found != wanted:
+                raise ValueError(f"working_log_depth must be of the same images, but came of {found}, not {wanted}.")
         if not self.depth.shape == self.log_depth.shape == self.uncertainty.shape:
             raise ValueError(
                 "depth, log_depth and uncertainty must have one shape, but came as "
@@ -72,6 +75,7 @@ class DepthPrediction:
         Source: https://github.com/CompVis/depth-fm, `depthfm/dfm.py`.
         """
         log_depth, uncertainty = log_depth.float(), uncertainty.float()
+        working_log_depth = None if working_log_depth is None else working_log_depth.float()
         _check_map("log_depth", log_depth)
         relative = exp_below_max(log_depth)
         nearest, farthest = relative.amin((1, 2, 3), keepdim=True), relative.amax((1, 2, 3), keepdim=True)
@@ -89,8 +93,10 @@ class DepthPrediction:
         """1 / relative_depth, scaled to 1 at the nearest point: [B, 1, H, W] in (0, 1], larger = nearer."""
         return exp_below_max(-self.log_depth)
 
-    def disparity_from(self, nearest: float) -> Tensor:
-        """`disparity` that is 1 at this log depth: with the least of a whole video, its frames compare."""
+    def disparity_from(self, nearest: float | Tensor) -> Tensor:
+        """`disparity` that is 1 at a log depth (or that of each image, [B or 1, 1, 1, 1]): with the least of a whole
+        video, its frames compare.
+        """
         return _positive_exp(nearest - self.log_depth)
 
     @property

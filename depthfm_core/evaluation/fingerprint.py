@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from ..model.bundled import MODELS, find_model
-from .baselines.hub import cached_repository
 
 _CHUNK_BYTES = 2**24
 
@@ -29,6 +28,12 @@ def fingerprint(weights: str) -> str:
     if not path.exists():
         return _cached(weights)
     return _digest(path)
+
+
+def cached_repository(name: str) -> Path | None:
+    """The folder of a repository's code in torch.hub's cache, None where it was never fetched."""
+    found = sorted(Path(torch.hub.get_dir()).glob(f"{name.replace('/', '_')}_*/hubconf.py"))
+    return found[0].parent if found else None
 
 
 def _cached(name: str) -> str:

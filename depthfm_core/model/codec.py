@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
-from .autoencoders import SD_SCALING_FACTOR, skip_idle_blocks
+from .autoencoders import SD_SCALING_FACTOR, is_tiny, skip_idle_blocks
 from .pages import convert_tensors
 from .precision import codec_layout
 from .reading import CheckpointError, mismatch, read_tensor_file, weight_files
@@ -149,7 +149,7 @@ def build_codec(
     Raises:
         CheckpointError: naming `source`, when tensors and configuration describe no autoencoder that fits.
     """
-    tiny = any(name.startswith("encoder.layers.") for name in tensors)
+    tiny = is_tiny(tensors)
     tensors = dict(tensors) if tiny else _modern_kl_names(tensors)
     config = dict(config or ({"_class_name": "AutoencoderTiny"} if tiny else _kl_config(tensors, source)))
     autoencoder = instantiate(config, source, _ACCEPTED)

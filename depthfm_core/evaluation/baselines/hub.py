@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...model.reading import read_tensor_file
+from ..fingerprint import cached_repository
 from .method import Estimator, Request
 from .sizes import letterbox, midas_size
 
@@ -151,12 +152,6 @@ def _nothing_fetched() -> Iterator[None]:
         yield
     finally:
         torch.hub.download_url_to_file = original
-
-
-def cached_repository(name: str) -> Path | None:
-    """The folder of a repository's code in torch.hub's cache, None where it was never fetched."""
-    found = sorted(Path(torch.hub.get_dir()).glob(f"{name.replace('/', '_')}_*/hubconf.py"))
-    return found[0].parent if found else None
 
 
 def _cached(request: Request, repository: str) -> Path:
