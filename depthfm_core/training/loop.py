@@ -129,6 +129,7 @@ def train(
     with ExitStack() as held:
         if share.is_first:
             held.enter_context(only_one(folder))
+        share.wait()  # `load` removes what is half written, which would be another run's
         run.load()
         first, many = run.step, settings.num_steps
         watch = held.enter_context(Watch(folder, events, first, many, settings.batch_size, enabled=share.is_first))

@@ -19,6 +19,7 @@ They see one output folder.
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -40,11 +41,11 @@ from .inputs import check_inputs, codec_config_path, latents_folder, network_pat
 from .latents import LatentSet
 from .precompute import describe, plan_shards, write_latents
 from .recipe import Recipe
-from .record import compare_records, keep_record, provenance
+from .record import compare_records, keep_record, provenance, result_folder
 from .scaling import measure_scaling_factor
 from .shards import find_shards
 from .sources import spread
-from .state import is_made, tell_made
+from .state import is_made, only_one, tell_made
 from .stream import FrameStream
 from .streamed import StreamedLatents, StreamedViews
 from .trained_on import as_trained, keep_data, shares_of
@@ -76,8 +77,8 @@ def run_recipe(
         started: called by the first process once the recipe has passed all checks.
 
     Raises:
-        ValueError: for an unknown stage, a stage whose inputs are missing, results made with other settings, or as
-            `check_inputs`, which has the other errors.
+        ValueError: for an unknown stage, a stage whose inputs are missing, results made with other settings, another
+            run that trains the same stage, or as `check_inputs`, which has the other errors.
         ImportError: when frames have to be rendered and the generator's libraries are missing.
     """
     names = stage_names(recipe)
@@ -97,10 +98,12 @@ def run_recipe(
         for name in names:
             _LOGGER.info("stage %s", name)
             kind, _, which = name.partition(".")
-            keep_record(recipe, output, name)
-            if share.is_first or kind in SHARED:
-                STAGES[kind](recipe, output, which, stream)
-            share.wait()
+            with only_one(result_folder(output, name)) if share.is_first and kind in TRAINED else nullcontext():
+                share.wait()  # no process begins before the first one knows that no other run trains there
+                keep_record(recipe, output, name)
+                if share.is_first or kind in SHARED:
+                    STAGES[kind](recipe, output, which, stream)
+                share.wait()
 
 
 def _tell_idle_latents(recipe: Recipe) -> None:
@@ -270,4 +273,5 @@ STAGES: dict[str, Callable[[Recipe, Path, str, FrameStream | None], object]] = {
     "flow": _train_flow,
     "export": _export,
 }
+TRAINED = ("autoencoder", "flow")  # the kinds that one run at a time works on
 SHARED = ("latents", "flow")  # the kinds that all processes work on; the others wait for the first one

@@ -35,7 +35,8 @@ _UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, LookupError, EO
 def only_one(folder: Path) -> Iterator[None]:
     """Keeps other runs out of a training's folder; whatever ends the process ends that too.
 
-    On a disk that knows no locks it says so and keeps nobody out.
+    The run itself may enter it again: the stage holds it for all that it writes, and its loop for whoever calls it
+    alone. On a disk that knows no locks it says so and keeps nobody out.
 
     Args:
         folder: of the training; made if missing. The lock lies beside it, `.NAME.lock`, and stays there.
@@ -44,7 +45,7 @@ def only_one(folder: Path) -> Iterator[None]:
         ValueError: when another run trains there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"), is_singleton=True)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
