@@ -228,9 +228,41 @@ def test_a_network_that_has_not_seen_data_that_was_added_is_not_exported_as_if_i
 def test_frames_that_were_added_to_a_folder_are_told_as_other_frames(trained, tmp_path):
     output = tmp_path / "out"
     shutil.copytree(trained, output)
+    recipe, shards = read_recipe(write_toy(tmp_path)), sorted((output / "latents" / "small").iterdir())
     add_frames(output / "more", 3)
-    with pytest.raises(ValueError, match=r"with other frames of small/more \(1 shards, now 3\)"):
-        run_recipe(read_recipe(write_toy(tmp_path)), output)
+    said = r"with other frames of small/more \(1 shards, now 3; not more-0001.safetensors, more-0002.safetensors\)"
+    with pytest.raises(ValueError, match=said):
+        run_recipe(recipe, output)
+    assert sorted((output / "latents" / "small").iterdir()) == shards  # nothing was made, so without them all is as was
+    for path in (output / "more").glob("new*"):
+        path.unlink()
+    run_recipe(recipe, output)
+
+
+def test_a_network_is_kept_by_deleting_the_shards_that_the_message_names(trained, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(trained, output)
+    recipe = read_recipe(write_toy(tmp_path))
+    add_frames(output / "more", 2)
+    run_recipe(recipe, output, "latents.small")
+    with pytest.raises(ValueError, match=r"not more-0001.safetensors\).*delete the shards of others"):
+        run_recipe(recipe, output, "export")
+    (output / "latents" / "small" / "more-0001.safetensors").unlink()
+    run_recipe(recipe, output, "export")
+
+
+def test_a_stage_whose_state_was_deleted_is_begun_anew_on_the_data_of_today(trained, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(trained, output)
+    recipe = read_recipe(write_toy(tmp_path))
+    shutil.rmtree(output / "flow" / "second")
+    add_frames(output / "more", 2)
+    run_recipe(recipe, output, "latents.small")
+    (output / "flow" / "first" / "state.pt").unlink()
+    with pytest.raises(ValueError, match="flow.first is done"):  # another stage would build on the old result
+        run_recipe(recipe, output, "flow.second")
+    run_recipe(recipe, output, "flow.first")
+    run_recipe(recipe, output)
 
 
 def test_a_network_that_saw_a_data_set_that_the_recipe_has_no_more_is_told_too(trained, tmp_path):

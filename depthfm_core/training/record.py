@@ -58,7 +58,7 @@ def compare_records(recipe: Recipe, output: Path, stages: Sequence[str]) -> None
     for name in dict.fromkeys(name for stage in stages for name in _needed(recipe, stage)):
         _compare(recipe, output, name)
         if name.startswith("flow."):
-            compare_data(recipe, output, name.partition(".")[2])
+            compare_data(recipe, output, name.partition(".")[2], stages)
 
 
 def write_record(recipe: Recipe, output: Path, stage: str) -> None:
