@@ -39,7 +39,7 @@ from .first_weights import RESULT, first_network, start_codec, untrained_network
 from .frames import check_data_sets, open_stream, split_frames, tell_frames, write_frames
 from .inputs import check_inputs, codec_config_path, latents_folder, network_path
 from .latents import LatentSet
-from .precompute import describe, plan_shards, write_latents
+from .precompute import check_sky, describe, plan_shards, write_latents
 from .recipe import Recipe
 from .record import compare_records, keep_record, provenance, result_folder
 from .scaling import measure_scaling_factor
@@ -92,7 +92,7 @@ def run_recipe(
             check_inputs(recipe, output, names)
             compare_records(recipe, output, names)
             _tell_idle_latents(recipe)
-            tell_doubts(recipe)
+            tell_doubts(recipe, output, names)
             started()
         share.wait()
         for name in names:
@@ -209,23 +209,27 @@ def _latent_set(recipe: Recipe, output: Path, settings: FlowSettings, codec: Lat
     origins = [describe(recipe.latents[name], *made_with) for name in settings.latents]
     latents = LatentSet(folders, shares_of(recipe, settings.latents), origins)
     if this_share().is_first:
-        _refuse_half_made(recipe, output, settings.latents)
+        _check_shards(recipe, output, settings.latents)
     return latents
 
 
-def _refuse_half_made(recipe: Recipe, output: Path, names: Sequence[str]) -> None:
-    """A run of `precompute` that was killed, or goes on elsewhere, leaves whole shards of a part of the frames."""
+def _check_shards(recipe: Recipe, output: Path, names: Sequence[str]) -> None:
+    """A run of `precompute` that was killed, or goes on elsewhere, leaves whole shards of a part of the frames; one of
+    an earlier version took the holes of every data set for the far plane.
+    """
     train, _ = split_frames(recipe.frames, output)
     for name in names:
         folder = latents_folder(output, name)
-        planned = {path for path, _ in plan_shards(train, recipe.latents[name], folder)}
-        missing = sorted(planned - set(find_shards(folder)))
+        planned = plan_shards(train, recipe.latents[name], folder)
+        missing = sorted({path for path, _ in planned} - set(find_shards(folder)))
         if missing:
             made = len(planned) - len(missing)
             raise ValueError(
                 f"{folder} has {made} of {len(planned)} shards; {missing[0].name} is missing. Run "
                 f"`python -m depthfm_core precompute` or stage latents.{name} for the rest."
             )
+        for shard in planned:
+            check_sky(shard, recipe.latents[name])
 
 
 def _network(recipe: Recipe, output: Path, trained: str) -> DepthFMUNet:
