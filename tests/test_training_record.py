@@ -15,6 +15,7 @@ from depthfm_core.data.sample import DepthSample
 from depthfm_core.model.checkpoints import convert, load_checkpoint
 from depthfm_core.model.layouts import flatten_settings
 from depthfm_core.training import loop
+from depthfm_core.training.engine import choose_precision, training_device
 from depthfm_core.training.recipe import read_recipe, shorten
 from depthfm_core.training.stages import run_recipe
 
@@ -320,6 +321,23 @@ def test_a_rate_that_is_changed_after_the_training_is_told_and_not_exported(trai
     for stage in ("autoencoder", "flow.first", "flow.second"):
         said = f"{stage} is done and stays as it is; it was trained with learning_rate 0.001 (now 0.05)"
         assert said in caplog.messages
+
+
+def test_the_exported_file_says_the_precision_that_auto_chose(trained, tmp_path):
+    output, recipe = tmp_path / "out", read_recipe(write_toy(tmp_path))
+    shutil.copytree(trained, output)
+    names = [f"{stage}.loop.mixed_precision" for stage in ("autoencoder", "flow.first", "flow.second")]
+    path = output / "flow" / "first" / "state.pt"
+    chosen, state = choose_precision("auto", training_device()), torch.load(path)
+    torch.save(state | {"precision": "fp16"}, path)
+    run_recipe(recipe, output, "export")
+    settings = flatten_settings(load_checkpoint(output / "model.safetensors").training["recipe"])
+    assert [settings[name] for name in names] == [chosen, "fp16", chosen]
+    del state["precision"]  # as an earlier version saved it
+    torch.save(state, path)
+    run_recipe(recipe, output)
+    settings = flatten_settings(load_checkpoint(output / "model.safetensors").training["recipe"])
+    assert [settings[name] for name in names] == [chosen, "auto", chosen]
 
 
 def test_a_training_that_is_done_says_that_it_stays(trained, tmp_path, caplog):

@@ -222,6 +222,7 @@ class _Run:
         """Saves all that `load` takes up."""
         state = {
             "settings": asdict(self.settings),
+            "precision": self.engine.precision,
             "step": self.step,
             "parameters": [p.detach() for p in self.parameters],
             "optimizer": self.optimizer.state_dict(),
@@ -241,6 +242,7 @@ class _Run:
         state = read_state(self.path, asdict(self.settings), mapped=on_gpu)
         if state is None:
             return
+        self.engine.tell_other_precision(state.get("precision"))
         self.step = self.saved_step = state["step"]
         for mine, saved in zip(self.parameters, state["parameters"], strict=True):
             mine.copy_(saved)

@@ -146,6 +146,14 @@ def saved_settings(path: Path) -> dict[str, Any]:
     return _load(path, mapped=True)["settings"] if path.exists() else {}
 
 
+def saved_precision(path: Path) -> str | None:
+    """What networks computed in until a state was saved: no, bf16 or fp16, which the setting "auto" does not say.
+
+    None where there is no file, or one of an earlier version. Errors: `read_state`.
+    """
+    return _load(path, mapped=True).get("precision") if path.exists() else None
+
+
 def _changed(path: Path, state: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     """The settings that differ from the state's; raises ValueError for one that may not."""
     saved = state["settings"]
