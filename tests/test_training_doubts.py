@@ -12,6 +12,7 @@ from depthfm_core.training.doubts import tell_doubts
 from depthfm_core.training.latents import LatentBatch
 from depthfm_core.training.objective import step_random
 from depthfm_core.training.recipe import read_recipe, shorten
+from depthfm_core.training.stages import stage_names
 from depthfm_core.training.velocity import draw_batch
 
 from .test_training_recipe import TOY, write_toy, write_toy_frames
@@ -27,10 +28,10 @@ learning_rate = 1e-3
 """
 
 
-def told(recipe, caplog):
+def told(recipe, caplog, output=Path("nowhere"), stages=None):
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        tell_doubts(recipe)
+        tell_doubts(recipe, output, stage_names(recipe) if stages is None else stages)
     return caplog.messages
 
 
@@ -47,6 +48,20 @@ def test_a_stage_with_the_seed_of_one_that_it_builds_on_is_warned_of(tmp_path, c
     (message,) = told(toy(tmp_path, (4, 1, 4)), caplog)
     assert message.startswith("[flow.third.loop] has seed 4, as flow.first before it") and "another seed" in message
     assert len(told(toy(tmp_path, (0, 0, 0)), caplog)) == 3
+
+
+def test_only_stages_that_are_to_begin_are_warned_of(tmp_path, caplog):
+    recipe = read_recipe(write_toy(tmp_path))
+    assert [message.split("]")[0] for message in told(recipe, caplog)] == [
+        "[autoencoder.loop", "[flow.first.loop", "[flow.second.loop", "[flow.second.loop",
+    ]  # fmt: skip
+    assert len(told(recipe, caplog, tmp_path, ["flow.second"])) == 2
+    for name in ("autoencoder", "flow/second"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "state.pt").touch()
+    (message,) = told(recipe, caplog, tmp_path)
+    assert message.startswith("[flow.first.loop] has warmup_steps")
+    assert told(recipe, caplog, tmp_path, ["frames", "flow.second", "export"]) == []
 
 
 def test_stages_on_other_latents_or_from_no_other_stage_may_share_a_seed(tmp_path, caplog):
@@ -85,7 +100,7 @@ def test_a_warm_up_that_never_ends_is_warned_of_where_the_user_sees_it(tmp_path,
         assert (
             "[flow.first.loop] has warmup_steps 100 and num_steps 2, so its learning rate never reaches 0.001" in text
         )
-        assert "[autoencoder.loop] has warmup_steps 100" in text
+        assert "[autoencoder.loop]" not in text  # which this run does not train
 
 
 @pytest.mark.parametrize("name", ["nano", "nano_cpu", "depthfm_i", "depthfm_id"])

@@ -168,6 +168,18 @@ def test_the_gradient_scaler_of_fp16_is_saved_and_resumed(tmp_path, monkeypatch)
     assert torch.equal(straight.weight, resumed.weight)
 
 
+def test_a_training_that_goes_on_where_auto_is_another_precision_says_so(tmp_path, monkeypatch, caplog):
+    loop = dataclasses.replace(LOOP, save_every=1, mixed_precision="auto")
+    caplog.set_level(logging.INFO)
+    for has_bfloat16, steps in ((True, 1), (True, 2), (False, 3)):
+        assert "until now" not in caplog.text
+        monkeypatch.setattr(engine, "multiplies_bfloat16", lambda _device, has=has_bfloat16: has)
+        with pytest.raises(KeyboardInterrupt):
+            train(linear(), stop_at(steps, quadratic([])), loop, tmp_path)
+    assert "goes on in mixed precision no; until now it was bf16" in caplog.text
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["precision"] == "no"
+
+
 def test_a_run_may_go_on_with_another_use_of_memory(tmp_path):
     objective = always(masked_batch(4), SETTINGS)
     loop = dataclasses.replace(LOOP, save_every=1)

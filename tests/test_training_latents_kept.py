@@ -27,6 +27,17 @@ def test_latents_stay_where_the_setting_says_what_their_kind_does_and_are_refuse
     assert "pairs-0000.safetensors was made with another sky_is_far" in said.err
 
 
+def test_a_flow_stage_refuses_latents_whose_holes_the_recipe_takes_for_something_else(precompute, output, tmp_path):
+    """As `pairs` of an earlier version, which were all far; the stage alone does not make latents, which would tell."""
+    far, own = with_holes(output, "sky_is_far = true"), with_holes(output)
+    precompute("--latents", "small", recipe=far)
+    (tmp_path / "own.toml").write_text(own, encoding="utf-8")
+    with pytest.raises(ValueError, match="pairs-0000.safetensors was made with another sky_is_far"):
+        run_recipe(read_recipe(tmp_path / "own.toml"), output, "flow.main")
+    assert not (output / "flow" / "main" / "state.pt").exists()
+    run_recipe(read_recipe(tmp_path / "recipe.toml"), output, "flow.main")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [

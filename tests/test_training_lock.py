@@ -1,8 +1,10 @@
 """Only one run trains in a folder at a time."""
 
 import logging
+import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import pytest
@@ -15,11 +17,12 @@ from depthfm_core.training import inputs
 from depthfm_core.training.loop import LoopSettings, train
 from depthfm_core.training.objective import Objective
 from depthfm_core.training.recipe import read_recipe
+from depthfm_core.training.record import write_record
 from depthfm_core.training.stages import run_recipe
 from depthfm_core.training.state import only_one
 
 from .test_replacing import leave_half_written
-from .test_training_recipe import write_toy, write_toy_frames
+from .test_training_recipe import TOY, write_toy, write_toy_frames
 
 LOOP = LoopSettings(num_steps=2, batch_size=1, learning_rate=1e-2, warmup_steps=1, save_every=1, mixed_precision="no")
 HOLDING = """
@@ -43,14 +46,20 @@ def train_toy(folder):
     train(nn.Linear(1, 1, bias=False), objective, LOOP, folder)
 
 
-@pytest.fixture
-def other_run(tmp_path):
-    """A process that holds the folder `flow` as a training does."""
-    command = [sys.executable, "-c", HOLDING, str(tmp_path / "flow")]
+@contextmanager
+def held_by_another(folder):
+    """A process that holds a folder as a training does."""
+    command = [sys.executable, "-c", HOLDING, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
         yield process
         process.kill()
+
+
+@pytest.fixture
+def other_run(tmp_path):
+    with held_by_another(tmp_path / "flow") as process:
+        yield process
 
 
 def test_a_second_run_ends_before_it_touches_the_first_ones_files(other_run, tmp_path):
@@ -88,6 +97,38 @@ def test_a_disk_without_locks_is_told_and_trained_on(tmp_path, monkeypatch, capl
     caplog.set_level(logging.INFO)
     train_toy(tmp_path / "flow")
     assert f"cannot be locked ({error}); start no second run in it" in caplog.text
+
+
+def test_a_second_run_leaves_the_records_and_results_of_the_first_one(tmp_path):
+    write_toy_frames(tmp_path)
+    run_recipe(read_recipe(write_toy(tmp_path, TOY.replace('"frames", "more"', '"frames"'))), tmp_path)
+    shutil.rmtree(tmp_path / "flow" / "second")
+    (tmp_path / "flow" / "first" / "network.safetensors").unlink()  # as before the end of a training
+    before = contents(tmp_path / "recipes") | contents(tmp_path / "flow") | contents(tmp_path / "autoencoder")
+    with held_by_another(tmp_path / "flow" / "first"), pytest.raises(ValueError, match="Another run trains in .*first"):
+        run_recipe(read_recipe(write_toy(tmp_path)), tmp_path)
+    assert (tmp_path / "latents" / "small" / "more-0000.safetensors").exists()
+    assert contents(tmp_path / "recipes") | contents(tmp_path / "flow") | contents(tmp_path / "autoencoder") == before
+
+
+def test_a_second_run_does_not_write_its_settings_over_those_of_one_that_has_saved_nothing_yet(tmp_path):
+    write_toy_frames(tmp_path)
+    recipe = read_recipe(write_toy(tmp_path))
+    for stage in ("frames", "autoencoder", "latents.small"):
+        run_recipe(recipe, tmp_path, stage)
+    write_record(recipe, tmp_path, "flow.first")
+    before = contents(tmp_path / "recipes")
+    other = read_recipe(write_toy(tmp_path, TOY.replace("model_channels = 32", "model_channels = 64")))
+    with held_by_another(tmp_path / "flow" / "first"), pytest.raises(ValueError, match="Another run trains in .*first"):
+        run_recipe(other, tmp_path, "flow.first")
+    assert contents(tmp_path / "recipes") == before
+    run_recipe(other, tmp_path, "flow.first")
+    assert contents(tmp_path / "recipes") != before
+
+
+def contents(folder):
+    """Of all files below a folder."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
 
 
 def test_more_processes_than_a_batch_has_samples_are_refused_before_anything_is_made(tmp_path, monkeypatch):

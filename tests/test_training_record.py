@@ -15,6 +15,7 @@ from depthfm_core.data.sample import DepthSample
 from depthfm_core.model.checkpoints import convert, load_checkpoint
 from depthfm_core.model.layouts import flatten_settings
 from depthfm_core.training import loop
+from depthfm_core.training.engine import choose_precision, training_device
 from depthfm_core.training.recipe import read_recipe, shorten
 from depthfm_core.training.stages import run_recipe
 
@@ -228,9 +229,41 @@ def test_a_network_that_has_not_seen_data_that_was_added_is_not_exported_as_if_i
 def test_frames_that_were_added_to_a_folder_are_told_as_other_frames(trained, tmp_path):
     output = tmp_path / "out"
     shutil.copytree(trained, output)
+    recipe, shards = read_recipe(write_toy(tmp_path)), sorted((output / "latents" / "small").iterdir())
     add_frames(output / "more", 3)
-    with pytest.raises(ValueError, match=r"with other frames of small/more \(1 shards, now 3\)"):
-        run_recipe(read_recipe(write_toy(tmp_path)), output)
+    said = r"with other frames of small/more \(1 shards, now 3; not more-0001.safetensors, more-0002.safetensors\)"
+    with pytest.raises(ValueError, match=said):
+        run_recipe(recipe, output)
+    assert sorted((output / "latents" / "small").iterdir()) == shards  # nothing was made, so without them all is as was
+    for path in (output / "more").glob("new*"):
+        path.unlink()
+    run_recipe(recipe, output)
+
+
+def test_a_network_is_kept_by_deleting_the_shards_that_the_message_names(trained, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(trained, output)
+    recipe = read_recipe(write_toy(tmp_path))
+    add_frames(output / "more", 2)
+    run_recipe(recipe, output, "latents.small")
+    with pytest.raises(ValueError, match=r"not more-0001.safetensors\).*delete the shards of others"):
+        run_recipe(recipe, output, "export")
+    (output / "latents" / "small" / "more-0001.safetensors").unlink()
+    run_recipe(recipe, output, "export")
+
+
+def test_a_stage_whose_state_was_deleted_is_begun_anew_on_the_data_of_today(trained, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(trained, output)
+    recipe = read_recipe(write_toy(tmp_path))
+    shutil.rmtree(output / "flow" / "second")
+    add_frames(output / "more", 2)
+    run_recipe(recipe, output, "latents.small")
+    (output / "flow" / "first" / "state.pt").unlink()
+    with pytest.raises(ValueError, match="flow.first is done"):  # another stage would build on the old result
+        run_recipe(recipe, output, "flow.second")
+    run_recipe(recipe, output, "flow.first")
+    run_recipe(recipe, output)
 
 
 def test_a_network_that_saw_a_data_set_that_the_recipe_has_no_more_is_told_too(trained, tmp_path):
@@ -288,6 +321,23 @@ def test_a_rate_that_is_changed_after_the_training_is_told_and_not_exported(trai
     for stage in ("autoencoder", "flow.first", "flow.second"):
         said = f"{stage} is done and stays as it is; it was trained with learning_rate 0.001 (now 0.05)"
         assert said in caplog.messages
+
+
+def test_the_exported_file_says_the_precision_that_auto_chose(trained, tmp_path):
+    output, recipe = tmp_path / "out", read_recipe(write_toy(tmp_path))
+    shutil.copytree(trained, output)
+    names = [f"{stage}.loop.mixed_precision" for stage in ("autoencoder", "flow.first", "flow.second")]
+    path = output / "flow" / "first" / "state.pt"
+    chosen, state = choose_precision("auto", training_device()), torch.load(path)
+    torch.save(state | {"precision": "fp16"}, path)
+    run_recipe(recipe, output, "export")
+    settings = flatten_settings(load_checkpoint(output / "model.safetensors").training["recipe"])
+    assert [settings[name] for name in names] == [chosen, "fp16", chosen]
+    del state["precision"]  # as an earlier version saved it
+    torch.save(state, path)
+    run_recipe(recipe, output)
+    settings = flatten_settings(load_checkpoint(output / "model.safetensors").training["recipe"])
+    assert [settings[name] for name in names] == [chosen, "auto", chosen]
 
 
 def test_a_training_that_is_done_says_that_it_stays(trained, tmp_path, caplog):

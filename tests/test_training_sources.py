@@ -156,9 +156,9 @@ def test_the_log_says_how_many_frames_each_data_set_has_and_how_many_pictures_no
     caplog.set_level(logging.INFO)
     tell_frames(settings, output, *split_frames(settings, output))
     assert caplog.messages == [
-        "frames: 3 frames to train on, 1 held out, 2 pictures without a depth map",
+        "frames: 3 frames to train on, 1 held out, 2 other pictures",
         "more: 3 frames to train on, 1 held out",
-        "pairs: 1 frames to train on, 1 held out, 1 pictures without a depth map",
+        "pairs: 1 frames to train on, 1 held out, 1 other pictures",
         "hypersim: 3 frames to train on, 1 held out",
     ]
     caplog.clear()

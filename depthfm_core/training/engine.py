@@ -78,6 +78,16 @@ class Engine:
         if share.is_first:
             _LOGGER.info("training on %s, mixed precision: %s", self.accelerator.device, chosen)
 
+    @property
+    def precision(self) -> str:
+        """What the networks compute in: "no" (float32), "bf16" or "fp16"."""
+        return self.accelerator.mixed_precision
+
+    def tell_other_precision(self, saved: str | None) -> None:
+        """Logs where a training goes on in another precision; `saved` is None of a state that does not say its own."""
+        if saved not in (None, self.precision) and self.share.is_first:
+            _LOGGER.info("goes on in mixed precision %s; until now it was %s", self.precision, saved)
+
     def place(self, model: nn.Module) -> nn.Module:
         """Moves `model` to the device; returns what to compute losses with, so that processes share gradients."""
         wrapped = self.accelerator.prepare_model(model, evaluation_mode=self.share.count == 1)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ..data.folder import frame_name
 from ..evaluation.share import Share
 from .engine import training_device
-from .sources import DataSetSettings, Frame, count_unpaired, find_complete_frames, folder_frames, source_frames
+from .sources import DataSetSettings, Frame, count_others, find_complete_frames, folder_frames, source_frames
 from .stream import FrameStream, StreamSettings
 
 _LOGGER = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ def split_frames(settings: FrameSettings, output: Path) -> tuple[list[Frame], li
 def tell_frames(
     settings: FrameSettings, output: Path, train: Sequence[Frame], held_out: Sequence[Frame], labels: Sequence[str] = ()
 ) -> None:
-    """Logs how many frames there are of each data set, and how many pictures are left out for want of a depth map.
+    """Logs how many frames there are of each data set, and how many other pictures lie there.
 
     Args:
         settings, output: as of `split_frames`.
@@ -179,6 +179,6 @@ def tell_frames(
     for source in settings.sources:
         if not labels or source.label in labels:
             trained, apart = (sum(frame.data_set == source.label for frame in frames) for frames in (train, held_out))
-            unpaired = count_unpaired(source, output, trained + apart)
-            left_out = f", {unpaired} pictures without a depth map" if unpaired else ""
+            others = count_others(source, output, trained + apart)
+            left_out = f", {others} other pictures" if others else ""
             _LOGGER.info("%s: %d frames to train on, %d held out%s", source.label, trained, apart, left_out)

@@ -129,6 +129,7 @@ def train(
     with ExitStack() as held:
         if share.is_first:
             held.enter_context(only_one(folder))
+        share.wait()  # `load` removes what is half written, which would be another run's
         run.load()
         first, many = run.step, settings.num_steps
         watch = held.enter_context(Watch(folder, events, first, many, settings.batch_size, enabled=share.is_first))
@@ -221,6 +222,7 @@ class _Run:
         """Saves all that `load` takes up."""
         state = {
             "settings": asdict(self.settings),
+            "precision": self.engine.precision,
             "step": self.step,
             "parameters": [p.detach() for p in self.parameters],
             "optimizer": self.optimizer.state_dict(),
@@ -240,6 +242,7 @@ class _Run:
         state = read_state(self.path, asdict(self.settings), mapped=on_gpu)
         if state is None:
             return
+        self.engine.tell_other_precision(state.get("precision"))
         self.step = self.saved_step = state["step"]
         for mine, saved in zip(self.parameters, state["parameters"], strict=True):
             mine.copy_(saved)

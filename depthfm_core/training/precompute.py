@@ -176,6 +176,16 @@ def _unwritten(
     return [shard for shard in shards if not shard[0].exists()]
 
 
+def check_sky(shard: tuple[Path, list[Frame]], settings: LatentSettings) -> None:
+    """Compares what a shard of `plan_shards` takes pixels without depth for, of which `describe` may say nothing.
+
+    Raises:
+        ValueError: as `check_origin` and `open_shard`.
+    """
+    path, frames = shard
+    check_origin(open_shard(path), {"sky_is_far": _sky_is_far(settings, frames[0])})
+
+
 def _sky_is_far(settings: LatentSettings, frame: Frame) -> bool:
     """Whether a frame's pixels without depth count as the far plane."""
     return frame.sky_is_far if settings.sky_is_far is None else settings.sky_is_far

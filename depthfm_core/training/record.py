@@ -58,19 +58,19 @@ def compare_records(recipe: Recipe, output: Path, stages: Sequence[str]) -> None
     for name in dict.fromkeys(name for stage in stages for name in _needed(recipe, stage)):
         _compare(recipe, output, name)
         if name.startswith("flow."):
-            compare_data(recipe, output, name.partition(".")[2])
+            compare_data(recipe, output, name.partition(".")[2], stages)
 
 
 def write_record(recipe: Recipe, output: Path, stage: str) -> None:
     """Writes down what a stage is made with, unless there are results, and compares nothing; see `keep_record`."""
-    if _has_parts(stage) and not _has_results(_folder(output, stage)):
+    if _has_parts(stage) and not _has_results(result_folder(output, stage)):
         path = _record(output, stage)
         path.parent.mkdir(exist_ok=True)
         write_text(path, json.dumps(_settings(recipe, stage) | _weights(recipe, output, stage), indent=1))
 
 
 def _compare(recipe: Recipe, output: Path, stage: str) -> None:
-    folder, record = _folder(output, stage), _record(output, stage)
+    folder, record = result_folder(output, stage), _record(output, stage)
     if not _has_results(folder) or not record.exists():
         return
     made = json.loads(record.read_text(encoding="utf-8"))
@@ -109,7 +109,7 @@ def _has_parts(stage: str) -> bool:
     return stage.partition(".")[0] in _PARTS
 
 
-def _folder(output: Path, stage: str) -> Path:
+def result_folder(output: Path, stage: str) -> Path:
     """Where a stage's results are."""
     return output.joinpath(*stage.split(".", 1))
 

@@ -139,8 +139,10 @@ def _remedy(frames: Sequence[Frame], settings: DataSetSettings) -> str:
     )
 
 
-def count_unpaired(settings: DataSetSettings, output: Path, paired: int) -> int:
-    """How many pictures of a data set have no depth map and are left out; 0 where a list says what is in it.
+def count_others(settings: DataSetSettings, output: Path, paired: int) -> int:
+    """How many pictures of a data set are no frames: without a depth map, or masks, normals and the like beside frames.
+
+    0 where a list says what is in it.
 
     Args:
         settings, output: as of `source_frames`.

@@ -19,6 +19,7 @@ They see one output folder.
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,13 +39,13 @@ from .first_weights import RESULT, first_network, start_codec, untrained_network
 from .frames import check_data_sets, open_stream, split_frames, tell_frames, write_frames
 from .inputs import check_inputs, codec_config_path, latents_folder, network_path
 from .latents import LatentSet
-from .precompute import describe, plan_shards, write_latents
+from .precompute import check_sky, describe, plan_shards, write_latents
 from .recipe import Recipe
-from .record import compare_records, keep_record, provenance
+from .record import compare_records, keep_record, provenance, result_folder
 from .scaling import measure_scaling_factor
 from .shards import find_shards
 from .sources import spread
-from .state import is_made, tell_made
+from .state import is_made, only_one, tell_made
 from .stream import FrameStream
 from .streamed import StreamedLatents, StreamedViews
 from .trained_on import as_trained, keep_data, shares_of
@@ -76,8 +77,8 @@ def run_recipe(
         started: called by the first process once the recipe has passed all checks.
 
     Raises:
-        ValueError: for an unknown stage, a stage whose inputs are missing, results made with other settings, or as
-            `check_inputs`, which has the other errors.
+        ValueError: for an unknown stage, a stage whose inputs are missing, results made with other settings, another
+            run that trains the same stage, or as `check_inputs`, which has the other errors.
         ImportError: when frames have to be rendered and the generator's libraries are missing.
     """
     names = stage_names(recipe)
@@ -91,16 +92,18 @@ def run_recipe(
             check_inputs(recipe, output, names)
             compare_records(recipe, output, names)
             _tell_idle_latents(recipe)
-            tell_doubts(recipe)
+            tell_doubts(recipe, output, names)
             started()
         share.wait()
         for name in names:
             _LOGGER.info("stage %s", name)
             kind, _, which = name.partition(".")
-            keep_record(recipe, output, name)
-            if share.is_first or kind in SHARED:
-                STAGES[kind](recipe, output, which, stream)
-            share.wait()
+            with only_one(result_folder(output, name)) if share.is_first and kind in TRAINED else nullcontext():
+                share.wait()  # no process begins before the first one knows that no other run trains there
+                keep_record(recipe, output, name)
+                if share.is_first or kind in SHARED:
+                    STAGES[kind](recipe, output, which, stream)
+                share.wait()
 
 
 def _tell_idle_latents(recipe: Recipe) -> None:
@@ -206,23 +209,27 @@ def _latent_set(recipe: Recipe, output: Path, settings: FlowSettings, codec: Lat
     origins = [describe(recipe.latents[name], *made_with) for name in settings.latents]
     latents = LatentSet(folders, shares_of(recipe, settings.latents), origins)
     if this_share().is_first:
-        _refuse_half_made(recipe, output, settings.latents)
+        _check_shards(recipe, output, settings.latents)
     return latents
 
 
-def _refuse_half_made(recipe: Recipe, output: Path, names: Sequence[str]) -> None:
-    """A run of `precompute` that was killed, or goes on elsewhere, leaves whole shards of a part of the frames."""
+def _check_shards(recipe: Recipe, output: Path, names: Sequence[str]) -> None:
+    """A run of `precompute` that was killed, or goes on elsewhere, leaves whole shards of a part of the frames; one of
+    an earlier version took the holes of every data set for the far plane.
+    """
     train, _ = split_frames(recipe.frames, output)
     for name in names:
         folder = latents_folder(output, name)
-        planned = {path for path, _ in plan_shards(train, recipe.latents[name], folder)}
-        missing = sorted(planned - set(find_shards(folder)))
+        planned = plan_shards(train, recipe.latents[name], folder)
+        missing = sorted({path for path, _ in planned} - set(find_shards(folder)))
         if missing:
             made = len(planned) - len(missing)
             raise ValueError(
                 f"{folder} has {made} of {len(planned)} shards; {missing[0].name} is missing. Run "
                 f"`python -m depthfm_core precompute` or stage latents.{name} for the rest."
             )
+        for shard in planned:
+            check_sky(shard, recipe.latents[name])
 
 
 def _network(recipe: Recipe, output: Path, trained: str) -> DepthFMUNet:
@@ -270,4 +277,5 @@ STAGES: dict[str, Callable[[Recipe, Path, str, FrameStream | None], object]] = {
     "flow": _train_flow,
     "export": _export,
 }
+TRAINED = ("autoencoder", "flow")  # the kinds that one run at a time works on
 SHARED = ("latents", "flow")  # the kinds that all processes work on; the others wait for the first one

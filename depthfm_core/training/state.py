@@ -35,7 +35,8 @@ _UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, LookupError, EO
 def only_one(folder: Path) -> Iterator[None]:
     """Keeps other runs out of a training's folder; whatever ends the process ends that too.
 
-    On a disk that knows no locks it says so and keeps nobody out.
+    The run itself may enter it again: the stage holds it for all that it writes, and its loop for whoever calls it
+    alone. On a disk that knows no locks it says so and keeps nobody out.
 
     Args:
         folder: of the training; made if missing. The lock lies beside it, `.NAME.lock`, and stays there.
@@ -44,7 +45,7 @@ def only_one(folder: Path) -> Iterator[None]:
         ValueError: when another run trains there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"), is_singleton=True)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
@@ -143,6 +144,14 @@ def tell_made(stage: str, result: Path, settings: dict[str, Any]) -> None:
 def saved_settings(path: Path) -> dict[str, Any]:
     """The settings that a state was saved with; nothing where there is no file. Errors: `read_state`."""
     return _load(path, mapped=True)["settings"] if path.exists() else {}
+
+
+def saved_precision(path: Path) -> str | None:
+    """What networks computed in until a state was saved: no, bf16 or fp16, which the setting "auto" does not say.
+
+    None where there is no file, or one of an earlier version. Errors: `read_state`.
+    """
+    return _load(path, mapped=True).get("precision") if path.exists() else None
 
 
 def _changed(path: Path, state: dict[str, Any], settings: dict[str, Any]) -> list[str]:

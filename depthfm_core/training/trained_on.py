@@ -7,17 +7,19 @@ really trained, too.
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..depth.files import write_text
+from .frames import split_frames
 from .inputs import codec_config_path, latents_folder, network_path
 from .loop import LoopSettings
+from .precompute import plan_shards
 from .recipe import Recipe
 from .shards import data_set_of, find_shards, read_origin
-from .state import saved_settings
+from .state import saved_precision, saved_settings
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -32,24 +34,35 @@ def keep_data(recipe: Recipe, output: Path, which: str) -> None:
     write_text(path, json.dumps(now, indent=1))
 
 
-def compare_data(recipe: Recipe, output: Path, which: str) -> None:
+def compare_data(recipe: Recipe, output: Path, which: str, stages: Sequence[str] = ()) -> None:
     """Compares what the result of stage flow.`which` was trained on with the latents and shares that are there now.
 
     Latents that have been deleted are not missed, since the same command makes them again. Nothing is compared where
     there is no result, or one of a version that wrote nothing down.
 
+    Args:
+        recipe, output: as of `run_recipe`.
+        which: the flow stage's name.
+        stages: those of this run. Latents that they are to make are compared as if they were there, and a stage among
+            them whose `state.pt` was deleted is begun anew, so nothing is compared.
+
     Raises:
         ValueError: other data sets, frames or shares, which the message names, or latents that cannot be read.
     """
     path, result = _path(output, which), network_path(output, which)
-    if not (result.exists() and path.exists()):
+    anew = f"flow.{which}" in stages and not result.with_name("state.pt").exists()
+    if anew or not (result.exists() and path.exists()):
         return
-    differences = _differences(_read(path), _data(recipe, output, which))
+    made, now = _read(path), _data(recipe, output, which)
+    for name in recipe.flow[which].latents:
+        if f"latents.{name}" in stages:
+            _add_planned(now["latents"], made["latents"], recipe, output, name)
+    differences = _differences(made, now)
     if differences:
         raise ValueError(
             f"{result.parent} is done and was trained {', '.join(differences)}. To train it again, delete that folder "
-            "and what was made from it; to keep it, go back to the recipe and the latents that it was trained on, or "
-            "choose another output folder."
+            "and what was made from it; to keep it, go back to the recipe and the frames that it was trained on and "
+            "delete the shards of others, or choose another output folder."
         )
 
 
@@ -74,7 +87,10 @@ def shares_of(recipe: Recipe, latents: Sequence[str]) -> dict[str, float]:
 
 def _loop_of(result: Path, loop: LoopSettings) -> LoopSettings:
     """The settings in the state beside a result; what a state of another version does not have stays as it is."""
-    saved = saved_settings(result.with_name("state.pt"))
+    path = result.with_name("state.pt")
+    saved = saved_settings(path)
+    if precision := saved_precision(path):
+        saved = saved | {"mixed_precision": precision}
     return replace(loop, **{name: value for name, value in saved.items() if hasattr(loop, name)})
 
 
@@ -104,16 +120,35 @@ def _data(recipe: Recipe, output: Path, which: str) -> dict[str, Any]:
     return {"latents": latents, "shares": shares_of(recipe, names)}
 
 
+def _add_planned(
+    latents: dict[str, dict[str, object]], made: dict[str, dict[str, object]], recipe: Recipe, output: Path, name: str
+) -> None:
+    """Adds the shards that stage latents.`name` is to make; one of a name in the record is taken to be that again."""
+    try:
+        frames, _ = split_frames(recipe.frames, output)
+    except ValueError:  # data sets that are not there, of which stage frames may have some to render
+        return
+    for path, _ in plan_shards(frames, recipe.latents[name], latents_folder(output, name)):
+        data_set = f"{name}/{data_set_of(path)}"
+        latents[data_set].setdefault(path.name, made.get(data_set, {}).get(path.name))
+
+
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """How data differs, to be read after "was trained"."""
     before, after = old["latents"], new["latents"]
     differences = [f"without {name}" for name in sorted(after.keys() - before.keys())]
     differences += [f"with {name}, which the recipe does not have" for name in sorted(before.keys() - after.keys())]
     differences += [
-        f"with other frames of {name} ({len(before[name])} shards, now {len(after[name])})"
+        f"with other frames of {name} ({len(before[name])} shards, now {len(after[name])}; not {_first(others)})"
         for name in sorted(before.keys() & after.keys())
-        if after[name].items() - before[name].items()
+        if (others := after[name].items() - before[name].items())
     ]
     return differences + [
         f"with {name} {old[name]} (now {new[name]})" for name in ("shares", "count") if old.get(name) != new.get(name)
     ]
+
+
+def _first(shards: Collection[tuple[str, object]]) -> str:
+    """Names shards: all where there are few, of many the first ones."""
+    names = sorted(name for name, _ in shards)
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
