@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import sys
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -86,6 +87,7 @@ def test_pictures_of_checks_are_in_the_events_and_beside_the_state(tmp_path):
 def test_a_resumed_training_has_each_step_once(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, stop=22)  # 20 is recorded, and done again after the state of step 12
+    time.sleep(1.1)  # the reader sorts files by name, which begins with the second; a counter behind it sorts as text
     run(tmp_path)
     steps, count = scalars(tmp_path / "events", "train/number")
     assert sorted(steps) == [1, 10, 20] and count == 3
