@@ -13,6 +13,7 @@ from depthfm_core.cli import predict
 from .evaluating import evaluated, pairs  # noqa: F401  fixtures
 from .labeling import labeled, photos, seen  # noqa: F401
 from .precomputing import output, precompute  # noqa: F401
+from .trained_recipe import trained  # noqa: F401
 
 GOLDEN = Path(__file__).parent / "golden"
 os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # trainings, in processes that tests start too

@@ -102,6 +102,9 @@ class LatentSet:
         shares: how many batches to draw from each data set, in proportion; nothing = batches mix all views alike.
         origins: what the shards of each folder must have been made with, see `precompute.describe`; None = anything.
 
+    Attributes:
+        shards: all of them, opened.
+
     Raises:
         ValueError: a folder without shards, a shard that is not whole or was made otherwise, a data set with a share
             and no shards or the other way round, latents of different sizes where they have to share a batch, or only
@@ -128,6 +131,7 @@ class LatentSet:
             by_name.setdefault(shard.data_set if shares else "", []).append(shard)
         if shares and set(by_name) != set(shares):
             raise ValueError(f"{where} has latents of {sorted(by_name)} and shares are of {sorted(shares)}; make them.")
+        self.shards = shards
         self._groups = [_Group(by_name[name]) for name in sorted(by_name)]
         weights = np.array([shares[name] if shares else 1.0 for name in sorted(by_name)])
         self._probabilities = weights / weights.sum()

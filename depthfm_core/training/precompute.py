@@ -32,7 +32,7 @@ from ..workers import start_worker
 from .augment import PhotometricSettings, change_photometry, draw_view
 from .latents import LatentSettings, encode, pictures_at_once
 from .normalize import NormalizationSettings, normalize_target
-from .shards import FORMATS, check_origin, data_set_of, find_shards, open_shard, write_shard
+from .shards import FORMATS, Shard, check_origin, data_set_of, find_shards, open_shard, write_shard
 from .sources import Frame
 
 _LOGGER = logging.getLogger(__name__)
@@ -176,14 +176,13 @@ def _unwritten(
     return [shard for shard in shards if not shard[0].exists()]
 
 
-def check_sky(shard: tuple[Path, list[Frame]], settings: LatentSettings) -> None:
-    """Compares what a shard of `plan_shards` takes pixels without depth for, of which `describe` may say nothing.
+def check_sky(shard: Shard, frames: Sequence[Frame], settings: LatentSettings) -> None:
+    """Compares what the shard of some frames takes pixels without depth for, of which `describe` may say nothing.
 
     Raises:
-        ValueError: as `check_origin` and `open_shard`.
+        ValueError: as `check_origin`.
     """
-    path, frames = shard
-    check_origin(open_shard(path), {"sky_is_far": _sky_is_far(settings, frames[0])})
+    check_origin(shard, {"sky_is_far": _sky_is_far(settings, frames[0])})
 
 
 def _sky_is_far(settings: LatentSettings, frame: Frame) -> bool:

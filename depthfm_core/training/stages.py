@@ -43,7 +43,6 @@ from .precompute import check_sky, describe, plan_shards, write_latents
 from .recipe import Recipe
 from .record import compare_records, keep_record, provenance, result_folder
 from .scaling import measure_scaling_factor
-from .shards import find_shards
 from .sources import spread
 from .state import is_made, only_one, tell_made
 from .stream import FrameStream
@@ -209,27 +208,28 @@ def _latent_set(recipe: Recipe, output: Path, settings: FlowSettings, codec: Lat
     origins = [describe(recipe.latents[name], *made_with) for name in settings.latents]
     latents = LatentSet(folders, shares_of(recipe, settings.latents), origins)
     if this_share().is_first:
-        _check_shards(recipe, output, settings.latents)
+        _check_shards(recipe, output, settings.latents, latents)
     return latents
 
 
-def _check_shards(recipe: Recipe, output: Path, names: Sequence[str]) -> None:
+def _check_shards(recipe: Recipe, output: Path, names: Sequence[str], latents: LatentSet) -> None:
     """A run of `precompute` that was killed, or goes on elsewhere, leaves whole shards of a part of the frames; one of
     an earlier version took the holes of every data set for the far plane.
     """
     train, _ = split_frames(recipe.frames, output)
+    made_shards = {shard.path: shard for shard in latents.shards}
     for name in names:
         folder = latents_folder(output, name)
         planned = plan_shards(train, recipe.latents[name], folder)
-        missing = sorted({path for path, _ in planned} - set(find_shards(folder)))
+        missing = sorted({path for path, _ in planned} - made_shards.keys())
         if missing:
             made = len(planned) - len(missing)
             raise ValueError(
                 f"{folder} has {made} of {len(planned)} shards; {missing[0].name} is missing. Run "
                 f"`python -m depthfm_core precompute` or stage latents.{name} for the rest."
             )
-        for shard in planned:
-            check_sky(shard, recipe.latents[name])
+        for path, frames in planned:
+            check_sky(made_shards[path], frames, recipe.latents[name])
 
 
 def _network(recipe: Recipe, output: Path, trained: str) -> DepthFMUNet:

@@ -146,12 +146,16 @@ def saved_settings(path: Path) -> dict[str, Any]:
     return _load(path, mapped=True)["settings"] if path.exists() else {}
 
 
-def saved_precision(path: Path) -> str | None:
-    """What networks computed in until a state was saved: no, bf16 or fp16, which the setting "auto" does not say.
+def settings_as_trained(path: Path) -> dict[str, Any]:
+    """`saved_settings`, whose mixed_precision is what the networks computed in: no, bf16 or fp16, not "auto".
 
-    None where there is no file, or one of an earlier version. Errors: `read_state`.
+    A state of an earlier version does not say that, and the setting stays as it is.
     """
-    return _load(path, mapped=True).get("precision") if path.exists() else None
+    if not path.exists():
+        return {}
+    state = _load(path, mapped=True)
+    computed_in = {"mixed_precision": state["precision"]} if "precision" in state else {}
+    return state["settings"] | computed_in
 
 
 def _changed(path: Path, state: dict[str, Any], settings: dict[str, Any]) -> list[str]:

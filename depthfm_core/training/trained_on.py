@@ -19,7 +19,7 @@ from .loop import LoopSettings
 from .precompute import plan_shards
 from .recipe import Recipe
 from .shards import data_set_of, find_shards, read_origin
-from .state import saved_precision, saved_settings
+from .state import settings_as_trained
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -87,10 +87,7 @@ def shares_of(recipe: Recipe, latents: Sequence[str]) -> dict[str, float]:
 
 def _loop_of(result: Path, loop: LoopSettings) -> LoopSettings:
     """The settings in the state beside a result; what a state of another version does not have stays as it is."""
-    path = result.with_name("state.pt")
-    saved = saved_settings(path)
-    if precision := saved_precision(path):
-        saved = saved | {"mixed_precision": precision}
+    saved = settings_as_trained(result.with_name("state.pt"))
     return replace(loop, **{name: value for name, value in saved.items() if hasattr(loop, name)})
 
 
