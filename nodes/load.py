@@ -104,7 +104,7 @@ class LoadDepthFMModel(io.ComfyNode):
         model = native.load_model(model_path(model_name), weight_dtype, attention, null_text)
         facts = native.depthfm_of(model).facts
         vae = facts.vae or MissingVae(model_name)
-        return io.NodeOutput(model, model, [[facts.null_text, {}]], vae)
+        return io.NodeOutput(model, model, [[facts.source.null_text, {}]], vae)
 
 
 def _embedding(conditioning: list) -> torch.Tensor:

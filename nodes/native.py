@@ -30,26 +30,14 @@ class Facts:
     """What a DepthFM is besides its network; lies on the model, so that every clone of its patcher has it.
 
     Attributes:
-        path: where the model came from.
-        hyper: the network's shape.
-        null_text: [1, L, D] embedding of the empty prompt.
-        noising_step, processing_resolution, spread_scale: see `DepthFMPipeline`.
-        parameterization: see `DepthFMUNet`.
+        source: what was read, without the network's tensors.
         vae: the model's own autoencoder as ComfyUI's VAE; None for a model without one.
         scaling_factor: turns that autoencoder's latents (or Stable Diffusion's) into the network's.
-        source: what was read, without the network's tensors, for the file that Save Model writes.
     """
 
-    path: Path
-    hyper: UNetHyperParameters
-    null_text: Tensor
-    noising_step: int
-    processing_resolution: int
-    spread_scale: float
-    parameterization: str
+    source: DepthFMCheckpoint
     vae: object | None
     scaling_factor: float
-    source: DepthFMCheckpoint
 
 
 def load_model(
@@ -78,7 +66,7 @@ def load_model(
         if value not in choices:
             raise ValueError(f"Unknown {name} {value!r}; choose one of {', '.join(choices)}.")
     checkpoint = load_checkpoint(path, null_text)
-    facts = facts or _facts(checkpoint)
+    facts = facts or Facts(replace(checkpoint, state_dict={}), *vae_inside(checkpoint))
     model = DepthFMModel(_config(checkpoint, WEIGHT_DTYPES[weight_dtype]), facts, mm.unet_offload_device())
     kind = comfy.model_patcher.ModelPatcher if disable_dynamic else _patcher_class()
     patcher = kind(model, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device())
@@ -116,7 +104,7 @@ class DepthFMModel(comfy.model_base.BaseModel):
 
     def __init__(self, config: comfy.supported_models.SD20, facts: Facts, device: torch.device) -> None:
         super().__init__(config, device=device)
-        self.model_sampling = DepthFMSampling(facts.noising_step, facts.parameterization)
+        self.model_sampling = DepthFMSampling(facts.source.noising_step, facts.source.parameterization)
         self.concat_keys = ("concat_image",)
         self.facts = facts
         if facts.vae:  # latents of its own, whose colors no preview knows
@@ -133,7 +121,7 @@ class DepthFMModel(comfy.model_base.BaseModel):
 
     def _bytes_in(self, dtype: torch.dtype, input_shape: tuple[int, ...]) -> int:
         casts = dtype != self.get_dtype()
-        return network_bytes(self.facts.hyper, input_shape, mm.dtype_size(dtype), casts, attention_in_use())
+        return network_bytes(self.facts.source.hyper, input_shape, mm.dtype_size(dtype), casts, attention_in_use())
 
     @property
     def computed_dtype(self) -> torch.dtype:
@@ -152,7 +140,7 @@ class DepthFMModel(comfy.model_base.BaseModel):
             image_latent: [N, 4, h, w] clean image latents.
         """
         options = transformer_options(patcher, 1 - t)
-        text = self.facts.null_text.to(x_t.device).expand(len(x_t), -1, -1)
+        text = self.facts.source.null_text.to(x_t.device).expand(len(x_t), -1, -1)
         wrappers = get_all_wrappers(WrappersMP.APPLY_MODEL, options)
         run = WrapperExecutor.new_class_executor(self._velocity, self, wrappers)
         return run.execute(x_t, 1 - t, image_latent, text, None, options)
@@ -195,8 +183,7 @@ class _Config(comfy.supported_models.SD20):
 
 
 def _config(checkpoint: DepthFMCheckpoint, dtype: torch.dtype | None) -> _Config:
-    num_parameters = sum(tensor.numel() for tensor in checkpoint.state_dict.values())
-    dtype = dtype or mm.unet_dtype(mm.get_torch_device(), num_parameters)
+    dtype = dtype or mm.unet_dtype(mm.get_torch_device(), checkpoint.num_parameters)
     config = _Config(_unet_config(checkpoint.hyper))
     config.set_inference_dtype(dtype, _cast_dtype(dtype, mm.get_torch_device()))
     return config
@@ -229,22 +216,6 @@ def _unet_config(hyper: UNetHyperParameters) -> dict:
         "transformer_depth_middle": hyper.transformer_depth,
         "legacy": False,
     }
-
-
-def _facts(checkpoint: DepthFMCheckpoint) -> Facts:
-    vae, scaling_factor = vae_inside(checkpoint)
-    return Facts(
-        path=checkpoint.path,
-        hyper=checkpoint.hyper,
-        null_text=checkpoint.null_text,
-        noising_step=checkpoint.noising_step,
-        processing_resolution=checkpoint.processing_resolution,
-        spread_scale=checkpoint.spread_scale,
-        parameterization=checkpoint.parameterization,
-        vae=vae,
-        scaling_factor=scaling_factor,
-        source=replace(checkpoint, state_dict={}),
-    )
 
 
 def _patcher_class() -> type[comfy.model_patcher.ModelPatcher]:

@@ -108,7 +108,7 @@ class ManagedNetwork:
     def __init__(self, patcher: ModelPatcher, on_call: Callable[[int], None]) -> None:
         self.patcher = patcher
         self.on_call = on_call
-        self.hyper = depthfm_of(patcher).facts.hyper
+        self.hyper = depthfm_of(patcher).facts.source.hyper
 
     @property
     def dtype(self) -> torch.dtype:
@@ -157,18 +157,19 @@ def _pipeline(patcher: ModelPatcher, vae: object | None, on_call: Callable[[int]
     return ManagedPipeline(
         network=ManagedNetwork(patcher, on_call),
         codec=_codec(facts, vae),
-        noising_step=facts.noising_step,
-        processing_resolution=facts.processing_resolution,
-        spread_scale=facts.spread_scale,
+        noising_step=facts.source.noising_step,
+        processing_resolution=facts.source.processing_resolution,
+        spread_scale=facts.source.spread_scale,
         load_device=patcher.load_device,
     )
 
 
 def _codec(facts: Facts, vae: object | None) -> VaeCodec:
     """The VAE on the socket, or the model's own; a model with latents of its own takes no other."""
+    name = facts.source.path.name
     if vae is None and facts.vae is None:
         raise ValueError(
-            f"{facts.path.name} brings no autoencoder. Connect a Stable Diffusion 1.5 or 2.x VAE to the 'vae' input, "
+            f"{name} brings no autoencoder. Connect a Stable Diffusion 1.5 or 2.x VAE to the 'vae' input, "
             f"for example Load VAE with {EXAMPLE_VAE}."
         )
     if facts.vae is None:
@@ -177,7 +178,7 @@ def _codec(facts: Facts, vae: object | None) -> VaeCodec:
         return VaeCodec(facts.vae, facts.scaling_factor)
     if facts.scaling_factor not in SD_SCALING_FACTORS:
         raise ValueError(
-            f"{facts.path.name} was trained on the latents of its own autoencoder and cannot read another's. "
+            f"{name} was trained on the latents of its own autoencoder and cannot read another's. "
             "Disconnect the 'vae' input, or choose the model that this VAE belongs to."
         )
     return VaeCodec(vae)

@@ -56,7 +56,7 @@ def _golden(heads: str, kind: str) -> float:
     errors = [relative(network(z, z.new_full((2,), t), z), golden[f"velocity_{kind}_t{t}"]) for t in TIMES]
     x_0 = noise_source(z, 400, golden["noise"])
     x_1, _ = integrate(lambda x_t, t: network(x_t, x_t.new_full((2,), t), z), x_0, 2)
-    text = [[patcher.model.facts.null_text, {}]]
+    text = [[patcher.model.facts.source.null_text, {}]]
     sampled = comfy.sample.sample(patcher, golden["noise"], 2, 1.0, "euler", "simple", text, text, z / 0.18215)
     expected = golden[f"euler_{kind}_noised_steps2"]
     return max(*errors, relative(x_1, expected), relative(sampled * 0.18215, expected))
@@ -86,7 +86,7 @@ def _sampled(patcher, seed: int, sampler: str = "euler", steps: int = 2):
 
     facts = patcher.model.facts
     latent = facts.vae.encode(rearrange(image()[..., :64], "b c h w -> b h w c"))
-    noise, text = comfy.sample.prepare_noise(latent, seed), [[facts.null_text, {}]]
+    noise, text = comfy.sample.prepare_noise(latent, seed), [[facts.source.null_text, {}]]
     sampled = comfy.sample.sample(patcher, noise, steps, 1.0, sampler, "simple", text, text, latent, seed=seed)
     return decode(sampled, facts.vae, 1, "mean").log_depth
 

@@ -72,7 +72,7 @@ def _saved_and_loaded(path: Path, folder: Path) -> dict:
         "log_depth": relative(found.log_depth, expected.log_depth),
         "uncertainty": relative(found.uncertainty, expected.uncertainty),
         "patch": relative(_estimate(original).log_depth, expected.log_depth),
-        "same_shape": again.model.facts.hyper == original.model.facts.hyper,
+        "same_shape": again.model.facts.source.hyper == original.model.facts.source.hyper,
     }
 
 

@@ -52,7 +52,7 @@ def _own_latents_facts(vae, again, other) -> dict:
     from a_pack.nodes.native import Facts
     from a_pack.nodes.runtime import _codec
 
-    facts = Facts(Path("own.safetensors"), None, None, 400, 64, 1.0, "depthfm", vae, 0.9, None)
+    facts = Facts(SimpleNamespace(path=Path("own.safetensors")), vae, 0.9)
     return {
         "own_scaling": [_codec(facts, choice).scaling_factor for choice in (None, vae, again)],
         "foreign_latents": str(error_of(lambda: _codec(facts, other))),

@@ -30,7 +30,7 @@ def describe(checkpoint: DepthFMCheckpoint) -> dict[str, str]:
     dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in weights})
     facts = {
         "file": str(checkpoint.path),
-        "parameters": f"{sum(tensor.numel() for tensor in weights):,} in {len(weights)} tensors, {', '.join(dtypes)}",
+        "parameters": f"{checkpoint.num_parameters:,} in {len(weights)} tensors, {', '.join(dtypes)}",
     }
     facts |= {name: _listed(value) for name, value in checkpoint.hyper.to_ldm().items()}
     return facts | {
