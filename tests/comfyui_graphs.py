@@ -10,8 +10,9 @@ from PIL import Image
 
 from depthfm_core import load_pipeline
 from depthfm_core.depth.prediction import DepthPrediction
-from depthfm_core.model.checkpoints import load_checkpoint, replace_codec, save_checkpoint
+from depthfm_core.model.checkpoints import load_checkpoint, save_checkpoint
 from depthfm_core.model.codec import load_codec
+from depthfm_core.model.codec_parts import codec_config, codec_tensors
 from depthfm_core.pipeline import EstimationSettings
 
 from .comfyui_server import ComfyUI
@@ -38,7 +39,8 @@ def save_toy_models(golden_dir: Path, folder: Path) -> None:
     """
     bare = replace(load_checkpoint(golden_dir / "depthfm-micro-heads8.ckpt"), spread_scale=2.5)
     codec = load_codec(golden_dir / "micro-vae-diffusers.safetensors")
-    save_checkpoint(replace_codec(bare, codec), folder / "whole.safetensors", "float32")
+    whole = replace(bare, codec_tensors=codec_tensors(codec), codec_config=codec_config(codec))
+    save_checkpoint(whole, folder / "whole.safetensors", "float32")
     save_checkpoint(bare, folder / "bare.safetensors", "float32")
 
 

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 PACK = Path(__file__).parents[1]
@@ -49,13 +50,15 @@ def _load_pack() -> None:
 
 def toy_model(folder: Path, dtype: str = "default", codec: bool = True):
     """The toy DepthFM with a toy autoencoder inside, or without one, loaded by the pack."""
-    from a_pack.depthfm_core.model.checkpoints import load_checkpoint, replace_codec, save_checkpoint
+    from a_pack.depthfm_core.model.checkpoints import load_checkpoint, save_checkpoint
     from a_pack.depthfm_core.model.codec import load_codec
+    from a_pack.depthfm_core.model.codec_parts import codec_config, codec_tensors
     from a_pack.nodes.native import load_model
 
     checkpoint = load_checkpoint(GOLDEN / "depthfm-micro-heads8.ckpt")
     if codec:
-        checkpoint = replace_codec(checkpoint, load_codec(GOLDEN / "micro-vae-diffusers.safetensors"))
+        codec = load_codec(GOLDEN / "micro-vae-diffusers.safetensors")
+        checkpoint = replace(checkpoint, codec_tensors=codec_tensors(codec), codec_config=codec_config(codec))
     path = folder / ("whole.safetensors" if codec else "bare.safetensors")
     save_checkpoint(checkpoint, path, "float32")
     return load_model(path, dtype, "plain")

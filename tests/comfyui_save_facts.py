@@ -48,15 +48,17 @@ def _estimate(patcher):
 
 def _unlike_the_defaults(folder: Path) -> Path:
     """Heads of 16 channels, and no fact as a reader would assume it."""
-    from a_pack.depthfm_core.model.checkpoints import load_checkpoint, replace_codec, save_checkpoint
+    from a_pack.depthfm_core.model.checkpoints import load_checkpoint, save_checkpoint
     from a_pack.depthfm_core.model.codec import load_codec
+    from a_pack.depthfm_core.model.codec_parts import codec_config, codec_tensors
 
     checkpoint = load_checkpoint(GOLDEN / "depthfm-micro-headdim16.ckpt")
     codec = load_codec(GOLDEN / "micro-vae-diffusers.safetensors")
     codec.scaling_factor = 0.9
     facts = {"noising_step": 300, "processing_resolution": 64, "spread_scale": 1.5, "parameterization": "diff2flow"}
+    whole = replace(checkpoint, codec_tensors=codec_tensors(codec), codec_config=codec_config(codec), **facts)
     path = folder / "unlike.safetensors"
-    save_checkpoint(replace(replace_codec(checkpoint, codec), **facts), path, "float32")
+    save_checkpoint(whole, path, "float32")
     return path
 
 

@@ -1,20 +1,22 @@
 """Checkpoints that are written or converted: nothing is lost, and nothing half is left."""
 
+import inspect
 from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from depthfm_core.model.bundled import NANO_PATH
 from depthfm_core.model.checkpoints import (
     CheckpointError,
-    codec_config,
     convert,
     load_checkpoint,
     save_checkpoint,
     tensors_beside_network,
 )
 from depthfm_core.model.codec import load_codec
+from depthfm_core.model.codec_parts import codec_config, codec_tensors
 
 FIRST = "input_blocks.0.0.weight"
 
@@ -56,6 +58,24 @@ def test_an_autoencoder_and_all_settings_travel_inside(golden_dir, reference, tm
     assert reference.build_codec() is None
 
 
+def test_a_bundled_small_autoencoder_keeps_the_blocks_that_are_skipped(tmp_path):
+    nano = load_checkpoint(NANO_PATH)
+    codec = nano.build_codec()
+    again = replace(nano, codec_tensors=codec_tensors(codec), codec_config=codec_config(codec))
+    save_checkpoint(again, tmp_path / "again.safetensors")
+    back = load_checkpoint(tmp_path / "again.safetensors")
+    assert back.codec_tensors.keys() == nano.codec_tensors.keys()
+    assert all(torch.equal(back.codec_tensors[name], tensor) for name, tensor in nano.codec_tensors.items())
+    assert back.build_codec().scaling_factor == codec.scaling_factor
+
+
+def test_diffusers_takes_every_name_in_a_written_configuration(golden_dir):
+    """It warns of others."""
+    for codec in (load_checkpoint(NANO_PATH).build_codec(), load_codec(golden_dir / "micro-vae-diffusers.safetensors")):
+        taken = inspect.signature(type(codec.autoencoder)).parameters
+        assert codec_config(codec).keys() - taken.keys() == {"_class_name"}
+
+
 def save_as_others_do(checkpoint, path, **changed):
     """The network under Stable Diffusion's prefix, metadata of another program's, and what we put beside them."""
     network = {f"model.diffusion_model.{name}": tensor for name, tensor in checkpoint.state_dict.items()}
@@ -73,7 +93,7 @@ def test_a_file_whose_metadata_another_program_wrote_says_the_same_in_tensors(go
         processing_resolution=192,
         spread_scale=1.25,
         parameterization="diff2flow",
-        codec_tensors=codec.autoencoder.state_dict(),
+        codec_tensors=codec_tensors(codec),
         codec_config=codec_config(codec),
         training={"version": "1"},
     )

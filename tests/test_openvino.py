@@ -13,8 +13,9 @@ from depthfm_core.__main__ import main
 from depthfm_core.backends import choice
 from depthfm_core.backends.choice import BACKENDS, choose_backend
 from depthfm_core.evaluation.baselines import MethodOptions, load_method
-from depthfm_core.model.checkpoints import load_checkpoint, replace_codec, save_checkpoint
+from depthfm_core.model.checkpoints import load_checkpoint, save_checkpoint
 from depthfm_core.model.codec import LatentCodec, load_codec
+from depthfm_core.model.codec_parts import codec_config, codec_tensors
 from depthfm_core.model.parameterization import PARAMETERIZATIONS
 
 CPU = torch.device("cpu")
@@ -143,7 +144,8 @@ def test_half_precision_has_entries_of_its_own_half_as_large(empty_home, stand_i
 
 @needs_openvino
 def test_other_weights_get_another_entry_also_in_a_file_of_the_same_name(empty_home, toy, stand_ins):
-    checkpoint = replace_codec(load_checkpoint(toy[0]), load_codec(toy[1]))
+    codec = load_codec(toy[1])
+    checkpoint = replace(load_checkpoint(toy[0]), codec_tensors=codec_tensors(codec), codec_config=codec_config(codec))
     other_weights = {name: tensor * 0.5 for name, tensor in checkpoint.state_dict.items()}
     other_codec = {name: tensor * 0.5 for name, tensor in checkpoint.codec_tensors.items()}
     seen = []

@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from depthfm_core.cli.info import describe
 from depthfm_core.flow import sample_path
 from depthfm_core.loading import load_pipeline
-from depthfm_core.model.checkpoints import convert, load_checkpoint, replace_codec, save_checkpoint
+from depthfm_core.model.checkpoints import convert, load_checkpoint, save_checkpoint
 from depthfm_core.model.codec import load_codec
+from depthfm_core.model.codec_parts import codec_config, codec_tensors
 from depthfm_core.model.parameterization import PARAMETERIZATIONS, diffusion_timestep
 from depthfm_core.model.reading import CheckpointError
 from depthfm_core.model.unet import DepthFMUNet
@@ -167,7 +168,8 @@ def test_a_prior_that_knows_its_data_starts_at_the_least_loss_with_diff2flow_onl
 def diff2flow_checkpoint(golden_dir):
     checkpoint = load_checkpoint(golden_dir / "depthfm-micro-heads8.ckpt")
     codec = load_codec(golden_dir / "micro-vae-diffusers.safetensors")
-    return replace(replace_codec(checkpoint, codec), parameterization="diff2flow")
+    bundled = {"codec_tensors": codec_tensors(codec), "codec_config": codec_config(codec)}
+    return replace(checkpoint, **bundled, parameterization="diff2flow")
 
 
 def depth_of(model):

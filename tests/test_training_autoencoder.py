@@ -8,6 +8,8 @@ import torch
 from diffusers import AutoencoderTiny
 
 from depthfm_core.data.sample import DepthSample
+from depthfm_core.model.codec import LatentCodec
+from depthfm_core.model.codec_parts import codec_tensors
 from depthfm_core.training import autoencoder as module
 from depthfm_core.training.augment import PhotometricSettings
 from depthfm_core.training.autoencoder import (
@@ -15,7 +17,6 @@ from depthfm_core.training.autoencoder import (
     AutoencoderSettings,
     Pictures,
     build_autoencoder,
-    full_state_dict,
     train_autoencoder,
 )
 from depthfm_core.training.loop import LoopSettings
@@ -56,7 +57,7 @@ def test_a_new_autoencoder_codes_a_thumbnail_in_color():
 
 def test_an_autoencoder_of_other_block_numbers_keeps_its_own_tensors():
     autoencoder = AutoencoderTiny(num_decoder_blocks=(2, 2, 2, 1), num_encoder_blocks=(1, 1, 2, 1))
-    saved = full_state_dict(autoencoder)
+    saved = codec_tensors(LatentCodec(autoencoder))
     assert saved.keys() == autoencoder.state_dict().keys()
 
 
@@ -64,7 +65,7 @@ def test_the_idle_blocks_are_zero_in_the_file_and_diffusers_computes_the_same_wi
     settings = AutoencoderSettings()
     autoencoder = build_autoencoder(settings, seed=0)
     standard = AutoencoderTiny()
-    standard.load_state_dict(full_state_dict(autoencoder))
+    standard.load_state_dict(codec_tensors(LatentCodec(autoencoder)))
     image = torch.rand(1, 3, 32, 32) * 2 - 1
     with torch.no_grad():
         assert torch.allclose(standard.encoder(image), autoencoder.encoder(image), atol=1e-5)

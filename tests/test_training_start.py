@@ -10,8 +10,9 @@ from diffusers import AutoencoderKL
 
 from depthfm_core.model import bundled
 from depthfm_core.model.bundled import NANO_PATH
-from depthfm_core.model.checkpoints import load_checkpoint, replace_codec, save_checkpoint
+from depthfm_core.model.checkpoints import load_checkpoint, save_checkpoint
 from depthfm_core.model.codec import LatentCodec, load_codec
+from depthfm_core.model.codec_parts import codec_config, codec_tensors
 from depthfm_core.training import stages
 from depthfm_core.training.export import save_codec
 from depthfm_core.training.first_weights import RESULT, find_start, first_network, start_codec
@@ -136,7 +137,8 @@ def kl_codec():
 
 def test_a_bundled_kl_autoencoder_is_taken_out_too(tmp_path):
     codec = kl_codec()
-    checkpoint = replace_codec(load_checkpoint(NANO_PATH), codec)
+    bundled = {"codec_tensors": codec_tensors(codec), "codec_config": codec_config(codec)}
+    checkpoint = dataclasses.replace(load_checkpoint(NANO_PATH), **bundled)
     save_checkpoint(checkpoint, tmp_path / "kl.safetensors", "float32")
     save_codec(start_codec(NetworkSettings(start="kl.safetensors"), tmp_path), tmp_path / "autoencoder")
     image = torch.rand(1, 3, 32, 32) * 2 - 1

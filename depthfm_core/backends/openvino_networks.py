@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..model.checkpoints import DepthFMCheckpoint
 from ..model.codec import LatentCodec
+from ..model.codec_parts import codec_config
 from ..model.digest import tensor_digest
 from ..model.hyperparameters import UNetHyperParameters
 from .conversion import code_digest, convert_decoder, convert_encoder, convert_network, split_last_convolution
@@ -170,9 +171,7 @@ def openvino_codec(codec: LatentCodec, dtype: torch.dtype) -> OpenVINOCodec:
     facts = {
         "code": code_digest(),
         "weights": tensor_digest(codec.state_dict()),
-        "kind": type(codec.autoencoder).__name__,
-        "config": {name: value for name, value in codec.autoencoder.config.items() if not name.startswith("_")},
-        "scaling_factor": codec.scaling_factor,
+        "config": codec_config(codec),
     }
     store = GraphStore()
     half = dtype != torch.float32

@@ -7,7 +7,7 @@ the empty prompt's embedding and the amount of noise. Our own layout is one safe
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -204,17 +204,6 @@ def _check_target(path: Path, dtype: str) -> None:
         raise ValueError(f"{path} is a folder; name a file in it, {path / 'NAME.safetensors'}.")
     if path.suffix != ".safetensors":
         raise ValueError(f"{path} must end in .safetensors.")
-
-
-def replace_codec(checkpoint: DepthFMCheckpoint, codec: "LatentCodec") -> DepthFMCheckpoint:
-    """The checkpoint with another autoencoder bundled into it."""
-    return replace(checkpoint, codec_tensors=codec.autoencoder.state_dict(), codec_config=codec_config(codec))
-
-
-def codec_config(codec: "LatentCodec") -> dict:
-    """diffusers' configuration of an autoencoder, with the factor that its latents are multiplied by."""
-    own = {"_class_name": type(codec.autoencoder).__name__, "scaling_factor": codec.scaling_factor}
-    return dict(codec.autoencoder.config) | own
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:

@@ -106,21 +106,6 @@ def _is_block(layer: nn.Module) -> bool:
     return isinstance(layer, AutoencoderTinyBlock)
 
 
-def full_state_dict(autoencoder: AutoencoderTiny) -> dict[str, Tensor]:
-    """The autoencoder's tensors under diffusers' names, with zeros for the blocks that are skipped."""
-    own = autoencoder.state_dict()
-    with torch.device("meta"):
-        whole = AutoencoderTiny.from_config(autoencoder_config(autoencoder, 1.0)).state_dict()
-    return {name: own.get(name, torch.zeros(tensor.shape)).contiguous() for name, tensor in whole.items()}
-
-
-def autoencoder_config(autoencoder: AutoencoderTiny, scaling_factor: float) -> dict:
-    """diffusers' configuration of the autoencoder, with the factor that its latents are multiplied by."""
-    own = {name: value for name, value in autoencoder.config.items() if not name.startswith("_")}
-    del own["block_out_channels"]  # a value that diffusers keeps for itself and warns of in a file
-    return own | {"_class_name": "AutoencoderTiny", "scaling_factor": scaling_factor}
-
-
 @dataclass(frozen=True)
 class AutoencoderData:
     """Where the pictures come from, and how they are changed.

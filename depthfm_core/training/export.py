@@ -6,15 +6,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from diffusers import AutoencoderTiny
-from torch import Tensor
-
 from ..depth.files import write_text
-from ..model.checkpoints import DepthFMCheckpoint, codec_config, save_checkpoint, save_tensors
+from ..model.checkpoints import DepthFMCheckpoint, save_checkpoint, save_tensors
 from ..model.codec import LatentCodec
+from ..model.codec_parts import codec_config, codec_tensors
 from ..model.names import diffusers_to_ldm
 from ..model.unet import DepthFMUNet
-from .autoencoder import autoencoder_config, full_state_dict
 
 
 def export(
@@ -41,7 +38,6 @@ def export(
         ValueError: for another suffix.
         OSError: when the disk refuses.
     """
-    tensors, config = _codec_parts(codec)
     checkpoint = DepthFMCheckpoint(
         path=path,
         state_dict=diffusers_to_ldm(network.unet.state_dict(), network.hyper),
@@ -51,8 +47,8 @@ def export(
         processing_resolution=resolution,
         spread_scale=spread_scale,
         parameterization=network.parameterization,
-        codec_tensors=tensors,
-        codec_config=config,
+        codec_tensors=codec_tensors(codec),
+        codec_config=codec_config(codec),
         training=training,
     )
     save_checkpoint(checkpoint, path)
@@ -61,14 +57,6 @@ def export(
 def save_codec(codec: LatentCodec, folder: Path) -> None:
     """Writes a diffusers folder; a small autoencoder's skipped blocks are written as zeros."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors, config = _codec_parts(codec)
-    save_tensors(tensors, folder / "diffusion_pytorch_model.safetensors")
-    write_text(folder / "config.json", json.dumps(config, indent=2))  # last: with it the folder is an autoencoder
-
-
-def _codec_parts(codec: LatentCodec) -> tuple[dict[str, Tensor], dict]:
-    """The tensors and diffusers' configuration of an autoencoder, as files hold them."""
-    autoencoder = codec.autoencoder
-    if isinstance(autoencoder, AutoencoderTiny):
-        return full_state_dict(autoencoder), autoencoder_config(autoencoder, codec.scaling_factor)
-    return autoencoder.state_dict(), codec_config(codec)
+    save_tensors(codec_tensors(codec), folder / "diffusion_pytorch_model.safetensors")
+    # The configuration is last: with it the folder is an autoencoder.
+    write_text(folder / "config.json", json.dumps(codec_config(codec), indent=2))
