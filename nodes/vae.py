@@ -40,7 +40,7 @@ class VaeCodec:
     Raises:
         ValueError: for a VAE of another kind than Stable Diffusion's.
         RuntimeError: ComfyUI's, for the VAE of a checkpoint that has none.
-        AutoencoderOutOfMemory: from `encode` and `decode`, when there is no room for one latent.
+        AutoencoderOutOfMemory: from `encode` and `decode_log_depth`, when there is no room for one latent.
     """
 
     downscale = 8
@@ -57,13 +57,15 @@ class VaeCodec:
         pixels = rearrange(pixels, "b c h w -> b h w c")
         return self._each(self.vae.encode, pixels, image.shape[-2:]).to(image.device) * self.scaling_factor
 
-    def decode(self, latent: Tensor) -> Tensor:
-        """Scaled latent to [B, 3, 8h, 8w] float32, about [-1, 1] and never clamped, on the device of `latent`."""
-        return self._decode(latent, self.vae.decode)
-
     def decode_log_depth(self, latent: Tensor) -> Tensor:
-        """The mean over the three channels of `decode`, [B, 1, 8h, 8w]; taken one by one, before it travels."""
-        return self._decode(latent, lambda one: self.vae.decode(one).float().mean(-1, keepdim=True))
+        """Scaled latent to [B, 1, 8h, 8w] float32, about [-1, 1] and never clamped, on the device of `latent`.
+
+        The mean over the three channels of a decoded picture, taken one by one, before it travels.
+        """
+        scaled = (latent / self.scaling_factor).contiguous(memory_format=self._layout)
+        size = [side * self.downscale for side in latent.shape[-2:]]
+        log_depth = self._each(lambda one: self.vae.decode(one).float().mean(-1, keepdim=True), scaled, size)
+        return rearrange(log_depth, "b h w c -> b c h w").to(latent.device)
 
     def decode_bytes(self, height: int, width: int) -> int:
         """The peak of decoding one picture of so many pixels, beside the weights."""
@@ -71,11 +73,6 @@ class VaeCodec:
         if values is None:  # of a kind that was never counted
             return self.vae.memory_used_decode((1, 4, height // 8, width // 8), torch.float32)
         return values[1] * height * width * torch.float32.itemsize
-
-    def _decode(self, latent: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
-        scaled = (latent / self.scaling_factor).contiguous(memory_format=self._layout)
-        size = [side * self.downscale for side in latent.shape[-2:]]
-        return rearrange(self._each(run, scaled, size), "b h w c -> b c h w").to(latent.device)
 
     @property
     def _layout(self) -> torch.memory_format:

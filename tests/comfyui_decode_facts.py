@@ -20,7 +20,7 @@ def decode_facts(model) -> dict:
     (repeated,) = RepeatLatentBatch().repeat({"samples": images}, 3)
     latent = repeated["samples"] + 0.1 * noise
     found = decode(latent, vae, 3, "median")
-    decoded = VaeCodec(vae, 1.0).decode(latent).mean(1, keepdim=True)
+    decoded = VaeCodec(vae, 1.0).decode_log_depth(latent)
     centre, spread = combine_members(torch.stack([decoded[0::2], decoded[1::2]]), "median")
     return {
         "decode_difference": relative(found.log_depth, centre) + relative(found.uncertainty, spread),

@@ -21,10 +21,11 @@ def vae_facts(model) -> dict:
     attributes = dict(vars(vae))
     own, on_socket, another = (estimate(model, image(), settings(), choice).log_depth for choice in (None, vae, other))
     latent = 20 * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    raw = VaeCodec(vae).decode(latent)
+    codec = VaeCodec(vae)
+    raw = vae.first_stage_model.decode(latent / codec.scaling_factor)
     half = comfy.sd.VAE(sd={k: v.bfloat16() for k, v in tensors.items()}, config=_config_of(vae), dtype=torch.bfloat16)
     rounded = build_vae({k: v.bfloat16().float() for k, v in tensors.items()}, config)
-    before, in_float32, after = half.decode(latent), VaeCodec(half, 1.0).decode(latent), half.decode(latent)
+    before, in_float32, after = half.decode(latent), VaeCodec(half, 1.0).decode_log_depth(latent), half.decode(latent)
     return {
         "log_depth_range": (own.max() - own.min()).item(),
         "vae_difference": (own - on_socket).abs().max().item(),
@@ -33,8 +34,9 @@ def vae_facts(model) -> dict:
         "pixels_changed_in_place": _pixels_changed_in_place(latent, vae),
         "vae_attributes_changed": [k for k, v in vars(vae).items() if attributes.get(k) is not v],
         "raw_decode_maximum": raw.abs().max().item(),
-        "half_vae_in_float32": relative(in_float32, VaeCodec(rounded, 1.0).decode(latent)),
-        "half_vae_rounds": relative(2 * before - 1, in_float32.permute(0, 2, 3, 1).clamp(-1, 1)),
+        "raw_decode": relative(codec.decode_log_depth(latent), raw.mean(1, keepdim=True)),
+        "half_vae_in_float32": relative(in_float32, VaeCodec(rounded, 1.0).decode_log_depth(latent)),
+        "half_vae_rounds": relative(before, rounded.decode(latent)),
         "half_vae_changed": (after - before).abs().max().item(),
         "wrong_vaes": [str(error_of(lambda kind=kind: VaeCodec(_vae_of(*kind)))) for kind in ((16, 3, 8), (4, 2, 4))],
         "no_vae": str(error_of(lambda: VaeCodec(comfy.sd.VAE(sd={})))),

@@ -39,8 +39,8 @@ def convert_encoder(codec: LatentCodec) -> openvino.Model:
 
 
 def convert_decoder(codec: LatentCodec) -> openvino.Model:
-    """The graph of `codec.decode`, for any batch and size."""
-    return _convert(_Method(codec, "decode"), torch.zeros(1, 4, 8, 8))
+    """The graph of `codec.decode_log_depth`, for any batch and size."""
+    return _convert(_Method(codec, "decode_log_depth"), torch.zeros(1, 4, 8, 8))
 
 
 def split_last_convolution(graph: openvino.Model) -> tuple[openvino.Model, openvino.Model]:

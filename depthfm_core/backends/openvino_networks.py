@@ -128,13 +128,9 @@ class OpenVINOCodec(nn.Module):
         """[B, 3, H, W] in [-1, 1], sides multiples of 8, to the scaled latent [B, 4, H/8, W/8] (posterior mode)."""
         return torch.cat([self._encoder(one) for one in image.split(1)])
 
-    def decode(self, latent: Tensor) -> Tensor:
-        """Scaled latent [B, 4, h, w] to [B, 3, 8h, 8w] float32, about [-1, 1] and never clamped."""
-        return torch.cat([self._decoder(one) for one in latent.split(1)])
-
     def decode_log_depth(self, latent: Tensor) -> Tensor:
-        """The mean over the three channels of `decode`, [B, 1, 8h, 8w]."""
-        return self.decode(latent).mean(1, keepdim=True)
+        """Scaled latent [B, 4, h, w] to [B, 1, 8h, 8w] float32, about [-1, 1] and never clamped."""
+        return torch.cat([self._decoder(one) for one in latent.split(1)])
 
 
 def openvino_network(checkpoint: DepthFMCheckpoint, dtype: torch.dtype) -> OpenVINONetwork:
