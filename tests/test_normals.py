@@ -12,7 +12,7 @@ from .live_bytes import LiveBytes
 
 
 def rays(height, width, fov_deg):
-    return unproject(torch.ones(1, 1, height, width), fov_deg=fov_deg)
+    return unproject(torch.ones(1, 1, height, width), focal_from_fov(width, fov_deg))
 
 
 def plane_depth(normal, height=9, width=12, fov_deg=60.0):
@@ -142,7 +142,8 @@ def test_an_image_in_a_batch_gets_the_normals_that_it_gets_alone():
 
 def plain_normals(depth, fov_deg=60.0):
     """The formula on the whole image at once, with PyTorch's own norm and cross product."""
-    points, footprint = unproject(depth, fov_deg=fov_deg), depth / focal_from_fov(depth.shape[3], fov_deg)
+    focal_px = focal_from_fov(depth.shape[3], fov_deg)
+    points, footprint = unproject(depth, focal_px), depth / focal_px
     across, down = (F.normalize(module._tangent(points, footprint, dim), dim=1) for dim in (3, 2))
     return to_opengl(F.normalize(torch.linalg.cross(down, across, dim=1), dim=1))
 

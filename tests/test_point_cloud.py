@@ -25,7 +25,7 @@ def read_ply(path):
 
 
 def test_every_pixel_is_a_point_of_its_color_with_y_up_and_the_scene_before_the_viewer(tmp_path):
-    points = unproject(torch.rand(1, 1, 4, 6) + 1, fov_deg=60)[0]
+    points = unproject(torch.rand(1, 1, 4, 6) + 1, 5.0)[0]
     image = torch.rand(3, 4, 6)
     write_ply(tmp_path / "a.ply", points, image)
     xyz, rgb = read_ply(tmp_path / "a.ply")
@@ -52,7 +52,7 @@ def test_predict_writes_the_points_of_its_depth_in_the_colors_of_the_picture(sav
     depth = torch.from_numpy(np.load(folder / "photo.npy"))[None, None]
     xyz, rgb = read_ply(folder / "photo.ply")
     np.testing.assert_allclose(xyz[:, 2], -depth.flatten().numpy())
-    np.testing.assert_allclose(xyz[:, 0], unproject(depth, focal_px=40)[0, 0].flatten().numpy(), rtol=1e-6)
+    np.testing.assert_allclose(xyz[:, 0], unproject(depth, 40)[0, 0].flatten().numpy(), rtol=1e-6)
     np.testing.assert_array_equal(rgb, np.asarray(Image.open(photo).convert("RGB")).reshape(-1, 3))
 
 

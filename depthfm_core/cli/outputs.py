@@ -71,7 +71,7 @@ def _points(prediction: DepthPrediction, image: Tensor, options: ViewOptions) ->
     """[6, H, W]: camera points and their colors."""
     fov_deg, focal_px = options.normals["fov_deg"], options.normals["focal_px"]
     focal_px = focal_length(image.shape[3], fov_deg, focal_px)
-    return (torch.cat([unproject(prediction.relative_depth, focal_px=focal_px), image], dim=1)[0],)
+    return (torch.cat([unproject(prediction.relative_depth, focal_px), image], dim=1)[0],)
 
 
 def _write_points(path: Path, colored: Tensor) -> None:

@@ -36,6 +36,7 @@ from .synthetic_rooms import build_room, inhabit
 
 DEFAULT_SIZE = (192, 256)
 OUTDOOR_SHARE = 0.25
+_VIEWS_TRIED = 16
 
 
 def render_scene(seed: int, size: tuple[int, int] = DEFAULT_SIZE, *, antialias: bool = False) -> DepthSample:
@@ -95,9 +96,9 @@ def _outdoor_world(rng: Random):
     return World(geometry, lights, above, above * np.float32(0.35), 4.0, sky), partial(outdoor_camera, rng)
 
 
-def _sensible_view(tracer: Tracer, draw_camera, face_normal: np.ndarray, *, indoors: bool, tries: int = 16) -> Camera:
+def _sensible_view(tracer: Tracer, draw_camera, face_normal: np.ndarray, *, indoors: bool) -> Camera:
     """The first drawn camera that is not inside a thing, nose to a wall or before one flat surface only."""
-    for _ in range(tries):
+    for _ in range(_VIEWS_TRIED):
         camera = draw_camera()
         origins, directions = from_eye(camera, 24, 32)
         if _is_sensible(tracer.cast(origins, directions), directions, face_normal, indoors):

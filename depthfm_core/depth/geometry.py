@@ -45,7 +45,7 @@ def moge_geometry(
     to_camera = depth.new_tensor(CONVENTIONS["opengl"])  # signs, so they also lead back
     intrinsics = depth.new_tensor([[focal_px / width, 0, 0.5], [0, focal_px / height, 0.5], [0, 0, 1]])
     return {
-        "points": _channels_last(unproject(depth, focal_px=focal_px)),
+        "points": _channels_last(unproject(depth, focal_px)),
         "depth": depth[:, 0],
         "intrinsics": intrinsics.repeat(len(depth), 1, 1),
         "mask": torch.ones_like(depth[:, 0], dtype=torch.bool),

@@ -61,7 +61,7 @@ def normals_from_depth(
     depth = depth.float()
     if smoothing > 0:
         depth = 1 / _gaussian_blur(1 / depth, smoothing)
-    points = unproject(depth, focal_px=focal_px)  # [B, 3, H, W]
+    points = unproject(depth, focal_px)  # [B, 3, H, W]
     x_sign, y_sign, z_sign = CONVENTIONS[convention]
     scale = points.new_tensor([x_sign * strength, y_sign * strength, z_sign]).view(1, 3, 1, 1)
     normals = torch.empty_like(points)

@@ -13,23 +13,19 @@ from einops import rearrange
 from torch import Tensor
 
 
-def unproject(depth: Tensor, *, focal_px: float | None = None, fov_deg: float | None = None) -> Tensor:
+def unproject(depth: Tensor, focal_px: float) -> Tensor:
     """The 3D point of every pixel: [B, 3, H, W] (x right, y down, z forward), in the unit of `depth`.
 
     Args:
         depth: [B, 1, H, W] planar depth, the z of each point (not its distance to the camera); any unit.
-        focal_px: focal length in pixels of this image; or else
-        fov_deg: horizontal field of view in degrees. Give exactly one of the two.
+        focal_px: focal length in pixels of this image, as `focal_length` gives it.
 
     Raises:
-        ValueError: another shape, none or both of the two, or a focal length or field of view out of range.
+        ValueError: another shape.
     """
     if depth.ndim != 4 or depth.shape[1] != 1:
         raise ValueError(f"depth must be [B, 1, H, W], but came as {list(depth.shape)}.")
     height, width = depth.shape[2:]
-    if (focal_px is None) == (fov_deg is None):
-        raise ValueError(f"Give exactly one of focal_px ({focal_px} came) and fov_deg ({fov_deg} came).")
-    focal_px = focal_length(width, fov_deg, focal_px)
     x = (torch.arange(width, device=depth.device) + 0.5 - width / 2) / focal_px
     y = (torch.arange(height, device=depth.device) + 0.5 - height / 2) / focal_px
     x, y = rearrange(x, "w -> 1 1 1 w"), rearrange(y, "h -> 1 1 h 1")
