@@ -17,6 +17,7 @@ from depthfm_core.depth.controlnet import controlnet_image
 from depthfm_core.depth.files import read_image
 from depthfm_core.depth.normals import normals_to_image
 from depthfm_core.depth.predicted_normals import predicted_normals
+from depthfm_core.model.bundled import EXAMPLE_PHOTO
 
 HEIGHT, WIDTH = 36, 52
 SETTINGS = EstimationSettings(processing_resolution=32, num_steps=2)
@@ -248,7 +249,7 @@ def test_the_device_is_the_best_there_is_unless_it_is_named(monkeypatch, cuda, m
 def test_without_inputs_the_example_is_estimated_by_nano(tmp_path, capsys):
     assert main(["predict", "--output", str(tmp_path / "out"), "--steps", "1"]) == 0
     assert names(tmp_path / "out") == ["room_color.png", "room_depth16.png"]
-    with Image.open(predict.EXAMPLE) as example:
+    with Image.open(EXAMPLE_PHOTO) as example:
         assert pixels(tmp_path / "out" / "room_depth16.png").shape == example.size[::-1]
     assert capsys.readouterr().err == ""
 

@@ -10,10 +10,8 @@ import torch
 from PIL import Image
 
 from depthfm_core import replacing
-from depthfm_core.cli.predict import EXAMPLE
 from depthfm_core.depth.color import colorize
 from depthfm_core.depth.files import (
-    WRITERS,
     ImageFileError,
     read_image,
     write_exr,
@@ -24,8 +22,10 @@ from depthfm_core.depth.files import (
     write_tiff,
 )
 from depthfm_core.depth.normals import normals_from_depth, normals_to_image
+from depthfm_core.model.bundled import EXAMPLE_PHOTO
 
 LEVEL = 1 / 255
+WRITERS = {"png16": write_png16, "npy": write_npy, "tiff": write_tiff, "exr": write_exr}  # of [H, W] in [0, 1]
 
 
 def depth_map(height=5, width=8, seed=0):
@@ -56,7 +56,7 @@ def test_png_comes_back_within_half_a_level(tmp_path):
 
 
 def test_quicker_pngs_hold_the_same_pixels_and_are_hardly_larger_than_pillows_own(tmp_path):
-    photo = read_image(EXAMPLE)[0]
+    photo = read_image(EXAMPLE_PHOTO)[0]
     depth = torch.nn.functional.avg_pool2d(photo.mean(0, keepdim=True)[None], 9, 1)[0, 0]
     views = (colorize(depth[None, None])[0], normals_to_image(normals_from_depth(0.5 + depth[None, None]))[0])
     for write, values in ((write_png16, depth), *((write_png, view) for view in (photo, *views))):

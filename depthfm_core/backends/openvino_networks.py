@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 import openvino
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 
 from ..model.checkpoints import DepthFMCheckpoint
@@ -18,6 +18,7 @@ from ..model.codec import LatentCodec
 from ..model.codec_parts import codec_config
 from ..model.digest import tensor_digest
 from ..model.hyperparameters import UNetHyperParameters
+from ..model.precision import codec_dtype
 from .conversion import code_digest, convert_decoder, convert_encoder, convert_network, split_last_convolution
 from .store import GraphStore
 
@@ -162,8 +163,7 @@ def openvino_codec(codec: LatentCodec, dtype: torch.dtype) -> OpenVINOCodec:
     Raises:
         OSError: when the store cannot be written.
     """
-    if dtype == torch.float16 and isinstance(codec.autoencoder, AutoencoderKL):
-        dtype = torch.float32
+    dtype = codec_dtype(dtype, tiny=isinstance(codec.autoencoder, AutoencoderTiny))
     facts = {
         "code": code_digest(),
         "weights": tensor_digest(codec.state_dict()),

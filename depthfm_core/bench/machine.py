@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ def describe_machine(device: str, threads: int) -> dict[str, object]:
         "memory_bytes": _memory_bytes(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": _versions(),
+        "versions": installed_versions(_PACKAGES),
         "threads": threads or torch.get_num_threads(),
         "environment": {name: value for name, value in sorted(os.environ.items()) if _VARIABLE.match(name)},
     }
@@ -61,9 +62,10 @@ def _memory_bytes() -> int | None:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _versions() -> dict[str, str]:
+def installed_versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those packages that are there."""
     installed = {}
-    for package in _PACKAGES:
+    for package in packages:
         try:
             installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

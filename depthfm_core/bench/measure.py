@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,11 +10,11 @@ from torch import Tensor
 
 from ..depth.files import read_image
 from ..evaluation.memory import peak_of_process
+from ..model.bundled import EXAMPLE_PHOTO
 from .model import ModelFiles
 from .stages import run_timed
 from .ways import WAYS, Pipeline
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "room.jpg"
 _VALUES_A_PAGE = 1024  # of float32 in 4096 bytes; of smaller types more fit
 _READ_BYTES = 2**24
 
@@ -54,7 +53,7 @@ class Case:
 
     def image(self) -> Tensor:
         """The example photograph at the size of this case, [1, 3, H, W] in [0, 1]."""
-        image = read_image(EXAMPLE)
+        image = read_image(EXAMPLE_PHOTO)
         if self.height is None:
             return image
         return F.interpolate(image, (self.height, self.width), mode="bilinear", antialias=True).clamp(0, 1)

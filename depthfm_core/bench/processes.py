@@ -11,8 +11,9 @@ from multiprocessing import get_context
 
 import torch
 
+from ..model.bundled import EXAMPLE_PHOTO
 from .fresh import FAILURES, answer, told
-from .measure import EXAMPLE, Case, LoadedWay, Measurement, Subject, measure_way
+from .measure import Case, LoadedWay, Measurement, Subject, measure_way
 
 _NO_MEMORY = (MemoryError, torch.OutOfMemoryError)
 _ONE_AT_A_TIME = " (Other ways stay loaded beside it; --no-in-process loads one at a time.)"
@@ -63,7 +64,7 @@ def cold_start(subject: Subject) -> float:
     environment = os.environ | ({"OMP_NUM_THREADS": str(subject.threads)} if subject.threads else {})
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        command += ["--output", folder, str(EXAMPLE)]
+        command += ["--output", folder, str(EXAMPLE_PHOTO)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - start
     if done.returncode:

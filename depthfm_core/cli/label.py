@@ -7,11 +7,11 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tqdm import tqdm
 
+from ..bench.machine import installed_versions
 from ..data.photos import photos_in
 from ..depth.files import write_text
 from ..evaluation.baselines import GIVES, METHODS, Method, find_method, load_method
@@ -134,19 +134,9 @@ def _report(folder: Path, settings: dict, photos: list[Path]) -> None:
     facts = {
         **settings,
         "meaning": GIVES[settings["gives"]],
-        "versions": _versions(),
+        "versions": installed_versions(_PACKAGES),
         "photographs": len(photos),
         "labels": count,
     }
     write_text(folder / LABELS_FILE, json.dumps(facts, indent=2))
     print(f"{folder}: {count} of {len(photos)} photographs have depth")
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ..depth.files import import_openexr, read_image
 from ..flow import SolverProgress
+from ..model.bundled import EXAMPLE_PHOTO
 from ..pipeline import DepthFMPipeline, EstimationSettings
 from ..replacing import is_same
 from . import import_networks
@@ -23,8 +24,6 @@ from .errors import BAD_INPUT, USER_ERRORS, sentence
 from .inputs import find_images
 from .outputs import OUTPUTS, describe_outputs, output_paths, write_outputs
 from .views import ViewOptions, add_view_arguments, view_options
-
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "room.jpg"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError, OSError: for an option, input or model that cannot be used, before anything is written.
     """
-    images = find_images(args.inputs or [EXAMPLE])
+    images = find_images(args.inputs or [EXAMPLE_PHOTO])
     settings = estimation_settings(args)
     views = view_options(args)
     _check_output(args, images, settings)

@@ -21,9 +21,9 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..replacing import replacing
+from ..resize import MAX_SIDE_PX
 from .decoding import DECODER_ERRORS, open_picture, pixels_of, turn_of, without_pillow_limit
 
-MAX_SIDE_PX = 16384
 # At Pillow's own level a picture of 12 megapixels is longer with zlib than with nano; at these, less than half as long.
 # In 8-bit colors runs alone come out about as small as all repetitions do; in 16-bit gray they do not.
 _PNG16_COMPRESSION = {"compress_level": 4}
@@ -152,10 +152,6 @@ def import_openexr() -> ModuleType:
             "or choose NPY, which holds the same float32 values."
         )
     return OpenEXR
-
-
-# What can store a depth map [H, W]; png16 asks for [0, 1], the others keep any finite values.
-WRITERS = {"png16": write_png16, "npy": write_npy, "tiff": write_tiff, "exr": write_exr}
 
 
 def _check_readable(path: Path) -> None:

@@ -1,10 +1,11 @@
-"""Models by name: the one that ships, and those that `download` fetches into the user's cache folder."""
+"""What ships, and models by name: the one that does, and those that `download` fetches into the user's cache folder."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 NANO_PATH = Path(__file__).with_name("nano.safetensors")
+EXAMPLE_PHOTO = Path(__file__).resolve().parents[1] / "examples" / "room.jpg"
 
 
 @dataclass(frozen=True)

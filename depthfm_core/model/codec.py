@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from .autoencoders import SD_SCALING_FACTOR, is_tiny, skip_idle_blocks
 from .pages import convert_tensors
-from .precision import codec_layout
+from .precision import codec_dtype, codec_layout
 from .reading import CheckpointError, mismatch, read_tensor_file, weight_files
 
 _CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
@@ -143,8 +143,7 @@ def build_codec(
 ) -> LatentCodec:
     """An autoencoder for inference, from its tensors and its diffusers configuration; without one, the shapes tell.
 
-    float16 means float32 for a KL autoencoder: activations of Stable Diffusion's family overflow in it, which is why
-    ComfyUI, too, runs them in bfloat16 or float32 only (`VAE.working_dtypes` in comfy/sd.py).
+    float16 means float32 for a KL autoencoder, see `precision.codec_dtype`.
 
     Raises:
         CheckpointError: naming `source`, when tensors and configuration describe no autoencoder that fits.
@@ -154,7 +153,7 @@ def build_codec(
     config = dict(config or ({"_class_name": "AutoencoderTiny"} if tiny else _kl_config(tensors, source)))
     autoencoder = instantiate(config, source, _ACCEPTED)
     _check_names_and_shapes(autoencoder, tensors, source)
-    dtype = torch.float32 if dtype == torch.float16 and not tiny else dtype
+    dtype = codec_dtype(dtype, tiny=tiny)
     convert = partial(converted, device=torch.device(device), dtype=dtype, sensitive=sensitive_layers(autoencoder))
     autoencoder.load_state_dict(convert_tensors(tensors, source, convert), assign=True)
     if isinstance(autoencoder, AutoencoderTiny):

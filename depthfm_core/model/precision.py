@@ -56,6 +56,15 @@ def network_layout(device: torch.device, dtype: torch.dtype) -> torch.memory_for
     return torch.channels_last if halves else torch.contiguous_format
 
 
+def codec_dtype(dtype: torch.dtype, *, tiny: bool) -> torch.dtype:
+    """What an autoencoder computes in where `dtype` is asked for: float32 for float16, unless it is a tiny one.
+
+    Activations of KL autoencoders of Stable Diffusion's family overflow in float16, which is why ComfyUI, too, runs
+    them in bfloat16 or float32 only (`VAE.working_dtypes` in comfy/sd.py).
+    """
+    return torch.float32 if dtype == torch.float16 and not tiny else dtype
+
+
 def codec_layout(device: torch.device) -> torch.memory_format:
     """The layout of an autoencoder's convolutions: channels last on CPUs.
 

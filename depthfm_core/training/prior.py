@@ -22,7 +22,7 @@ from ..model.layouts import FIRST_CONVOLUTION, find_prefix, flatten, read_diffus
 from ..model.names import ldm_to_diffusers
 from ..model.reading import CheckpointError, read_tensor_file
 
-_PRIOR_CHANNELS = 4
+PRIOR_CHANNELS = 4
 _SD2_HEAD_CHANNELS = 64
 _HEADS = ("num_heads", "num_head_channels")
 _REMEDY = "Give Stable Diffusion 2.1: a diffusers folder with unet/, or one file with model.diffusion_model tensors."
@@ -60,7 +60,7 @@ def _read_checked(path: Path, hyper: UNetHyperParameters, keep_heads: bool) -> d
     prefix = find_prefix(path, tensors, "a Stable Diffusion UNet", _REMEDY)
     state_dict = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     resolutions = tuple(sorted(hyper.attention_resolutions))  # LDM's files list them the other way round
-    narrow = replace(hyper, in_channels=_PRIOR_CHANNELS, attention_resolutions=resolutions)
+    narrow = replace(hyper, in_channels=PRIOR_CHANNELS, attention_resolutions=resolutions)
     _check(path, state_dict, narrow, _stated_shape(path, stated) if stated else _usual_shape(narrow), keep_heads)
     return state_dict
 
@@ -101,8 +101,8 @@ def _check(
 ) -> None:
     """Raises for a prior that is not the wanted network but for its input channels."""
     channels = list(state_dict[FIRST_CONVOLUTION].shape[1:2])
-    if channels != [_PRIOR_CHANNELS]:
-        raise CheckpointError(path, f"is a UNet for {channels} input channels; a prior has {_PRIOR_CHANNELS}.", _REMEDY)
+    if channels != [PRIOR_CHANNELS]:
+        raise CheckpointError(path, f"is a UNet for {channels} input channels; a prior has {PRIOR_CHANNELS}.", _REMEDY)
     wanted, given = asdict(narrow), asdict(own)
     for name in sorted(wanted.keys() - _HEADS):
         if wanted[name] != given[name]:

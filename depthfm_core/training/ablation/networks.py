@@ -17,12 +17,11 @@ from ..latents import LatentBatch, LatentSet, encode
 from ..loop import LoopSettings, train
 from ..losses import masked_velocity_loss
 from ..objective import Objective, StepRandom
-from ..prior import widen
+from ..prior import PRIOR_CHANNELS, widen
 from ..velocity import attention_backends, build_network
 from .arms import AblationSettings
 
 _NULL_TEXT_TOKENS = 4
-_PRIOR_CHANNELS = 4
 _TEACHER_SEED = 0
 _FIRST_CONVOLUTION = "conv_in.weight"
 
@@ -51,7 +50,7 @@ def train_prior(settings: AblationSettings, latents: LatentSet, seed: int, folde
 
     The model takes the noisy latent alone; its first convolution is widened and halved, as Stable Diffusion's is.
     """
-    network = build_network(replace(_shape(settings), in_channels=_PRIOR_CHANNELS), _NULL_TEXT_TOKENS, seed)
+    network = build_network(replace(_shape(settings), in_channels=PRIOR_CHANNELS), _NULL_TEXT_TOKENS, seed)
 
     def draw(random: StepRandom) -> _PriorBatch:
         image_latent = latents.draw(settings.batch_size, random.rng).image_latent
