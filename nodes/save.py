@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..depthfm_core.depth.files import write_exr, write_npy, write_png16, write_text
 from ..depthfm_core.depth.normalize import DisplayLimits, for_single_frames, normalize_depth
-from ..depthfm_core.depth.prediction import DepthPrediction
+from ..depthfm_core.depth.prediction import DepthPrediction, over_own_range
 from .convert import image_to_comfy
 from .frames import frames_of
 from .sockets import CATEGORY, schema
@@ -168,7 +168,7 @@ class SaveDepth(io.ComfyNode):
             maps = VALUES[values](frame, shown)
             kind.write(path, maps[0, 0], metadata)
             saved.append({"filename": path.name, "subfolder": subfolder, "type": "output"})
-            preview = _gray(maps if on_one_scale else _stretched(maps))
+            preview = _gray(maps if on_one_scale else over_own_range(maps))
             pictures += ui.PreviewImage(preview, cls=cls).as_dict()["images"]
         return io.NodeOutput(ui={"images": pictures, "files": saved})
 
@@ -228,13 +228,6 @@ def _metadata(hidden: io.HiddenHolder) -> Metadata:
         return {}
     prompt = {} if hidden.prompt is None else {"prompt": hidden.prompt}
     return {name: json.dumps(value) for name, value in {**prompt, **(hidden.extra_pnginfo or {})}.items()}
-
-
-def _stretched(maps: Tensor) -> Tensor:
-    """[B, 1, H, W] of any values, each image over its own range."""
-    low, high = maps.amin((1, 2, 3), keepdim=True), maps.amax((1, 2, 3), keepdim=True)
-    extent = high - low
-    return (maps - low) / extent.where(extent > 0, 1.0)
 
 
 def _gray(grays: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .prediction import DepthPrediction
+from .prediction import DepthPrediction, stretch
 
 LOW_PERCENTILE = 2.0
 HIGH_PERCENTILE = 98.0
@@ -109,12 +109,12 @@ def _per_image(prediction: DepthPrediction, _limits: DisplayLimits) -> Tensor:
 
 def _batch(prediction: DepthPrediction, _limits: DisplayLimits) -> Tensor:
     relative = prediction.shared_relative_depth
-    return _stretch(relative, relative.amin(), relative.amax())
+    return stretch(relative, relative.amin(), relative.amax())
 
 
 def _percentile(prediction: DepthPrediction, limits: DisplayLimits) -> Tensor:
     relative = prediction.relative_depth
-    return _stretch(relative, *percentiles(relative, limits.low_percentile, limits.high_percentile))
+    return stretch(relative, *percentiles(relative, limits.low_percentile, limits.high_percentile)).clamp(0, 1)
 
 
 def _batch_percentile(prediction: DepthPrediction, limits: DisplayLimits) -> Tensor:
@@ -144,8 +144,3 @@ _BATCH_ENDS: dict[str, Callable[[Tensor, DisplayLimits], tuple[Tensor, Tensor]]]
         log_depth.reshape(1, -1), limits.low_percentile, limits.high_percentile
     ),
 }
-
-
-def _stretch(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    extent = high - low
-    return ((values - low) / extent.where(extent > 0, 1.0)).clamp(0, 1)

@@ -78,10 +78,7 @@ class DepthPrediction:
         working_log_depth = None if working_log_depth is None else working_log_depth.float()
         _check_map("log_depth", log_depth)
         relative = exp_below_max(log_depth)
-        nearest, farthest = relative.amin((1, 2, 3), keepdim=True), relative.amax((1, 2, 3), keepdim=True)
-        extent = farthest - nearest  # [B, 1, 1, 1]
-        depth = (relative - nearest) / extent.where(extent > 0, 1.0)
-        return cls(depth, log_depth, uncertainty, working_log_depth)
+        return cls(over_own_range(relative), log_depth, uncertainty, working_log_depth)
 
     @property
     def relative_depth(self) -> Tensor:
@@ -123,6 +120,22 @@ def exp_below_max(log_values: Tensor, *, over_batch: bool = False) -> Tensor:
     """exp(x - max x of each image, or of all): no overflow, and positive even where the range exceeds float32's."""
     highest = log_values.amax() if over_batch else log_values.amax((1, 2, 3), keepdim=True)
     return _positive_exp(log_values - highest)
+
+
+def over_own_range(values: Tensor) -> Tensor:
+    """[B, 1, H, W] of any values with each image's minimum at 0 and maximum at 1; 0 where it is constant."""
+    return stretch(values, values.amin((1, 2, 3), keepdim=True), values.amax((1, 2, 3), keepdim=True))
+
+
+def stretch(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The values with `low` at 0 and `high` at 1, and beyond these unclamped; only shifted where the two are equal.
+
+    Args:
+        values: [B, 1, H, W].
+        low, high: of shapes that expand to it, low <= high.
+    """
+    extent = high - low
+    return (values - low) / extent.where(extent > 0, 1.0)
 
 
 def _positive_exp(log_values: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
+from ..depth.prediction import exp_below_max
+
 _LEAST_DEPTH = 1e-6  # a method may say 0 or less of a pixel
 
 
@@ -16,13 +18,8 @@ def _same(values: Tensor) -> Tensor:
     return values
 
 
-def _exp(log_depth: Tensor) -> Tensor:
-    """Depth up to a factor, 1 = farthest; a factor is left open by every alignment that takes depth."""
-    return (log_depth - log_depth.amax((1, 2, 3), keepdim=True)).exp()
-
-
 def _exp_of_negative(log_depth: Tensor) -> Tensor:
-    return _exp(-log_depth)
+    return exp_below_max(-log_depth)
 
 
 def _log(depth: Tensor) -> Tensor:
@@ -37,7 +34,8 @@ def _inverse(depth: Tensor) -> Tensor:
 SPACES: dict[str, dict[str, Callable[[Tensor], Tensor]]] = {
     "depth": {"affine": _same},
     "relative_depth": {"affine": _same, "log": _log, "disparity": _inverse, "scale": _same},
-    "log_depth": {"affine": _exp, "log": _same, "disparity": _exp_of_negative, "scale": _exp},
+    # A factor is left open by every alignment that takes depth.
+    "log_depth": {"affine": exp_below_max, "log": _same, "disparity": _exp_of_negative, "scale": exp_below_max},
     "disparity": {"disparity": _same},
     "depth_m": {"affine": _same, "log": _log, "disparity": _inverse, "scale": _same},
 }
