@@ -1,6 +1,7 @@
 """A file or folder that is there whole or not at all: written beside its target, and put in its place at the end."""
 
 import hashlib
+import json
 import os
 import shutil
 import uuid
@@ -34,6 +35,40 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
             _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class OutputError(ValueError):
+    """A file that cannot be written: which one, what is wrong, what to do."""
+
+
+@contextmanager
+def replacing_output(path: str | Path) -> Iterator[Path]:
+    """As `replacing`, for what a user asked to have written.
+
+    Raises:
+        OutputError: the folder does not exist, or the file cannot be written.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise OutputError(f"Cannot write {path}: the folder {path.parent} does not exist; make it first.")
+    try:
+        with replacing(path) as temporary:
+            yield temporary
+    except (OSError, RuntimeError) as error:  # OpenEXR raises RuntimeError
+        raise OutputError(
+            f"Cannot write {path} ({error}). Is it a folder, read-only or in use, or is the disk full?"
+        ) from error
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes text as UTF-8. Errors: `replacing_output`."""
+    with replacing_output(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, content: object) -> None:
+    """Writes what JSON can say, to be read by people too. Errors: `replacing_output`."""
+    write_text(path, json.dumps(content, indent=2))
 
 
 @contextmanager

@@ -19,9 +19,10 @@ from comfy.cli_args import args
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..depthfm_core.depth.files import write_exr, write_npy, write_png16, write_text
+from ..depthfm_core.depth.files import write_exr, write_npy, write_png16
 from ..depthfm_core.depth.normalize import DisplayLimits, for_single_frames, normalize_depth
 from ..depthfm_core.depth.prediction import DepthPrediction, over_own_range
+from ..depthfm_core.replacing import write_text
 from .convert import image_to_comfy
 from .frames import frames_of
 from .sockets import CATEGORY, schema
@@ -155,7 +156,7 @@ class SaveDepth(io.ComfyNode):
 
         Raises:
             Exception: by ComfyUI, for a prefix that leads out of its output folder.
-            ValueError, ImageFileError: for a refused input, or by the writer.
+            ValueError, OutputError: for a refused input, or by the writer.
         """
         if refusal := _refusal(filename_prefix, format, values, normalization):
             raise ValueError(refusal)

@@ -9,20 +9,18 @@ import pytest
 import torch
 from PIL import Image
 
-from depthfm_core import replacing
 from depthfm_core.depth.color import colorize
 from depthfm_core.depth.files import (
-    ImageFileError,
     read_image,
     write_exr,
     write_npy,
     write_png,
     write_png16,
-    write_text,
     write_tiff,
 )
 from depthfm_core.depth.normals import normals_from_depth, normals_to_image
 from depthfm_core.model.bundled import EXAMPLE_PHOTO
+from depthfm_core.replacing import OutputError
 
 LEVEL = 1 / 255
 WRITERS = {"png16": write_png16, "npy": write_npy, "tiff": write_tiff, "exr": write_exr}  # of [H, W] in [0, 1]
@@ -133,15 +131,6 @@ def test_png_metadata_may_hold_any_letters(tmp_path):
     assert read_metadata(tmp_path / "a.png")["note"] == "\u6df1\u5ea6 \u00fc"
 
 
-def test_text_comes_back_as_utf_8_and_replaces_an_older_file_only_when_whole(tmp_path, monkeypatch):
-    write_text(tmp_path / "a.json", "\u6df1")
-    assert (tmp_path / "a.json").read_bytes() == "\u6df1".encode()
-    monkeypatch.setattr(replacing.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("in use")))
-    with pytest.raises(ImageFileError, match="Cannot write.*in use"):
-        write_text(tmp_path / "a.json", "new")
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.json", "\u6df1".encode())]
-
-
 @pytest.mark.parametrize("found", [None, ModuleType("OpenEXR")])  # an old one has another interface
 def test_exr_without_its_package_says_how_to_get_it(tmp_path, monkeypatch, found):
     monkeypatch.setitem(sys.modules, "OpenEXR", found)
@@ -182,9 +171,9 @@ def test_a_target_that_cannot_be_written_is_a_clear_error_and_leaves_nothing(tmp
     if name == "exr":
         pytest.importorskip("OpenEXR")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ImageFileError, match="Cannot write.*folder"):
+    with pytest.raises(OutputError, match="Cannot write.*folder"):
         WRITERS[name](tmp_path / "folder", depth_map())
-    with pytest.raises(ImageFileError, match="does not exist; make it first"):
+    with pytest.raises(OutputError, match="does not exist; make it first"):
         WRITERS[name](tmp_path / "nowhere" / "a", depth_map())
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
     assert list((tmp_path / "folder").iterdir()) == []
@@ -198,7 +187,7 @@ def test_a_failure_half_way_keeps_the_old_file_and_no_other(tmp_path, monkeypatc
 
     (tmp_path / "a.png").write_bytes(b"old")
     monkeypatch.setattr(Image.Image, "save", save_half)
-    with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else ImageFileError):
+    with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else OutputError):
         write_png16(tmp_path / "a.png", depth_map())
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     assert (tmp_path / "a.png").read_bytes() == b"old"

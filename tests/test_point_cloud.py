@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from depthfm_core.depth.files import ImageFileError
 from depthfm_core.depth.point_cloud import write_ply
 from depthfm_core.depth.points import unproject
+from depthfm_core.replacing import OutputError
 
 
 def read_ply(path):
@@ -59,6 +59,6 @@ def test_predict_writes_the_points_of_its_depth_in_the_colors_of_the_picture(sav
 def test_a_target_that_cannot_be_written_is_named_as_itself(tmp_path):
     (tmp_path / "folder.ply").mkdir()
     for path, told in ((tmp_path / "folder.ply", "Is it a folder"), (tmp_path / "no" / "a.ply", "make it first")):
-        with pytest.raises(ImageFileError, match=told) as caught:
+        with pytest.raises(OutputError, match=told) as caught:
             write_ply(path, torch.zeros(3, 2, 2), torch.zeros(3, 2, 2))
         assert str(path) in str(caught.value)

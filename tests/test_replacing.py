@@ -1,9 +1,12 @@
 """A file takes its place whole, and what a killed process left of it goes without harm to what others write."""
 
+import json
+
 import pytest
 import torch
 
-from depthfm_core.replacing import remove_leftovers, replacing
+from depthfm_core import replacing as module
+from depthfm_core.replacing import OutputError, remove_leftovers, replacing, write_json, write_text
 from depthfm_core.training.shards import open_shard, write_shard
 
 LONG = "photos_of_the_old_town_in_the_summer_of_2024"
@@ -43,3 +46,20 @@ def test_leftovers_of_a_file_go_and_those_of_others_stay(tmp_path, name):
     kept = leave_half_written(other)
     remove_leftovers(path)
     assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_text_comes_back_as_utf_8_and_replaces_an_older_file_only_when_whole(tmp_path, monkeypatch):
+    write_text(tmp_path / "a.txt", "\u6df1")
+    assert (tmp_path / "a.txt").read_bytes() == "\u6df1".encode()
+    monkeypatch.setattr(module.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("in use")))
+    with pytest.raises(OutputError, match="Cannot write.*in use"):
+        write_text(tmp_path / "a.txt", "new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.txt", "\u6df1".encode())]
+
+
+def test_json_comes_back_and_a_folder_that_is_not_there_is_named(tmp_path):
+    content = {"name": "\u6df1", "scores": [0.5, None], "nested": {"a": 1}}
+    write_json(tmp_path / "a.json", content)
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == content
+    with pytest.raises(OutputError, match="the folder .*nowhere does not exist; make it first"):
+        write_json(tmp_path / "nowhere" / "a.json", content)

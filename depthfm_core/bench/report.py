@@ -3,9 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
-from ..depth.files import write_text
 from .machine import describe_machine
 from .run import BenchSettings, Results
 from .stages import STAGES
@@ -40,11 +38,6 @@ def report(settings: BenchSettings, results: Results) -> dict:
         "failures": results.failures,
         "cold_failure": results.cold_failure,
     }
-
-
-def write_json(content: Mapping, path: Path) -> None:
-    """The report as a file that is there whole or not at all."""
-    write_text(path, json.dumps(content, indent=1))
 
 
 def table(content: Mapping) -> str:

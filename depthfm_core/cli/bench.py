@@ -10,12 +10,13 @@ from pathlib import Path
 from ..bench.measure import Case, Subject
 from ..bench.model import RANDOM_MODELS, model_files
 from ..bench.plot import write_plot
-from ..bench.report import report, table, write_json
+from ..bench.report import report, table
 from ..bench.run import BenchSettings, run_bench
 from ..bench.ways import WAYS, choose_ways
 from ..loading import usable_device
 from ..model.bundled import MODELS
 from ..pipeline import EstimationSettings
+from ..replacing import write_json
 from ..resize import MAX_SIDE_PX
 from .arguments import add_device_argument, chosen_device, default_of
 from .errors import BAD_INPUT
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         ValueError, OSError: for an option or a model that cannot be used, before anything is measured.
     """
     settings = _settings(args)
-    results = run_bench(settings, lambda so_far: write_json(report(settings, so_far), args.output / "bench.json"))
+    results = run_bench(settings, lambda so_far: write_json(args.output / "bench.json", report(settings, so_far)))
     content = report(settings, results)
     print(table(content))
     if importlib.util.find_spec("matplotlib") is None:

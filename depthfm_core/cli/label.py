@@ -4,7 +4,6 @@ A photograph that cannot be read or estimated is reported and the others go on; 
 """
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,12 +12,11 @@ from tqdm import tqdm
 
 from ..bench.machine import installed_versions
 from ..data.photos import photos_in
-from ..depth.files import write_text
 from ..evaluation.baselines import GIVES, METHODS, Method, find_method, load_method
 from ..evaluation.fingerprint import fingerprint
 from ..evaluation.share import this_share
 from ..evaluation.table import open_folder
-from ..replacing import is_same
+from ..replacing import is_same, write_json
 from ..training.teacher import RULES, choose_range, estimate_depth, is_labeled, read_photo, write_label
 from .arguments import add_shard_argument
 from .errors import BAD_INPUT, USER_ERRORS, sentence
@@ -138,5 +136,5 @@ def _report(folder: Path, settings: dict, photos: list[Path]) -> None:
         "photographs": len(photos),
         "labels": count,
     }
-    write_text(folder / LABELS_FILE, json.dumps(facts, indent=2))
+    write_json(folder / LABELS_FILE, facts)
     print(f"{folder}: {count} of {len(photos)} photographs have depth")

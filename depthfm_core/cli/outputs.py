@@ -130,7 +130,7 @@ def write_outputs(
 
     Raises:
         ValueError: for a kind that this picture does not have (normals of a single pixel), when the others are written.
-        OSError, ImageFileError: for what cannot be written; kinds after it are not tried.
+        OSError, OutputError: for what cannot be written; kinds after it are not tried.
     """
     refused = []
     for kind in kinds:

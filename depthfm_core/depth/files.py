@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -20,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from ..replacing import replacing
+from ..replacing import replacing_output
 from ..resize import MAX_SIDE_PX
 from .decoding import DECODER_ERRORS, open_picture, pixels_of, turn_of, without_pillow_limit
 
@@ -31,7 +30,7 @@ _PNG_COMPRESSION = {"compress_type": zlib.Z_RLE}
 
 
 class ImageFileError(ValueError):
-    """A file that cannot be read or written as asked: which one, what is wrong, what to do."""
+    """A file that cannot be read as a picture: which one, what is wrong, what to do."""
 
 
 def read_image(path: str | Path) -> Tensor:
@@ -78,7 +77,7 @@ def write_png16(path: str | Path, depth: Tensor | np.ndarray, metadata: Mapping[
 
     Raises:
         ValueError: another shape, or values outside of [0, 1].
-        ImageFileError: the file cannot be written; nothing is left behind.
+        OutputError: the file cannot be written; nothing is left behind.
     """
     values = np.rint(_unit_range(_as_array(depth, ("H", "W"))) * 65535).astype(np.uint16)
     texts = PngInfo()
@@ -105,12 +104,6 @@ def write_npy(path: str | Path, array: Tensor | np.ndarray) -> None:
         array = (array.float() if array.dtype == torch.bfloat16 else array).numpy()
     with replacing_output(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.asarray(array, order="C"), allow_pickle=False)
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write text as UTF-8. Errors: `write_png16`."""
-    with replacing_output(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def write_tiff(path: str | Path, depth: Tensor | np.ndarray) -> None:
@@ -211,18 +204,3 @@ def _unit_range(array: np.ndarray) -> np.ndarray:
             "scale them first, or write TIFF, EXR or NPY."
         )
     return array
-
-
-@contextmanager
-def replacing_output(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place if the block succeeds, and is gone if not."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise ImageFileError(f"Cannot write {path}: the folder {path.parent} does not exist; make it first.")
-    try:
-        with replacing(path) as temporary:
-            yield temporary
-    except (OSError, RuntimeError) as error:  # OpenEXR raises RuntimeError
-        raise ImageFileError(
-            f"Cannot write {path} ({error}). Is it a folder, read-only or in use, or is the disk full?"
-        ) from error

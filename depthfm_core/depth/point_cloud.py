@@ -8,7 +8,7 @@ import numpy as np
 from einops import rearrange
 from torch import Tensor
 
-from .files import replacing_output
+from ..replacing import replacing_output
 
 _VERTEX = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)])
 _HEADER = """ply
@@ -36,7 +36,7 @@ def write_ply(path: str | Path, points: Tensor, image: Tensor) -> None:
 
     Raises:
         ValueError: other shapes, or points that are not finite.
-        ImageFileError: as `files.write_png16`.
+        OutputError: as `files.write_png16`.
     """
     if points.ndim != 3 or points.shape != image.shape or len(points) != 3:
         raise ValueError(

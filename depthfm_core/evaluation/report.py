@@ -1,13 +1,12 @@
 """The report of a run: the same tables as Markdown, for a terminal and a repository, and as one HTML page."""
 
 import html
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..depth.files import write_text
+from ..replacing import write_json, write_text
 from .boundaries import BOUNDARIES
 from .metrics import METRICS
 from .pictures import LARGEST_ERROR
@@ -76,7 +75,7 @@ def write_report(report: Report, summaries: Sequence[Summary], folder: Path) -> 
     content["methods"] = [summary.as_json() for summary in summaries]
     write_text(folder / "report.md", f"{told}\n{pictures}" if pictures else told)
     write_text(folder / "report.html", _html(report))
-    write_text(folder / "report.json", json.dumps(content, indent=2))
+    write_json(folder / "report.json", content)
     return told
 
 

@@ -9,8 +9,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..depth.files import write_text
 from ..model.layouts import flatten_settings
+from ..replacing import write_json, write_text
 
 NAME, STATUS = "name", "status"
 MEASURED, SKIPPED = "measured", "no valid pixel"
@@ -29,13 +29,13 @@ def open_folder(folder: Path, settings: Mapping[str, object]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path, wanted = folder / SETTINGS_FILE, json.loads(json.dumps(settings))
     if not path.exists():
-        write_text(path, json.dumps(wanted, indent=2))  # whole or not at all: several processes may start at once
+        write_json(path, wanted)  # whole or not at all: several processes may start at once
         return
     found = json.loads(path.read_text(encoding="utf-8"))
     later = {name: wanted[name] for name in _LATER if name in wanted and name not in found}
     if later:  # a table of an earlier version, which goes on with these
         found |= later
-        write_text(path, json.dumps(found, indent=2))
+        write_json(path, found)
     if changed := describe_changes(found, wanted):
         raise ValueError(f"{folder} holds results of other settings ({changed}); choose another --output or delete it.")
 
@@ -68,7 +68,7 @@ def write_facts(folder: Path, gives: str, made_with: Mapping[str, object]) -> No
     Weights at a path may give something unusual, and the next run may load nothing.
     """
     write_text(folder / _GIVES_FILE, f"{gives}\n")
-    write_text(folder / _MADE_WITH_FILE, json.dumps(dict(made_with), indent=2))
+    write_json(folder / _MADE_WITH_FILE, dict(made_with))
 
 
 def read_made_with(folder: Path) -> dict[str, object]:

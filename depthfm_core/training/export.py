@@ -2,16 +2,15 @@
 autoencoder by itself.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..depth.files import write_text
 from ..model.checkpoints import DepthFMCheckpoint, save_checkpoint, save_tensors
 from ..model.codec import LatentCodec
 from ..model.codec_parts import codec_config, codec_tensors
 from ..model.names import diffusers_to_ldm
 from ..model.unet import DepthFMUNet
+from ..replacing import write_json
 
 
 def export(
@@ -59,4 +58,4 @@ def save_codec(codec: LatentCodec, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(codec_tensors(codec), folder / "diffusion_pytorch_model.safetensors")
     # The configuration is last: with it the folder is an autoencoder.
-    write_text(folder / "config.json", json.dumps(codec_config(codec), indent=2))
+    write_json(folder / "config.json", codec_config(codec))

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..depth.files import write_text
 from ..model.bundled import MODELS, find_model
 from ..model.checkpoints import DepthFMCheckpoint, load_checkpoint
 from ..model.codec import LatentCodec, load_codec
@@ -13,7 +12,7 @@ from ..model.hyperparameters import UNetHyperParameters
 from ..model.layouts import NULL_TEXT, read_null_text, read_null_text_file
 from ..model.names import ldm_to_diffusers
 from ..model.unet import DepthFMUNet
-from ..replacing import is_same
+from ..replacing import is_same, write_text
 from .null_text import embed_empty_prompt, save_null_text
 from .prior import read_prior
 from .recipe import NetworkSettings

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..depth.files import write_text
 from ..evaluation.fingerprint import fingerprint
 from ..model.layouts import flatten_settings
+from ..replacing import write_json
 from .first_weights import find_start
 from .inputs import network_path
 from .recipe import Recipe
@@ -66,7 +66,7 @@ def write_record(recipe: Recipe, output: Path, stage: str) -> None:
     if _has_parts(stage) and not _has_results(result_folder(output, stage)):
         path = _record(output, stage)
         path.parent.mkdir(exist_ok=True)
-        write_text(path, json.dumps(_settings(recipe, stage) | _weights(recipe, output, stage), indent=1))
+        write_json(path, _settings(recipe, stage) | _weights(recipe, output, stage))
 
 
 def _compare(recipe: Recipe, output: Path, stage: str) -> None:

@@ -19,7 +19,7 @@ from ..data.entries import Entry
 from ..data.folder import DEPTH_SUFFIX, IMAGE_SUFFIX, list_frames, read_frame
 from ..data.photos import photos_in
 from ..data.sample import DepthSample
-from ..depth.files import write_text
+from ..replacing import write_text
 
 _LISTS = "lists"
 _SHOWS_DEPTH = re.compile(r"(^|_)depth(_mm)?$")  # the end of a picture's name, without its suffix

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..depth.files import write_text
+from ..replacing import write_json
 from .frames import split_frames
 from .inputs import codec_config_path, latents_folder, network_path
 from .loop import LoopSettings
@@ -31,7 +31,7 @@ def keep_data(recipe: Recipe, output: Path, which: str) -> None:
         for difference in _differences(_read(path), now):
             _LOGGER.info("flow.%s goes on; until now it was trained %s", which, difference)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(now, indent=1))
+    write_json(path, now)
 
 
 def compare_data(recipe: Recipe, output: Path, which: str, stages: Sequence[str] = ()) -> None:

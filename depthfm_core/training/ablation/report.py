@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from ...depth.files import write_text
+from ...replacing import write_text
 from .arms import CALLS, EXPERIMENTS, AblationSettings, Claim, Experiment
 from .data import DOMAINS
 from .plot import write_plot

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ...depth.files import write_text
 from ...evaluation.share import this_share
 from ...evaluation.table import describe_changes
 from ...model.checkpoints import save_tensors
+from ...replacing import write_json
 from ...workers import start_worker
 from ..velocity import FlowSettings, train_velocity
 from . import data
@@ -76,7 +76,7 @@ def _claim_folder(settings: AblationSettings, output: Path) -> None:
         if changed:
             raise ValueError(f"{output} was begun with other settings ({changed}); choose another folder.")
     output.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(asdict(settings), indent=2))
+    write_json(path, asdict(settings))
 
 
 def _run_missing(jobs: Mapping[Path, Job], what: str, workers: int) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 
 from ...depth.align import FARTHEST_M, align
-from ...depth.files import write_text
 from ...evaluation.metrics import measure
 from ...evaluation.protocol import LOWEST_DEPTH_M
 from ...model.codec import LatentCodec
 from ...model.unet import DepthFMUNet
+from ...replacing import write_json
 from ..validation import HeldOut, estimate
 from .arms import CALLS, Arm
 
@@ -48,7 +48,7 @@ def scores_path(output: Path, arm: str, seed: int) -> Path:
 def write_scores(path: Path, scores: Scores, seconds: float) -> None:
     """One arm's file; it appears whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps({"scores": scores, "training_seconds": round(seconds, 1)}, indent=2))
+    write_json(path, {"scores": scores, "training_seconds": round(seconds, 1)})
 
 
 def read_scores(path: Path) -> Scores:
