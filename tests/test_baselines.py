@@ -12,7 +12,7 @@ import torch
 from depthfm_core import EstimationSettings, load_pipeline
 from depthfm_core.depth.align import align
 from depthfm_core.evaluation.baselines import GIVES, METHODS, Estimator, MethodOptions, load_method
-from depthfm_core.evaluation.baselines.method import counted_calls, import_library
+from depthfm_core.evaluation.baselines.method import counted_calls
 from depthfm_core.evaluation.baselines.sizes import letterbox, midas_size, resize_long_side
 from depthfm_core.evaluation.published import TABLES
 
@@ -74,11 +74,6 @@ def test_an_option_that_a_method_does_not_take_is_refused(name):
     for option in set(vars(MethodOptions())) - {"device", *METHODS[name].options}:
         with pytest.raises(ValueError, match=f"{name} has no {option}; it takes device"):
             load_method(f"{name}=nowhere", MethodOptions(**{option: values.get(option, 1)}))
-
-
-def test_a_missing_library_is_named_with_the_command_that_installs_it():
-    with pytest.raises(ValueError, match="The package no_such_library is missing; install it: pip install it"):
-        import_library("no_such_library.part", "pip install it")
 
 
 def test_a_map_of_any_leading_shape_becomes_one_channel_of_float32(image):

@@ -160,7 +160,7 @@ def test_depth_anything_3_is_depth_up_to_scale_and_shift_as_its_paper_says():
         ("moge-2", "pip install git"),
         (
             "depth-anything-v3",
-            r"depth_anything_3 is missing.*pip install depth-anything-3 addict.*of its own.*numpy below 2.*3\.12",
+            r"depth_anything_3, which is not.*pip install depth-anything-3 addict.*of its own.*numpy below 2.*3\.12",
         ),
     ],
 )

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..optional import import_optional
 from .entries import Entry, nothing_found, read_split, require_folder
 from .rasters import between, check_sizes, make_sample, read_png_m, read_rgb
 from .sample import DepthSample
@@ -207,10 +208,7 @@ def _read_depth(entry: Entry) -> tuple[Tensor, Tensor]:
 
 
 def _read_hdf5(path: Path) -> np.ndarray:
-    try:
-        import h5py  # optional: the extra "train"
-    except ImportError as error:
-        raise ValueError(f'Reading {path} needs the package h5py; `pip install -e ".[train]"`.') from error
+    h5py = import_optional("h5py", f"Reading {path}", '`pip install -e ".[train]"`.')
     try:
         with h5py.File(path) as file:
             return file["dataset"][()]

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..optional import import_optional
 from .entries import Entry, fields_of, first_existing, list_needed, nothing_found, read_split, require_folder
 from .rasters import between, make_sample, read_png_m, read_rgb, rectangle
 from .sample import DepthSample
@@ -27,6 +28,7 @@ EXAMPLE = "test/kitchen_0004/rgb_0001.png test/kitchen_0004/depth_0001.png test/
 _SIZE = (480, 640)
 _EIGEN_ROWS, _EIGEN_COLS = (45, 471), (41, 601)
 # What scipy.io.loadmat raises for a damaged file, beside its own error, and for one of MATLAB 7.3.
+_INSTALL = '`pip install -e ".[eval]"`'
 _SCIPY_ERRORS = (OSError, KeyError, IndexError, TypeError, ValueError, NotImplementedError, zlib.error)
 
 
@@ -104,15 +106,10 @@ def _number_in(name: str, split: Path) -> int:
 
 
 def _splits_mat(path: Path) -> list[int]:
+    scipy_io = import_optional("scipy.io", f"Reading {path}", f"{_INSTALL}, or give a text list.")
     try:
-        import scipy.io  # optional: the extra "eval"
-    except ImportError as error:
-        raise ValueError(
-            f'Reading {path} needs the package scipy; `pip install -e ".[eval]"`, or give a text list.'
-        ) from error
-    try:
-        return [int(number) for number in scipy.io.loadmat(path)["testNdxs"].flatten()]
-    except (*_SCIPY_ERRORS, scipy.io.matlab.MatReadError) as error:
+        return [int(number) for number in scipy_io.loadmat(path)["testNdxs"].flatten()]
+    except (*_SCIPY_ERRORS, scipy_io.matlab.MatReadError) as error:
         raise ValueError(
             f"{path} is not NYU's {SPLITS_NAME}, which holds `testNdxs` ({error}); download it again."
         ) from error
@@ -120,10 +117,7 @@ def _splits_mat(path: Path) -> list[int]:
 
 def _read_mat(path: Path, number: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Image [3, 480, 640] and raw depth [1, 480, 640]; MATLAB's arrays come with their axes reversed."""
-    try:
-        import h5py  # optional: the extra "eval"
-    except ImportError as error:
-        raise ValueError(f'Reading {path} needs the package h5py; `pip install -e ".[eval]"`.') from error
+    h5py = import_optional("h5py", f"Reading {path}", f"{_INSTALL}.")
     try:
         with h5py.File(path) as file:
             image = file["images"][number - 1]  # [3, W, H]

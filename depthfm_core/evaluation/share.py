@@ -7,6 +7,8 @@ from datetime import timedelta
 
 import torch
 
+from ..optional import import_optional
+
 # One process may work for hours while the others wait. Should it end, the launcher ends the others, so nobody hangs.
 _PATIENCE = timedelta(days=7)
 
@@ -46,11 +48,8 @@ def this_share() -> Share:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Share()
-    try:
-        from accelerate import PartialState  # optional: only a run of several processes needs it
-        from accelerate.utils import parse_flag_from_env
-    except ModuleNotFoundError as error:
-        raise ValueError("Several processes need the package accelerate; pip install accelerate.") from error
-    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()  # `accelerate launch --cpu`
-    state = PartialState(cpu=cpu, timeout=_PATIENCE)
+    accelerate = import_optional("accelerate", "A run of several processes", "`pip install accelerate`.")
+    asked_for_cpu = accelerate.utils.parse_flag_from_env("ACCELERATE_USE_CPU")  # `accelerate launch --cpu`
+    cpu = asked_for_cpu or not torch.cuda.is_available()
+    state = accelerate.PartialState(cpu=cpu, timeout=_PATIENCE)
     return Share(state.process_index, state.num_processes, state.wait_for_everyone)

@@ -5,15 +5,18 @@ says which half of the batch is depth and what kind of scene it is, and that joi
 it. Only the depth is decoded.
 """
 
+import importlib
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...flow import combine_members
+from ...optional import import_optional
 from ...resize import fit
 from .hugging_face import INSTALL, NEEDS
 from .marigold import DEFAULT_SEED
-from .method import Estimator, MethodCard, Request, counted_calls, import_library
+from .method import Estimator, MethodCard, Request, counted_calls
 from .sizes import resize_long_side, told_size
 
 STEPS, MEMBERS, LONG_SIDE_PX = 10, 10, 768
@@ -54,7 +57,7 @@ def load_geowizard(request: Request) -> Estimator:
     told = request.options.domain
     if told is not None and told not in DOMAINS:
         raise ValueError(f"Unknown domain {told!r}; choose one of {', '.join(DOMAINS)}.")
-    import_library("transformers", INSTALL)
+    import_optional("transformers", request.name, INSTALL)
     with request.complaining():
         parts = {name: _load_part(request, name) for name in _PARTS}
     _attend_jointly(parts["unet"])
@@ -79,7 +82,7 @@ def load_geowizard(request: Request) -> Estimator:
 
 def _load_part(request: Request, name: str) -> object:
     library, part_class = _PARTS[name]
-    load = getattr(import_library(library, INSTALL), part_class).from_pretrained
+    load = getattr(importlib.import_module(library), part_class).from_pretrained
     part = load(request.weights, subfolder=name, local_files_only=True)
     return part.to(request.options.device).eval() if isinstance(part, nn.Module) else part
 

@@ -7,7 +7,8 @@ picture's shape, and the library's network takes nothing else; `midas-dpt-large`
 import torch
 from torch import Tensor
 
-from .method import Estimator, MethodCard, Request, import_library
+from ...optional import import_optional
+from .method import Estimator, MethodCard, Request
 
 INSTALL = 'pip install -e ".[baselines]"'
 NEEDS = {"transformers": INSTALL}
@@ -35,7 +36,7 @@ def load_hugging_face(request: Request) -> Estimator:
         ValueError: without the library, without the weights, for weights that leave a part of the network untrained,
             or for a model type that is not in `MODEL_TYPES`.
     """
-    transformers = import_library("transformers", INSTALL)
+    transformers = import_optional("transformers", request.name, INSTALL)
     where = {"pretrained_model_name_or_path": request.weights, "local_files_only": True}
     with request.complaining():
         config = transformers.AutoConfig.from_pretrained(**where)

@@ -7,10 +7,11 @@ The authors draw the picture's latent from the autoencoder's distribution; here 
 import torch
 from torch import Tensor, nn
 
+from ...optional import import_optional
 from ...resize import fit
 from .hugging_face import INSTALL, NEEDS
 from .marigold import DEFAULT_SEED
-from .method import Estimator, MethodCard, Request, import_library
+from .method import Estimator, MethodCard, Request
 from .sizes import resize_long_side, told_size
 
 TIMESTEP = 999
@@ -24,11 +25,12 @@ def load_lotus(request: Request) -> Estimator:
     Raises:
         ValueError: without the libraries or the weights.
     """
-    transformers = import_library("transformers", INSTALL)
-    diffusers = import_library("diffusers", "pip install diffusers")
+    transformers = import_optional("transformers", request.name, INSTALL)
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
     with request.complaining():
-        unet = _part(diffusers.UNet2DConditionModel, request, "unet")
-        vae = _part(diffusers.AutoencoderKL, request, "vae")
+        unet = _part(UNet2DConditionModel, request, "unet")
+        vae = _part(AutoencoderKL, request, "vae")
         text_encoder = _part(transformers.CLIPTextModel, request, "text_encoder")
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             request.weights, subfolder="tokenizer", local_files_only=True

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from ...optional import import_optional
 from .hugging_face import INSTALL, NEEDS
-from .method import Estimator, MethodCard, Request, counted_calls, import_library
+from .method import Estimator, MethodCard, Request, counted_calls
 from .sizes import resize_long_side, told_size
 
 DEFAULT_SEED = 1234
@@ -16,14 +17,15 @@ def load_marigold(request: Request) -> Estimator:
     Raises:
         ValueError: without the libraries or the weights.
     """
-    import_library("transformers", INSTALL)
+    import_optional("transformers", request.name, INSTALL)
+    from diffusers import MarigoldDepthPipeline  # which needs it
+
     steps, members = PROTOCOL[request.name]
     members = request.choice("ensemble_size", members)
     if members > 1:
-        import_library("scipy", "pip install scipy")
-    pipeline_class = import_library("diffusers", "pip install diffusers").MarigoldDepthPipeline
+        import_optional("scipy", f"The ensemble of {request.name}", "pip install scipy")
     with request.complaining(ValueError):  # diffusers' error for a path that does not exist
-        pipeline = pipeline_class.from_pretrained(request.weights, local_files_only=True)
+        pipeline = MarigoldDepthPipeline.from_pretrained(request.weights, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(request.options.device)
     resolution = request.choice("processing_resolution", pipeline.default_processing_resolution or 0)

@@ -10,12 +10,12 @@ import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ...optional import describe_missing
 from ...pipeline import EstimationSettings
 
 GIVES = {
@@ -181,31 +181,15 @@ class Estimator:
         return found.reshape(1, 1, *found.shape[-2:])
 
 
-def import_library(name: str, install: str) -> ModuleType:
-    """A library that only some methods need.
-
-    Raises:
-        ValueError: where it is not installed, with the command that installs it.
-    """
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise ValueError(_missing(error.name, install)) from error
-
-
-def _missing(library: str, install: str) -> str:
-    return f"The package {library} is missing; install it: {install}"
-
-
 def check_libraries(card: MethodCard) -> None:
     """Looks, without importing anything, whether what a method's loader imports is installed.
 
     Raises:
-        ValueError: as `import_library`.
+        ValueError: where it is not, with the command that installs it.
     """
     for library, install in card.needs.items():
         if importlib.util.find_spec(library) is None:
-            raise ValueError(_missing(library, install))
+            raise ValueError(describe_missing(library, "The method", install))
 
 
 @contextmanager

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from ...loading import usable_device
+from ...optional import import_optional
 from .hub import METRIC3D_SIZE, metric3d_method
-from .method import Estimator, MethodCard, Request, import_library
+from .method import Estimator, MethodCard, Request
 
 
 def load_onnx(request: Request) -> Estimator:
@@ -19,7 +20,7 @@ def load_onnx(request: Request) -> Estimator:
     Raises:
         ValueError: without onnxruntime, or for a missing or broken file.
     """
-    runtime = import_library("onnxruntime", 'pip install -e ".[baselines]"')
+    runtime = import_optional("onnxruntime", request.name, 'pip install -e ".[baselines]"')
     if not Path(request.weights).is_file():
         raise ValueError(f"There is no file {request.weights}. Fetch one: {request.card.fetch}")
     errors = runtime.capi.onnxruntime_pybind11_state

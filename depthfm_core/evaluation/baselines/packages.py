@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...optional import import_optional
 from .marigold import DEFAULT_SEED
-from .method import Estimator, MethodCard, Request, import_library
+from .method import Estimator, MethodCard, Request
 
 INSTALL_MOGE = "pip install git+https://github.com/microsoft/MoGe.git"
 INSTALL_DA3 = (
@@ -26,7 +27,7 @@ def load_moge(request: Request) -> Estimator:
     Raises:
         ValueError: without the package or the weights.
     """
-    model_class = import_library(_MOGE_MODULES[request.name], INSTALL_MOGE).MoGeModel
+    model_class = import_optional(_MOGE_MODULES[request.name], request.name, INSTALL_MOGE).MoGeModel
     path = Path(request.weights)
     weights = str(path / "model.pt") if path.is_dir() else request.weights
     with request.complaining():
@@ -47,7 +48,7 @@ def load_depth_anything_3(request: Request) -> Estimator:
     Raises:
         ValueError: without the package or the weights.
     """
-    api = import_library("depth_anything_3.api", INSTALL_DA3)
+    api = import_optional("depth_anything_3.api", request.name, INSTALL_DA3)
     api.logger.level = min(api.logger.level, _DA3_WARNINGS)
     with request.complaining():
         model = api.DepthAnything3.from_pretrained(request.weights, local_files_only=True)
