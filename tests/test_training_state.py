@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from depthfm_core.__main__ import main
-from depthfm_core.model.checkpoints import save_tensors
 from depthfm_core.model.reading import CheckpointError
+from depthfm_core.model.writing import save_tensors
 from depthfm_core.training import velocity
 from depthfm_core.training.loop import LoopSettings, train
 from depthfm_core.training.objective import Objective
@@ -68,7 +68,7 @@ FULL = """
 import resource, sys, torch
 from pathlib import Path
 from depthfm_core.__main__ import main
-from depthfm_core.model.checkpoints import save_tensors
+from depthfm_core.model.writing import save_tensors
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:

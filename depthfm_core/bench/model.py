@@ -14,10 +14,11 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from ..model.bundled import MODELS, find_model
-from ..model.checkpoints import DepthFMCheckpoint, save_checkpoint, save_tensors
+from ..model.checkpoints import DepthFMCheckpoint, save_checkpoint
 from ..model.hyperparameters import UNetHyperParameters
 from ..model.names import diffusers_to_ldm
 from ..model.unet import DepthFMUNet
+from ..model.writing import save_tensors
 
 _TEXT_TOKENS = 77
 _ABOUT = 0.02  # how far the norms' scales and the biases are from 1 and 0

@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderTiny
 
 from ..loading import load_pipeline
-from ..model.checkpoints import save_tensors
+from ..model.writing import save_tensors
 from ..pipeline import DepthFMPipeline, EstimationSettings
 from .graphs import GraphedNetwork
 from .naive import NaivePipeline, load_naive

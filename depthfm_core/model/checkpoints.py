@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
-from ..replacing import is_same, remove_leftovers, replacing
+from ..replacing import is_same
 from .autoencoders import SD_SCALING_FACTORS
 from .hyperparameters import UNetHyperParameters, from_ldm, from_state_dict
 from .layouts import (
@@ -35,8 +33,9 @@ from .names import ldm_to_diffusers
 from .pages import convert_tensors
 from .parameterization import DEFAULT_PARAMETERIZATION
 from .precision import network_layout
-from .reading import CheckpointError, mismatch, read_tensor_file
-from .shapes import unet_shapes
+from .reading import CheckpointError, read_tensor_file
+from .shapes import unet_mismatch
+from .writing import save_tensors
 
 if TYPE_CHECKING:  # what builds networks imports diffusers, which takes seconds and which ComfyUI's side does without
     from .codec import LatentCodec
@@ -206,24 +205,6 @@ def _check_target(path: Path, dtype: str) -> None:
         raise ValueError(f"{path} must end in .safetensors.")
 
 
-def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Writes a safetensors file that is there whole or not at all, also after a kill or a power failure.
-
-    Raises:
-        OSError: when the disk refuses; what was there before stays.
-    """
-    remove_leftovers(path)
-    try:
-        with replacing(path, durable=True) as temporary:
-            temporary.touch()
-            usual_mode = temporary.stat().st_mode
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata)
-            temporary.chmod(usual_mode)  # safetensors makes files that nobody else may read
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error  # without the temporary file's name
-        raise OSError(f"{path} cannot be written ({reason}); free some space or choose another place.") from error
-
-
 def _metadata(checkpoint: DepthFMCheckpoint) -> dict[str, str]:
     values = {
         "format": "depthfm",
@@ -258,14 +239,3 @@ def _check_unet(path: Path, state_dict: Mapping[str, Tensor], hyper: UNetHyperPa
     problem = unet_mismatch(state_dict, hyper)
     if problem:
         raise CheckpointError(path, f"does not fit a DepthFM of its hyper-parameters: {problem}", REMEDY)
-
-
-def unet_mismatch(state_dict: Mapping[str, Tensor], hyper: UNetHyperParameters) -> str | None:
-    """What keeps tensors under LDM's names from being the whole UNet of `hyper`, in one sentence; None if nothing.
-
-    Every tensor must be present, none too many, all shapes right, all in floating point.
-    """
-    integers = [name for name, t in state_dict.items() if not t.is_floating_point()]
-    if integers:
-        return f"not in floating point: {', '.join(integers[:3])}."
-    return mismatch(unet_shapes(hyper), {name: t.shape for name, t in state_dict.items()})

@@ -11,7 +11,6 @@ the deviation from float32.
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,8 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
-from .autoencoders import SD_SCALING_FACTOR, is_tiny, skip_idle_blocks
+from .autoencoders import is_tiny, skip_idle_blocks
+from .codec_names import kl_config, modern_kl_names
 from .pages import convert_tensors
 from .precision import codec_dtype, codec_layout
 from .reading import CheckpointError, mismatch, read_tensor_file, weight_files
@@ -29,25 +29,6 @@ from .reading import CheckpointError, mismatch, read_tensor_file, weight_files
 _CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 _ONLY_FOR_TRAINING = ("loss.", "model_ema.")  # what LDM's autoencoder training leaves in a file
 _ACCEPTED = "Give a Stable Diffusion 1.x/2.x VAE (safetensors or diffusers folder) or an AutoencoderTiny."
-
-# LDM's names of a KL autoencoder, and diffusers' own names before 2023, as diffusers names them today.
-_KL_NAMES = (
-    (r"^(first_stage_model|vae)\.", ""),
-    (r"\.down\.(\d+)\.block\.", r".down_blocks.\1.resnets."),
-    (r"\.down\.(\d+)\.downsample\.", r".down_blocks.\1.downsamplers.0."),
-    (r"\.up\.(\d+)\.block\.", r".up.\1.resnets."),
-    (r"\.up\.(\d+)\.upsample\.", r".up.\1.upsamplers.0."),
-    (r"\.mid\.block_1\.", ".mid_block.resnets.0."),
-    (r"\.mid\.block_2\.", ".mid_block.resnets.1."),
-    (r"\.mid\.attn_1\.", ".mid_block.attentions.0."),
-    (r"\.nin_shortcut\.", ".conv_shortcut."),
-    (r"\.norm_out\.", ".conv_norm_out."),
-    (r"(attentions\.0)\.norm\.", r"\1.group_norm."),
-    (r"(attentions\.0)\.(?:q|query)\.", r"\1.to_q."),
-    (r"(attentions\.0)\.(?:k|key)\.", r"\1.to_k."),
-    (r"(attentions\.0)\.(?:v|value)\.", r"\1.to_v."),
-    (r"(attentions\.0)\.(?:proj_out|proj_attn)\.", r"\1.to_out.0."),
-)
 
 
 class LatentCodec(nn.Module):
@@ -149,8 +130,8 @@ def build_codec(
         CheckpointError: naming `source`, when tensors and configuration describe no autoencoder that fits.
     """
     tiny = is_tiny(tensors)
-    tensors = dict(tensors) if tiny else _modern_kl_names(tensors)
-    config = dict(config or ({"_class_name": "AutoencoderTiny"} if tiny else _kl_config(tensors, source)))
+    tensors = dict(tensors) if tiny else modern_kl_names(tensors)
+    config = dict(config or ({"_class_name": "AutoencoderTiny"} if tiny else kl_config(tensors, source, _ACCEPTED)))
     autoencoder = instantiate(config, source, _ACCEPTED)
     _check_names_and_shapes(autoencoder, tensors, source)
     dtype = codec_dtype(dtype, tiny=tiny)
@@ -191,40 +172,6 @@ def _read_config(path: Path) -> dict:
     except (OSError, ValueError) as error:
         raise CheckpointError(path, f"is no JSON configuration ({error}).", "Download the folder again.") from error
     return config if isinstance(config, dict) else {}
-
-
-def _modern_kl_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """LDM's and old names to diffusers' names; LDM counts the decoder's levels from the other end."""
-    renamed = {}
-    levels = 1 + max((int(m[1]) for name in tensors if (m := re.search(r"\.up\.(\d+)\.", name))), default=0)
-    for name, tensor in tensors.items():
-        for pattern, replacement in _KL_NAMES:
-            name = re.sub(pattern, replacement, name)
-        name = re.sub(r"\.up\.(\d+)\.", lambda m: f".up_blocks.{levels - 1 - int(m[1])}.", name)
-        if ".attentions.0." in name and name.endswith("weight") and tensor.ndim == 4:
-            tensor = tensor[:, :, 0, 0]  # LDM's 1x1 convolutions are diffusers' linear layers
-        renamed[name] = tensor
-    return renamed
-
-
-def _kl_config(tensors: Mapping[str, Tensor], source: str | Path) -> dict:
-    """The configuration of a KL autoencoder of Stable Diffusion's family, from its shapes."""
-    pattern = r"encoder\.down_blocks\.(\d+)\.resnets\.(\d+)\.conv1\.weight"
-    blocks = {(int(m[1]), int(m[2])): t.shape[0] for name, t in tensors.items() if (m := re.fullmatch(pattern, name))}
-    if not blocks or "decoder.conv_in.weight" not in tensors:
-        raise CheckpointError(source, "holds no autoencoder.", _ACCEPTED)
-    levels = 1 + max(level for level, _ in blocks)
-    return {
-        "_class_name": "AutoencoderKL",
-        "block_out_channels": [blocks.get((level, 0), 0) for level in range(levels)],
-        "layers_per_block": 1 + max(layer for _, layer in blocks),
-        "down_block_types": ["DownEncoderBlock2D"] * levels,
-        "up_block_types": ["UpDecoderBlock2D"] * levels,
-        "latent_channels": tensors["decoder.conv_in.weight"].shape[1],
-        "use_quant_conv": "quant_conv.weight" in tensors,
-        "use_post_quant_conv": "post_quant_conv.weight" in tensors,
-        "scaling_factor": SD_SCALING_FACTOR,
-    }
 
 
 def instantiate(config: Mapping, source: str | Path, accepted: str) -> AutoencoderKL | AutoencoderTiny:

@@ -4,9 +4,12 @@ A file is checked against them when it is read, also inside ComfyUI, which build
 no diffusers, and builds nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor
 
 from .hyperparameters import UNetHyperParameters
+from .reading import mismatch
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
@@ -24,6 +27,17 @@ def unet_shapes(hyper: UNetHyperParameters) -> dict[str, tuple[int, ...]]:
         **dict(_layer("out.0", first)),
         **dict(_layer("out.2", hyper.out_channels, first, 3, 3)),
     }
+
+
+def unet_mismatch(state_dict: Mapping[str, Tensor], hyper: UNetHyperParameters) -> str | None:
+    """What keeps tensors under LDM's names from being the whole UNet of `hyper`, in one sentence; None if nothing.
+
+    Every tensor must be present, none too many, all shapes right, all in floating point.
+    """
+    integers = [name for name, t in state_dict.items() if not t.is_floating_point()]
+    if integers:
+        return f"not in floating point: {', '.join(integers[:3])}."
+    return mismatch(unet_shapes(hyper), {name: t.shape for name, t in state_dict.items()})
 
 
 def _down(hyper: UNetHyperParameters) -> Shapes:

@@ -5,11 +5,12 @@ autoencoder by itself.
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..model.checkpoints import DepthFMCheckpoint, save_checkpoint, save_tensors
+from ..model.checkpoints import DepthFMCheckpoint, save_checkpoint
 from ..model.codec import LatentCodec
 from ..model.codec_parts import codec_config, codec_tensors
 from ..model.names import diffusers_to_ldm
 from ..model.unet import DepthFMUNet
+from ..model.writing import save_tensors
 from ..replacing import write_json
 
 

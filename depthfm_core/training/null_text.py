@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..model.checkpoints import save_tensors
 from ..model.layouts import NULL_TEXT
 from ..model.reading import CheckpointError
+from ..model.writing import save_tensors
 from ..replacing import replacing
 
 _REMEDY = "Give the folder of Stable Diffusion 2.1, or one with its text_encoder/ and tokenizer/."

@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..model.checkpoints import unet_mismatch
 from ..model.hyperparameters import DEFAULT_NUM_HEADS, UNetHyperParameters, from_ldm
 from ..model.layouts import FIRST_CONVOLUTION, find_prefix, flatten, read_diffusers_folder, read_settings
 from ..model.names import ldm_to_diffusers
 from ..model.reading import CheckpointError, read_tensor_file
+from ..model.shapes import unet_mismatch
 
 PRIOR_CHANNELS = 4
 _SD2_HEAD_CHANNELS = 64

@@ -26,10 +26,10 @@ from pathlib import Path
 import torch
 
 from ..evaluation.share import ALL, Share, this_share
-from ..model.checkpoints import save_tensors
 from ..model.codec import LatentCodec, load_codec
 from ..model.reading import read_tensor_file
 from ..model.unet import DepthFMUNet
+from ..model.writing import save_tensors
 from .autoencoder import AutoencoderData, train_autoencoder
 from .calibration import measure_spread_scale
 from .doubts import tell_doubts

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from ...evaluation.share import this_share
 from ...evaluation.table import describe_changes
-from ...model.checkpoints import save_tensors
+from ...model.writing import save_tensors
 from ...replacing import write_json
 from ...workers import start_worker
 from ..velocity import FlowSettings, train_velocity
