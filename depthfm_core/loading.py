@@ -72,13 +72,7 @@ def load_pipeline(
     parts = None
     if choose_backend(backend, device, attention, checkpoint.num_parameters, torch_only) == "openvino":
         parts = _openvino_networks(checkpoint, vae or own_vae, chosen, required=backend == "openvino")
-    if parts is None:
-        from .model.lean import make_lean, make_network_lean
-
-        codec = make_lean(_codec(checkpoint, vae or own_vae, chosen, device), fewer_products=not compile)
-        network = checkpoint.build_unet(attention, chosen, device)
-        parts = codec, network if compile else make_network_lean(network)
-    codec, network = parts
+    codec, network = parts or _torch_networks(checkpoint, vae or own_vae, chosen, device, attention, compiled=compile)
     if decoder is not None:
         from .model.tiny_decoder import SplitCodec, load_tiny_decoder
 
@@ -130,6 +124,23 @@ def _openvino_networks(
             raise
         _LOGGER.warning("OpenVINO is not used: %s", error)
         return None
+
+
+def _torch_networks(
+    checkpoint: DepthFMCheckpoint,
+    vae: str | Path | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    attention: str,
+    *,
+    compiled: bool,
+) -> tuple["LatentCodec", nn.Module]:
+    """Autoencoder and network on PyTorch, lean but for what is better left to a compiler."""
+    from .model.lean import make_lean, make_network_lean
+
+    codec = make_lean(_codec(checkpoint, vae, dtype, device), fewer_products=not compiled)
+    network = checkpoint.build_unet(attention, dtype, device)
+    return codec, network if compiled else make_network_lean(network)
 
 
 def _codec(
