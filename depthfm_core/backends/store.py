@@ -27,7 +27,7 @@ MAX_BYTES = 16 * 2**30
 _DIGESTS = "digests.json"
 _MAX_DIGESTS = 64
 _ABANDONED_AFTER_S = 24 * 3600
-_log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
 class GraphStore:
@@ -61,7 +61,7 @@ class GraphStore:
         return _read(entry) or self._stored(entry, convert, half)
 
     def _stored(self, entry: Path, convert: Callable[[], openvino.Model], half: bool) -> openvino.Model:
-        _log.info("Converting for OpenVINO, once for this model and kind of precision, into %s", entry)
+        _LOGGER.info("Converting for OpenVINO, once for this model and kind of precision, into %s", entry)
         graph = convert()
         quicker = _read(entry)  # another process's, which must not vanish while that one opens it
         if quicker is not None:
@@ -136,7 +136,7 @@ def _read(entry: Path) -> openvino.Model | None:
     try:
         graph = openvino.Core().read_model(entry / "graph.xml")
     except RuntimeError as error:
-        _log.warning("%s is damaged and is made again (%s)", entry, str(error).splitlines()[0])
+        _LOGGER.warning("%s is damaged and is made again (%s)", entry, str(error).splitlines()[0])
         return None
     with suppress(OSError):
         os.utime(entry)

@@ -91,12 +91,12 @@ def _chosen(entries: dict[str, Entry], root: Path, split: Path) -> list[Entry]:
 
 
 def _depth_of(image: str, layout: tuple[str, str]) -> str | None:
+    """Where the depth of a picture would be; None for one of another layout, or that shows depth itself."""
     end, depth_end = layout
-    return image[: -len(end)] + depth_end if _name(image, layout) is not None else None
+    shows_depth = re.search(r"(^|[/_])depth$", _name(image, layout))  # depth.png, a_depth.png
+    return _name(image, layout) + depth_end if image.lower().endswith(end) and not shows_depth else None
 
 
-def _name(image: str, layout: tuple[str, str]) -> str | None:
-    """NAME, or None for a picture of another layout and for one that itself shows depth (depth.png, a_depth.png)."""
-    name = image[: -len(layout[0])]
-    shows_depth = re.search(r"(^|[/_])depth$", name)
-    return name if image.lower().endswith(layout[0]) and not shows_depth else None
+def _name(image: str, layout: tuple[str, str]) -> str:
+    """NAME of a picture of this layout."""
+    return image[: -len(layout[0])]

@@ -142,7 +142,8 @@ def integrate(
 
 def network_calls(solver: str, num_steps: int) -> int | None:
     """How many velocities a solver asks for; None for "dopri5", which finds out as it goes."""
-    return None if SOLVERS[solver] is None else SOLVERS[solver] * num_steps
+    calls_a_step = SOLVERS[solver]
+    return None if calls_a_step is None else calls_a_step * num_steps
 
 
 # Solver -> calls of the network a step; None where the solver decides.

@@ -20,8 +20,9 @@ def choose_dtype(name: str, device: torch.device, num_parameters: int) -> torch.
     """
     if name not in DTYPES:
         raise ValueError(f"Unknown dtype {name!r}; choose one of {', '.join(DTYPES)}.")
-    if name != "auto":
-        return DTYPES[name]
+    named = DTYPES[name]
+    if named is not None:
+        return named
     if device.type == "mps":
         return torch.float16
     if device.type == "cuda":
