@@ -8,7 +8,7 @@ from PIL import Image
 
 from depthfm_core.__main__ import main
 from depthfm_core.cli import label
-from depthfm_core.evaluation.baselines import Estimator
+from depthfm_core.evaluation.baselines import Method
 
 NAMES = ("a.jpg", "b.png", "sub/a.jpg", "sub/c.webp", "z.jpeg")
 QUICK = ("--resolution", "32", "--steps", "1")
@@ -60,7 +60,7 @@ def seen(monkeypatch):
             raise KeyboardInterrupt
         return 100 + image.mean(1), 1
 
-    monkeypatch.setattr(label, "load_method", lambda _name, _options: Estimator("far", "depth_m", estimate))
+    monkeypatch.setattr(label, "load_method", lambda _name, _options: Method("far", "depth_m", estimate))
     return calls
 
 

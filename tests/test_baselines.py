@@ -11,7 +11,7 @@ import torch
 
 from depthfm_core import EstimationSettings, load_pipeline
 from depthfm_core.depth.align import align
-from depthfm_core.evaluation.baselines import GIVES, METHODS, Estimator, MethodOptions, load_method
+from depthfm_core.evaluation.baselines import GIVES, METHODS, Method, MethodOptions, load_method
 from depthfm_core.evaluation.baselines.method import counted_calls
 from depthfm_core.evaluation.baselines.sizes import letterbox, midas_size, resize_long_side
 from depthfm_core.evaluation.published import TABLES
@@ -77,7 +77,7 @@ def test_an_option_that_a_method_does_not_take_is_refused(name):
 
 
 def test_a_map_of_any_leading_shape_becomes_one_channel_of_float32(image):
-    method = Estimator("m", "depth", lambda image: (image[0, 0].double(), 3))
+    method = Method("m", "depth", lambda image: (image[0, 0].double(), 3))
     found = method(image)
     assert found.dtype == torch.float32 and found.shape == (1, 1, 30, 44)
     assert torch.equal(found[0, 0], image[0, 0])
@@ -86,9 +86,9 @@ def test_a_map_of_any_leading_shape_becomes_one_channel_of_float32(image):
 
 def test_a_map_of_several_channels_or_with_nan_is_refused(image):
     with pytest.raises(ValueError, match=r"\[1, 3, 30, 44\]"):
-        Estimator("m", "depth", lambda image: (image, 1))(image)
+        Method("m", "depth", lambda image: (image, 1))(image)
     with pytest.raises(ValueError, match="finite"):
-        Estimator("m", "depth", lambda image: (image[:, 0] * torch.nan, 1))(image)
+        Method("m", "depth", lambda image: (image[:, 0] * torch.nan, 1))(image)
 
 
 @pytest.mark.parametrize("bad", [torch.rand(3, 8, 8), torch.rand(2, 3, 8, 8), torch.rand(1, 3, 8, 8) + 1])

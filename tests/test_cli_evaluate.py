@@ -7,7 +7,7 @@ import pytest
 
 from depthfm_core.__main__ import main
 from depthfm_core.depth.align import ALIGNMENTS
-from depthfm_core.evaluation.baselines.method import Estimator
+from depthfm_core.evaluation.baselines.method import Method
 from depthfm_core.evaluation.fingerprint import fingerprint
 from depthfm_core.evaluation.table import read_rows
 
@@ -93,7 +93,7 @@ def test_numbers_of_a_baseline_start_at_one(evaluated, option):
 
 def test_a_report_tells_what_the_loaded_weights_give(evaluated, monkeypatch):
     def metric(model, _options):
-        return Estimator(model, "depth_m", lambda image: (image.mean(1) + 1, 1))
+        return Method(model, "depth_m", lambda image: (image.mean(1) + 1, 1))
 
     monkeypatch.setattr("depthfm_core.cli.evaluate.load_method", metric)
     for _ in range(2):  # the second time nothing is loaded

@@ -14,7 +14,7 @@ from depthfm_core import loading
 from depthfm_core.__main__ import main
 from depthfm_core.cli import evaluate
 from depthfm_core.evaluation.baselines import METHODS
-from depthfm_core.evaluation.baselines.method import Estimator
+from depthfm_core.evaluation.baselines.method import Method
 from depthfm_core.evaluation.fingerprint import fingerprint
 from depthfm_core.evaluation.share import Share
 from depthfm_core.evaluation.table import read_rows
@@ -100,7 +100,7 @@ def test_a_method_that_fails_on_an_image_keeps_what_it_measured_and_is_not_in_th
                 raise RuntimeError("broke down")
             return image.mean(1), 1
 
-        return Estimator(model, "depth_m", estimate)
+        return Method(model, "depth_m", estimate)
 
     seen, folder = [], None
     with monkeypatch.context() as patch:
@@ -128,7 +128,7 @@ def test_a_library_that_is_broken_costs_its_own_method_alone(evaluated, monkeypa
 
 def test_the_report_says_what_a_method_was_run_with_also_where_nothing_is_loaded_again(evaluated, monkeypatch):
     def load(model, _options):
-        return Estimator(model, "depth", lambda image: (image.mean(1), 1), made_with={"num_steps": 50, "seed": 1234})
+        return Method(model, "depth", lambda image: (image.mean(1), 1), made_with={"num_steps": 50, "seed": 1234})
 
     monkeypatch.setattr("depthfm_core.cli.evaluate.load_method", load)
     for _ in range(2):

@@ -11,7 +11,7 @@ from depthfm_core.__main__ import main
 from depthfm_core.cli import label
 from depthfm_core.data import pairs
 from depthfm_core.depth.files import read_image
-from depthfm_core.evaluation.baselines import METHODS, Estimator, MethodOptions, load_method
+from depthfm_core.evaluation.baselines import METHODS, Method, MethodOptions, load_method
 from depthfm_core.evaluation.fingerprint import fingerprint
 from depthfm_core.model.bundled import NANO_PATH
 from depthfm_core.pipeline import EstimationSettings
@@ -88,7 +88,7 @@ def test_a_photograph_that_the_teacher_cannot_take_is_told_with_its_name(labeled
     def estimate(image):
         return image[:, 0] * (torch.nan if round(255 * image[0, 0, 0, 0].item()) % 2 else 1), 1
 
-    monkeypatch.setattr(label, "load_method", lambda _name, _options: Estimator("odd", "depth_m", estimate))
+    monkeypatch.setattr(label, "load_method", lambda _name, _options: Method("odd", "depth_m", estimate))
     _, facts, said = labeled(code=2)
     assert 0 < facts["labels"] < 5
     assert said.err.count("depthfm: ") == 5 - facts["labels"] == said.err.count("odd gave a map")

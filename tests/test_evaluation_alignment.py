@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from depthfm_core.data import DepthSample
 from depthfm_core.data.entries import Entry
-from depthfm_core.evaluation.baselines.method import Estimator
+from depthfm_core.evaluation.baselines.method import Method
 from depthfm_core.evaluation.protocol import BENCHMARKS
 from depthfm_core.evaluation.run import evaluate
 from depthfm_core.evaluation.table import read_rows
@@ -22,7 +22,7 @@ def score(folder, gives, values, depth_m):
     def read(_entry):
         return DepthSample(torch.zeros(3, *SIZE), depth_m, torch.ones(1, *SIZE).bool())
 
-    method = Estimator("stand-in", gives, lambda _image: (values, 1))
+    method = Method("stand-in", gives, lambda _image: (values, 1))
     list(evaluate(method, replace(BENCHMARKS["folder"], read=read), [Entry("a", None, None)], ["disparity"], folder))
     return float(read_rows(folder)["a"]["disparity.abs_rel"])
 

@@ -10,7 +10,7 @@ from depthfm_core.data.entries import Entry
 from depthfm_core.depth.align import ALIGNMENTS
 from depthfm_core.depth.inliers import Ransac
 from depthfm_core.evaluation.baselines import GIVES
-from depthfm_core.evaluation.baselines.method import Estimator
+from depthfm_core.evaluation.baselines.method import Method
 from depthfm_core.evaluation.metrics import METRICS
 from depthfm_core.evaluation.pictures import picture_path
 from depthfm_core.evaluation.protocol import BENCHMARKS
@@ -63,7 +63,7 @@ def perfect(gives, seen=None):
             seen.append(name)
         return PERFECT[gives](depth_of(name)[None]), 3
 
-    return Estimator("perfect", gives, estimate)
+    return Method("perfect", gives, estimate)
 
 
 def rough(image):
@@ -148,7 +148,7 @@ def test_the_method_sees_the_long_side_that_the_protocol_asks_for(tmp_path):
         return image[:, :1], 0
 
     asked = replace(BENCHMARK, long_side_px=64)
-    list(evaluate(Estimator("m", "depth", estimate), asked, ENTRIES[:1], ["affine"], tmp_path))
+    list(evaluate(Method("m", "depth", estimate), asked, ENTRIES[:1], ["affine"], tmp_path))
     assert sizes == [(48, 64)]
 
 
@@ -161,7 +161,7 @@ def test_a_benchmarks_fit_sees_the_columns_that_its_protocol_keeps(tmp_path):
     scores = {}
     for side in (None, SIZE[1] // 2):
         thinned = replace(BENCHMARK, alignment_max_side=side)
-        list(evaluate(Estimator("m", "depth", estimate), thinned, ENTRIES[:1], ["affine"], tmp_path / str(side)))
+        list(evaluate(Method("m", "depth", estimate), thinned, ENTRIES[:1], ["affine"], tmp_path / str(side)))
         scores[side] = float(read_rows(tmp_path / str(side))["a"]["affine.delta1"])
     even = depth_of("a") > 1.2
     share = even[..., ::2].sum() / even.sum()
@@ -176,7 +176,7 @@ def test_an_alignment_that_the_method_cannot_have_is_refused_before_anything_is_
 
 def test_the_uncertainty_of_an_ensemble_is_scored_and_of_others_left_empty(tmp_path):
     uncertainty = torch.linspace(0, 1, SIZE[1]).expand(1, 1, *SIZE)
-    method = Estimator("rough", "log_depth", lambda image: (*rough(image), uncertainty))
+    method = Method("rough", "log_depth", lambda image: (*rough(image), uncertainty))
     list(evaluate(method, BENCHMARK, ENTRIES[:1], ["log"], tmp_path / "with"))
     list(evaluate(perfect("log_depth"), BENCHMARK, ENTRIES[:1], ["log"], tmp_path / "without"))
     sample = BENCHMARK.read(ENTRIES[0])
@@ -190,7 +190,7 @@ def test_the_uncertainty_of_an_ensemble_is_scored_and_of_others_left_empty(tmp_p
 
 
 def test_pictures_are_kept_of_the_largest_errors_alone(tmp_path):
-    list(evaluate(Estimator("rough", "log_depth", rough), BENCHMARK, ENTRIES, ["log"], tmp_path, num_pictures=2))
+    list(evaluate(Method("rough", "log_depth", rough), BENCHMARK, ENTRIES, ["log"], tmp_path, num_pictures=2))
     names = worst_names(list(read_rows(tmp_path).values()), "log", 2)
     assert len(names) == 2
     for name in names:
@@ -218,7 +218,7 @@ def test_disparity_is_fitted_where_it_is_positive_and_measured_everywhere(tmp_pa
         disparity[..., :4] = -1  # wrong, and no disparity
         return disparity, 1
 
-    list(evaluate(Estimator("m", "disparity", estimate), BENCHMARK, ENTRIES[:1], ["disparity"], tmp_path))
+    list(evaluate(Method("m", "disparity", estimate), BENCHMARK, ENTRIES[:1], ["disparity"], tmp_path))
     depth_m = depth_of("a")
     wrong = (depth_m > 1.2)[..., :4].sum() / (depth_m > 1.2).sum()
     assert float(read_rows(tmp_path)["a"]["disparity.delta1"]) == pytest.approx(1 - wrong.item(), abs=1e-6)
@@ -233,7 +233,7 @@ def test_ransac_leaves_out_what_least_squares_would_follow(tmp_path):
     scores = {}
     for ransac in (None, Ransac()):
         folder = tmp_path / str(ransac is None)
-        list(evaluate(Estimator("m", "depth", estimate), BENCHMARK, ENTRIES[:1], ["affine"], folder, ransac=ransac))
+        list(evaluate(Method("m", "depth", estimate), BENCHMARK, ENTRIES[:1], ["affine"], folder, ransac=ransac))
         scores[ransac is None] = float(read_rows(folder)["a"]["affine.delta1"])
     assert scores[False] > 0.75 > scores[True]
 
@@ -255,7 +255,7 @@ def test_an_image_that_ends_a_run_is_named_and_those_before_it_stay(tmp_path, er
         return image[:, :1], 1
 
     with pytest.raises(kind, match="bb: no"):
-        list(evaluate(Estimator("m", "depth", estimate), BENCHMARK, ENTRIES, ["affine"], tmp_path))
+        list(evaluate(Method("m", "depth", estimate), BENCHMARK, ENTRIES, ["affine"], tmp_path))
     assert set(read_rows(tmp_path)) == {"a"}
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from depthfm_core.data import pairs
-from depthfm_core.evaluation.baselines import GIVES, Estimator
+from depthfm_core.evaluation.baselines import GIVES, Method
 from depthfm_core.training.normalize import NormalizationSettings, normalize_target
 from depthfm_core.training.teacher import (
     RULES,
@@ -149,7 +149,7 @@ def test_the_documentation_states_every_rule(gives):
 
 def test_a_map_of_the_teachers_own_size_comes_to_the_pictures():
     seen = []
-    method = Estimator("m", "depth_m", lambda image: (seen.append(image) or torch.tensor([[1.0, 3.0]]), 1))
+    method = Method("m", "depth_m", lambda image: (seen.append(image) or torch.tensor([[1.0, 3.0]]), 1))
     image = torch.rand(1, 3, 5, 8)
     depth = estimate_depth(method, image)
     assert depth.shape == (1, 1, 5, 8) and torch.equal(seen[0], image)

@@ -13,7 +13,7 @@ from .hub_cards import HUB
 from .hugging_face import HUGGING_FACE
 from .lotus import LOTUS
 from .marigold import MARIGOLD
-from .method import GIVES, Estimator, Method, MethodCard, MethodOptions, Request
+from .method import GIVES, Method, MethodCard, MethodOptions, Request
 from .onnx_graph import ONNX
 from .packages import PACKAGES
 from .sanity import SANITY
@@ -30,7 +30,7 @@ METHODS: dict[str, MethodCard] = {
     **PACKAGES,
 }
 
-__all__ = ["GIVES", "METHODS", "Estimator", "Method", "MethodCard", "MethodOptions", "find_method", "load_method"]
+__all__ = ["GIVES", "METHODS", "Method", "MethodCard", "MethodOptions", "find_method", "load_method"]
 
 
 def load_method(model: str, options: MethodOptions | None = None) -> Method:

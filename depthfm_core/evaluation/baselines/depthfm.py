@@ -5,11 +5,11 @@ from torch import Tensor
 from ...loading import load_pipeline
 from ...model.bundled import DOWNLOADS
 from ...pipeline import EstimationSettings
-from .method import Estimator, MethodCard, Request, counted_calls
+from .method import Method, MethodCard, Request, counted_calls
 from .sizes import told_size
 
 
-def load_depthfm(request: Request) -> Estimator:
+def load_depthfm(request: Request) -> Method:
     """A DepthFM as a method; it gives log depth.
 
     Raises:

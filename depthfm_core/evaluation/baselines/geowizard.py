@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from ...flow import combine_members
 from ...optional import import_optional
 from ...resize import fit
-from .hugging_face import INSTALL, NEEDS
-from .marigold import DEFAULT_SEED
-from .method import Estimator, MethodCard, Request, counted_calls
+from .method import DEFAULT_SEED, INSTALL, NEEDS, Method, MethodCard, Request, counted_calls
 from .sizes import resize_long_side, told_size
 
 STEPS, MEMBERS, LONG_SIDE_PX = 10, 10, 768
@@ -48,7 +46,7 @@ class JointAttention:
         return attn.to_out[1](attn.to_out[0](mixed.transpose(1, 2).flatten(2)))
 
 
-def load_geowizard(request: Request) -> Estimator:
+def load_geowizard(request: Request) -> Method:
     """GeoWizard; its members are aligned by scale and shift and averaged.
 
     Raises:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...model.reading import read_tensor_file
 from ..fingerprint import cached_repository
-from .method import Estimator, Request
+from .method import Method, Request
 from .sizes import letterbox, midas_size
 
 MIDAS = "isl-org/MiDaS"
@@ -40,7 +40,7 @@ CANONICAL_FOCAL_PX = 1000
 FARTHEST_M = 300
 
 
-def load_midas(request: Request) -> Estimator:
+def load_midas(request: Request) -> Method:
     """MiDaS 2.1 or 3.0 (DPT); it gives disparity.
 
     Raises:
@@ -51,7 +51,7 @@ def load_midas(request: Request) -> Estimator:
     return request.method(lambda image: (_run_midas(network, image, bound, colors), 1), size=MIDAS_SIDE_PX)
 
 
-def load_omnidata(request: Request) -> Estimator:
+def load_omnidata(request: Request) -> Method:
     """Omnidata's DPT-Hybrid; it gives depth, which its authors clip to [0, 1].
 
     From its own hub repository, or from `omnidata_dpt_depth_v2.ckpt` with MiDaS's code. Its authors cut a square out of
@@ -71,7 +71,7 @@ def load_omnidata(request: Request) -> Estimator:
     return request.method(estimate, size=MIDAS_SIDE_PX)
 
 
-def load_hdn(request: Request) -> Estimator:
+def load_hdn(request: Request) -> Method:
     """HDN from a file of weights for MiDaS's DPT-Large or DPT-Hybrid, whichever the file holds; it gives depth.
 
     Raises:
@@ -82,7 +82,7 @@ def load_hdn(request: Request) -> Estimator:
     return request.method(lambda image: (_run_midas(network, image, "minimal", HALVES), 1), size=MIDAS_SIDE_PX)
 
 
-def load_metric3d(request: Request) -> Estimator:
+def load_metric3d(request: Request) -> Method:
     """Metric3D v2; it gives depth up to scale, or meters where the focal length was given.
 
     Raises:
@@ -103,7 +103,7 @@ def load_metric3d(request: Request) -> Estimator:
     return metric3d_method(request, run, METRIC3D_SIZE)
 
 
-def metric3d_method(request: Request, run: Callable[[Tensor], Tensor], size: tuple[int, int]) -> Estimator:
+def metric3d_method(request: Request, run: Callable[[Tensor], Tensor], size: tuple[int, int]) -> Method:
     """Metric3D's protocol around whatever runs its network: from [1, 3, *size] in [0, 255] to canonical depth."""
     focal_px = request.options.focal_px
 

@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 
 from ...optional import import_optional
-from .method import Estimator, MethodCard, Request
+from .method import INSTALL, NEEDS, Method, MethodCard, Request
 
-INSTALL = 'pip install -e ".[baselines]"'
-NEEDS = {"transformers": INSTALL}
 # The first fusion layer has no second input, so this part of it exists in the library's class and in no checkpoint.
 _NEVER_USED = "fusion_stage.layers.0.residual_layer1."
 
@@ -29,7 +27,7 @@ MODEL_TYPES = {
 }
 
 
-def load_hugging_face(request: Request) -> Estimator:
+def load_hugging_face(request: Request) -> Method:
     """A depth model from a folder or from the local cache of the Hugging Face hub.
 
     Raises:

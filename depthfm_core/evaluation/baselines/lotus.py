@@ -9,9 +9,7 @@ from torch import Tensor, nn
 
 from ...optional import import_optional
 from ...resize import fit
-from .hugging_face import INSTALL, NEEDS
-from .marigold import DEFAULT_SEED
-from .method import Estimator, MethodCard, Request
+from .method import DEFAULT_SEED, INSTALL, NEEDS, Method, MethodCard, Request
 from .sizes import resize_long_side, told_size
 
 TIMESTEP = 999
@@ -19,7 +17,7 @@ TIMESTEP = 999
 TASK = (1.0, 0.0)
 
 
-def load_lotus(request: Request) -> Estimator:
+def load_lotus(request: Request) -> Method:
     """A Lotus, generative (starting from noise) or discriminative by its number of input channels.
 
     Raises:

@@ -4,14 +4,11 @@ import torch
 from torch import Tensor
 
 from ...optional import import_optional
-from .hugging_face import INSTALL, NEEDS
-from .method import Estimator, MethodCard, Request, counted_calls
+from .method import DEFAULT_SEED, INSTALL, NEEDS, Method, MethodCard, Request, counted_calls
 from .sizes import resize_long_side, told_size
 
-DEFAULT_SEED = 1234
 
-
-def load_marigold(request: Request) -> Estimator:
+def load_marigold(request: Request) -> Method:
     """A Marigold for depth or disparity, whichever its own configuration says.
 
     Raises:

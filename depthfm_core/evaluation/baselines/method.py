@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from ...optional import describe_missing
 from ...pipeline import EstimationSettings
 
+INSTALL = 'pip install -e ".[baselines]"'
+NEEDS = {"transformers": INSTALL}  # of most methods
+DEFAULT_SEED = 1234  # of diffusion models' noise
 GIVES = {
     "depth": "depth up to scale and shift, larger = farther",
     "relative_depth": "depth up to scale, larger = farther",
@@ -25,32 +28,7 @@ GIVES = {
     "disparity": "inverse depth up to scale and shift, larger = nearer",
     "depth_m": "depth in meters",
 }
-
-
-class Method(Protocol):
-    """A loaded method.
-
-    Attributes:
-        name: as in `METHODS`.
-        gives: a key of `GIVES`: what the numbers of its map mean.
-        num_calls: how often the last image went through the network; a run of the network on a batch of n (members,
-            or depth and normals) counts n. Encoders and decoders of latents do not count.
-        uncertainty: [1, 1, h, w] spread of log depth of the last image's ensemble; None for a method that has none.
-        made_with: name -> value of what decides its maps beside its weights, chosen or its own: steps, members, seed,
-            size.
-    """
-
-    name: str
-    gives: str
-    num_calls: int
-    uncertainty: Tensor | None
-    made_with: Mapping[str, object]
-
-    def __call__(self, image: Tensor, domain: str | None = None) -> Tensor:
-        """[1, 3, H, W] RGB in [0, 1] to a [1, 1, h, w] map, float32 on the CPU, at the method's or the image's size.
-
-        `domain`, "indoor" or "outdoor", is for methods that are told what kind of scene it is; None where nobody knows.
-        """
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -126,12 +104,12 @@ class Request:
     weights: str
     options: MethodOptions = field(default_factory=MethodOptions)
 
-    def method(self, estimate: Callable[..., tuple], gives: str = "", **made_with: object) -> Estimator:
-        """The method that `estimate` makes; see `Estimator`. The map may have any leading shape of size 1."""
+    def method(self, estimate: Callable[..., tuple], gives: str = "", **made_with: object) -> Method:
+        """The method that `estimate` makes; see `Method`. The map may have any leading shape of size 1."""
         asks_domain = "domain" in self.card.options
-        return Estimator(self.name, gives or self.card.gives, estimate, made_with=made_with, asks_domain=asks_domain)
+        return Method(self.name, gives or self.card.gives, estimate, made_with=made_with, asks_domain=asks_domain)
 
-    def choice(self, option: str, default: float | str) -> float | str:
+    def choice(self, option: str, default: Value) -> Value:
         """An option's value, or the method's own where it was not chosen."""
         chosen = getattr(self.options, option)
         return default if chosen is None else chosen
@@ -151,10 +129,20 @@ class Request:
 
 
 @dataclass
-class Estimator:
-    """A `Method` made of one function, from an image to a map, network calls and, where it has one, an uncertainty.
+class Method:
+    """A loaded method: one function, whose image and map are checked.
 
-    It checks what goes in and comes out. The function of a method that asks for the domain takes it second.
+    Attributes:
+        name: as in `METHODS`.
+        gives: a key of `GIVES`: what the numbers of its map mean.
+        estimate: from an image, and its domain where it asks for that, to a map, the number of network calls and, where
+            it has one, an uncertainty.
+        num_calls: how often the last image went through the network; a run of the network on a batch of n (members,
+            or depth and normals) counts n. Encoders and decoders of latents do not count.
+        uncertainty: [1, 1, h, w] spread of log depth of the last image's ensemble; None for a method that has none.
+        made_with: name -> value of what decides its maps beside its weights, chosen or its own: steps, members, seed,
+            size.
+        asks_domain: whether `estimate` is told what kind of scene it is.
     """
 
     name: str
@@ -167,7 +155,9 @@ class Estimator:
 
     @torch.no_grad()
     def __call__(self, image: Tensor, domain: str | None = None) -> Tensor:
-        """See `Method`.
+        """[1, 3, H, W] RGB in [0, 1] to a [1, 1, h, w] map, float32 on the CPU, at the method's or the image's size.
+
+        `domain`, "indoor" or "outdoor", is for methods that are told what kind of scene it is; None where nobody knows.
 
         Raises:
             ValueError: for an image of another shape, type or range, or a map that is not one finite number a pixel.

@@ -9,10 +9,10 @@ from torch import Tensor
 from ...loading import usable_device
 from ...optional import import_optional
 from .hub import METRIC3D_SIZE, metric3d_method
-from .method import Estimator, MethodCard, Request
+from .method import INSTALL, Method, MethodCard, Request
 
 
-def load_onnx(request: Request) -> Estimator:
+def load_onnx(request: Request) -> Method:
     """Metric3D v2 from a .onnx file, which takes colors from 0 to 255 and normalizes them itself.
 
     A graph of fixed size is run at that size, any other at Metric3D's own.
@@ -20,7 +20,7 @@ def load_onnx(request: Request) -> Estimator:
     Raises:
         ValueError: without onnxruntime, or for a missing or broken file.
     """
-    runtime = import_optional("onnxruntime", request.name, 'pip install -e ".[baselines]"')
+    runtime = import_optional("onnxruntime", request.name, INSTALL)
     if not Path(request.weights).is_file():
         raise ValueError(f"There is no file {request.weights}. Fetch one: {request.card.fetch}")
     errors = runtime.capi.onnxruntime_pybind11_state
@@ -62,6 +62,6 @@ ONNX = {
         size="the graph's own",
         source="https://github.com/YvanYin/Metric3D/blob/main/onnx/test.onnx.py",
         options=("focal_px",),
-        needs={"onnxruntime": 'pip install -e ".[baselines]"'},
+        needs={"onnxruntime": INSTALL},
     )
 }

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from ...optional import import_optional
-from .marigold import DEFAULT_SEED
-from .method import Estimator, MethodCard, Request
+from .method import DEFAULT_SEED, Method, MethodCard, Request
 
 INSTALL_MOGE = "pip install git+https://github.com/microsoft/MoGe.git"
 INSTALL_DA3 = (
@@ -21,7 +20,7 @@ DA3_SIDE_PX = 504
 _DA3_WARNINGS = 1  # of its logger's levels; above this one it prints lines about every picture
 
 
-def load_moge(request: Request) -> Estimator:
+def load_moge(request: Request) -> Method:
     """MoGe (depth up to scale) or MoGe-2 (meters), without the mask that would leave pixels empty.
 
     Raises:
@@ -42,7 +41,7 @@ def load_moge(request: Request) -> Estimator:
     return request.method(estimate)
 
 
-def load_depth_anything_3(request: Request) -> Estimator:
+def load_depth_anything_3(request: Request) -> Method:
     """Depth Anything 3 for single pictures; it gives depth up to scale and shift, long side `DA3_SIDE_PX`.
 
     Raises:

@@ -3,15 +3,15 @@
 import torch
 from torch import Tensor
 
-from .method import Estimator, MethodCard, Request
+from .method import Method, MethodCard, Request
 
 
-def load_constant(request: Request) -> Estimator:
+def load_constant(request: Request) -> Method:
     """The same depth everywhere: after alignment, a kind of mean of the ground truth."""
     return request.method(lambda image: (torch.zeros_like(image[:, :1]), 0))
 
 
-def load_ramp(request: Request) -> Estimator:
+def load_ramp(request: Request) -> Method:
     """Near at the lower edge, far at the upper, even in log depth: what a floor looks like."""
     return request.method(lambda image: (_ramp(image), 0))
 
