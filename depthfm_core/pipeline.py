@@ -63,7 +63,8 @@ class DepthFMPipeline:
             Tensors of `torch.inference_mode`: clone what a gradient shall go through, or what is changed in place.
 
         Raises:
-            ValueError: for an image or noise of another shape or range, or a setting outside its range.
+            ValueError: for an image that is no tensor, an image or noise of another shape or range, or a setting
+                outside its range.
             RuntimeError: when "dopri5" needs more than `max_steps` steps.
         """
         _check_image(image)
@@ -196,6 +197,11 @@ def _noise(settings: EstimationSettings, image_latent: Tensor) -> Tensor:
 
 
 def _check_image(image: Tensor) -> None:
+    if not isinstance(image, Tensor):
+        raise ValueError(
+            f"The image is a {type(image).__name__}; expected a tensor [B, 3, H, W] in [0, 1], as "
+            "depth.files.read_image(path) gives for a file."
+        )
     if image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0:
         raise ValueError(f"The image has shape {list(image.shape)}; expected [B, 3, H, W], all at least 1.")
     if not image.is_floating_point():

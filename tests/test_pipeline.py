@@ -1,7 +1,9 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from depthfm_core import DepthFMPipeline, DepthPrediction, EstimationSettings, load_pipeline
@@ -223,6 +225,9 @@ def test_rescaled_attention_is_another_function(golden_dir, pipeline, photo):
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "uint8"),
         (torch.full((1, 3, 8, 8), 255.0), "255"),
         (torch.full((1, 3, 8, 8), float("nan")), "nan"),
+        ("photo.jpg", r"a str; .*read_image\(path\)"),
+        (np.zeros((8, 8, 3)), "a ndarray; expected a tensor"),
+        (Image.new("RGB", (8, 8)), "a Image; expected a tensor"),
     ],
 )
 def test_an_image_that_is_none_is_refused(pipeline, image, word):
