@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -48,6 +49,14 @@ def test_a_result_does_not_depend_on_batch_or_chunks(pipeline):
     alone = pipeline(images[2:], settings)
     torch.testing.assert_close(alone.log_depth, together.log_depth[2:], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(alone.uncertainty, together.uncertainty[2:], rtol=1e-3, atol=1e-4)
+
+
+def test_threads_may_share_a_pipeline(pipeline):
+    images = torch.rand(6, 1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    alone = [pipeline(image, QUICK).log_depth for image in images]
+    with ThreadPoolExecutor(3) as pool:
+        shared = list(pool.map(lambda image: pipeline(image, QUICK).log_depth, images))
+    torch.testing.assert_close(shared, alone, rtol=1e-4, atol=1e-4)
 
 
 def test_noise_per_image_is_that_of_the_next_seeds_and_shared_noise_that_of_one(pipeline):
