@@ -63,8 +63,7 @@ class DepthFMPipeline:
             Tensors of `torch.inference_mode`: clone what a gradient shall go through, or what is changed in place.
 
         Raises:
-            ValueError: for an image that is no tensor, an image or noise of another shape or range, or a setting
-                outside its range.
+            ValueError: for an image or noise of another shape or range, or a setting outside its range.
             RuntimeError: when "dopri5" needs more than `max_steps` steps.
         """
         _check_image(image)
