@@ -196,6 +196,11 @@ def _noise(settings: EstimationSettings, image_latent: Tensor) -> Tensor:
 
 
 def _check_image(image: Tensor) -> None:
+    if not isinstance(image, Tensor):
+        raise ValueError(
+            f"The image is a {type(image).__name__}; expected a tensor [B, 3, H, W] in [0, 1], as "
+            "depth.files.read_image(path) gives for a file."
+        )
     if image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0:
         raise ValueError(f"The image has shape {list(image.shape)}; expected [B, 3, H, W], all at least 1.")
     if not image.is_floating_point():

@@ -1,16 +1,23 @@
-"""README and CONTRIBUTING: their links, tables and commands are checked, so that they do not drift."""
+"""What people read: its links, tables, commands and examples are checked, so that they do not drift."""
 
 import ast
 import json
 import re
+import runpy
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+import yaml
+
+import depthfm_core
+from depthfm_core.depth.color import COLORMAPS
+from depthfm_core.depth.files import read_image, write_png
 
 PACK = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/nano.md", "docs/speed.md", "docs/training.md")
-DOCUMENTS += ("docs/approximations.md", "docs/openvino.md", "docs/comfyui_speed.md")
+DOCUMENTS = sorted(path.relative_to(PACK).as_posix() for path in (*PACK.glob("*.md"), *PACK.glob("docs/*.md")))
 
 
 def read(name: str) -> str:
@@ -23,10 +30,23 @@ def first_column(text: str, title: str) -> list[str]:
     return [row.split("|")[1].strip(" `*") for row in body.splitlines()]
 
 
+def anchors(text: str) -> set[str]:
+    """What GitHub calls the headings of a document: small letters, hyphens for spaces, no other marks."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^ *```.*?^ *```", "", text, flags=re.M | re.S), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_linked_file_exists(name):
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", read(name))
-    assert all(((PACK / name).parent / link).exists() for link in links), links
+def test_every_link_leads_to_a_file_and_a_heading_that_are_there(name):
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", read(name)):
+        path, _, anchor = link.partition("#")
+        target = (PACK / name).parent / path if path else PACK / name
+        assert target.exists() and (not anchor or anchor in anchors(target.read_text(encoding="utf-8"))), link
+
+
+def test_headings_become_anchors_as_github_makes_them():
+    text = "# What `a_b` is, and why (1.0)\n```\n# a comment\n```\n## A. B\n"
+    assert anchors(text) == {"what-a_b-is-and-why-10", "a-b"}
 
 
 def test_the_readme_lists_every_node_under_the_name_that_the_front_end_shows():
@@ -55,10 +75,10 @@ def test_the_documents_install_only_extras_that_exist():
         assert re.search(rf"^{extra} = \[", project, re.MULTILINE), extra
 
 
-def test_the_ci_run_ends_with_the_readmes_test_command():
+def test_the_ci_run_ends_with_the_documented_test_command():
     commands = [shlex.split(line) for line in read(".ci/run").splitlines() if line and not line.startswith("#")]
     assert commands[-1] == ["python", "-m", "pytest"]
-    assert "&& python -m pytest\n" in read("README.md")
+    assert "\npython -m pytest\n" in read("CONTRIBUTING.md")
 
 
 @pytest.mark.parametrize("folder", ["depthfm_core/depth", "depthfm_core/model", "depthfm_core/training", "nodes"])
@@ -75,3 +95,28 @@ def test_the_readme_says_where_to_read_each_part():
     parts = rooms | {path.name for path in package.glob("*.py")} - {"__init__.py", "__main__.py"}
     named = {Path(name).parts[1] for name in re.findall(r"`(depthfm_core/[\w./]+)`", where)}
     assert not parts - named
+
+
+def test_the_readmes_python_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_png("photo.jpg", np.random.default_rng(0).random((3, 48, 64)))
+    for name, code in zip("ab", re.findall(r"^```python\n(.*?)^```", read("README.md"), re.M | re.S), strict=True):
+        Path(f"{name}.py").write_text(code, encoding="utf-8")
+    prediction = runpy.run_path("a.py")["prediction"]
+    assert prediction.uncertainty.amax() > 0 and read_image("photo_color.png").shape == (1, 3, 48, 64)
+    measured_m, valid = 2 * prediction.log_depth.exp(), prediction.depth > 0.5
+    given = {"prediction": prediction, "measured_m": measured_m, "valid": valid}
+    torch.testing.assert_close(runpy.run_path("b.py", given)["depth_m"], measured_m, rtol=1e-3, atol=0)
+
+
+def test_changelog_and_citation_are_of_this_version():
+    version = depthfm_core.__version__
+    assert re.findall(r"^## (.+)$", read("CHANGELOG.md"), re.MULTILINE)[:2] == ["Unreleased", version]
+    citation = yaml.safe_load(read("CITATION.cff"))
+    assert citation["version"] == version
+    assert f'authors = [{{ name = "{citation["authors"][0]["name"]}" }}]' in read("pyproject.toml")
+
+
+def test_the_notices_name_every_color_map_that_is_not_ours():
+    named = {name.strip(" `") for cell in first_column(read("NOTICE.md"), "map") for name in cell.split(",")}
+    assert named == set(COLORMAPS) - {"gray"}

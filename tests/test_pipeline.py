@@ -1,7 +1,10 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from depthfm_core import DepthFMPipeline, DepthPrediction, EstimationSettings, load_pipeline
@@ -46,6 +49,14 @@ def test_a_result_does_not_depend_on_batch_or_chunks(pipeline):
     alone = pipeline(images[2:], settings)
     torch.testing.assert_close(alone.log_depth, together.log_depth[2:], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(alone.uncertainty, together.uncertainty[2:], rtol=1e-3, atol=1e-4)
+
+
+def test_threads_may_share_a_pipeline(pipeline):
+    images = torch.rand(6, 1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    alone = [pipeline(image, QUICK).log_depth for image in images]
+    with ThreadPoolExecutor(3) as pool:
+        shared = list(pool.map(lambda image: pipeline(image, QUICK).log_depth, images))
+    torch.testing.assert_close(shared, alone, rtol=1e-4, atol=1e-4)
 
 
 def test_noise_per_image_is_that_of_the_next_seeds_and_shared_noise_that_of_one(pipeline):
@@ -223,6 +234,9 @@ def test_rescaled_attention_is_another_function(golden_dir, pipeline, photo):
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "uint8"),
         (torch.full((1, 3, 8, 8), 255.0), "255"),
         (torch.full((1, 3, 8, 8), float("nan")), "nan"),
+        ("photo.jpg", r"a str; .*read_image\(path\)"),
+        (np.zeros((8, 8, 3)), "a ndarray; expected a tensor"),
+        (Image.new("RGB", (8, 8)), "a Image; expected a tensor"),
     ],
 )
 def test_an_image_that_is_none_is_refused(pipeline, image, word):

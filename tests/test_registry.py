@@ -144,8 +144,10 @@ def test_the_archive_holds_what_runs_and_nothing_else(archive):
     folder = archive / "custom_nodes" / "depthfm"
     names = {path.relative_to(folder).parts[0] for path in folder.rglob("*") if path.is_file()}
     runs = {"__init__.py", "nodes", "depthfm_core", "web", "locales", "workflows"}
-    told = {"README.md", "LICENSE", "pyproject.toml", "requirements.txt"}
-    assert names == runs | told
+    read = {"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "NOTICE.md", "docs"}
+    assert names == runs | read | {"pyproject.toml", "requirements.txt"}
+    pictures = {name for name in files_below(PACK / "docs") if name.endswith((".jpg", ".png"))}
+    assert files_below(folder / "docs") == files_below(PACK / "docs") - pictures
     for name in ("nodes", "depthfm_core", "web", "locales", "workflows"):
         assert files_below(folder / name) == files_below(PACK / name)
 
@@ -205,10 +207,11 @@ def commands(job: dict) -> list[str]:
     return [step["run"] for step in job["steps"] if "run" in step]
 
 
-def test_the_test_workflow_runs_the_readmes_commands_on_every_python_that_is_supported():
+def test_the_test_workflow_runs_the_documented_commands_on_every_python_that_is_supported():
     jobs = workflow("test.yml")["jobs"]
     assert jobs["python"]["strategy"]["matrix"]["python"] == ["3.10", "3.11", "3.12", "3.13"]
-    assert " && ".join(commands(jobs["python"])) in (PACK / "README.md").read_text(encoding="utf-8")
+    documented = (PACK / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert all(f"\n{command}\n" in documented for command in commands(jobs["python"]))
 
 
 def test_the_test_workflow_runs_what_the_projects_own_ci_runs():
@@ -219,17 +222,34 @@ def test_the_test_workflow_runs_what_the_projects_own_ci_runs():
 def test_a_release_is_tested_then_published_with_the_owners_token():
     content = workflow("publish.yml")
     publish = content["jobs"]["publish-node"]
-    assert content["jobs"][publish["needs"]]["uses"] == "./.github/workflows/test.yml"
+    test = content["jobs"][publish["needs"]]
+    assert test["uses"] == "./.github/workflows/test.yml"
+    assert (test["needs"], test["if"]) == ("version", "needs.version.outputs.raised == 'true'")
     assert "workflow_call" in workflow("test.yml")[True]  # YAML 1.1 reads the key `on` as true
     assert publish["steps"][-1]["uses"] == "Comfy-Org/publish-node-action@v1"
     assert publish["steps"][-1]["with"] == {"personal_access_token": "${{ secrets.REGISTRY_ACCESS_TOKEN }}"}
 
 
-def test_a_push_of_a_new_version_starts_the_release(project):
+def test_a_push_that_changes_the_versions_file_starts_the_release(project):
     push = workflow("publish.yml")[True]["push"]
     version_file = project["tool"]["comfy"]["version"]["path"]
-    assert push["branches"] == ["main"] and set(push["paths"]) == {"pyproject.toml", version_file}
+    assert push["branches"] == ["main"] and push["paths"] == [version_file]
     assert re.search(r'^__version__ = "\d+\.\d+\.\d+"$', (PACK / version_file).read_text(encoding="utf-8"), re.M)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the release runs on Linux")
+@pytest.mark.parametrize(
+    ("before", "version", "raised"), [("HEAD^", "0.2.0", True), ("HEAD^", "0.1.0", False), ("", "0.1.0", True)]
+)
+def test_a_push_is_released_only_if_it_raises_the_version(tmp_path, before, version, raised):
+    file = tmp_path / "depthfm_core/__init__.py"
+    file.parent.mkdir()
+    for text in ('__version__ = "0.1.0"\n', f'__version__ = "{version}"\n# and more\n'):
+        file.write_text(text, encoding="utf-8")
+        make_repository(tmp_path)
+    (command,) = commands(workflow("publish.yml")["jobs"]["version"])
+    run("bash", "-e", "-c", f"BEFORE={before} GITHUB_OUTPUT=outputs\n{command}", cwd=tmp_path)
+    assert (tmp_path / "outputs").exists() == raised
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the release runs on Linux")

@@ -10,13 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Name: knots "position:rrggbb", positions of 0 to 255. Sources and licenses: spectral is ColorBrewer's
-# Spectral (Cynthia Brewer, Mark Harrower, The Pennsylvania State University; Apache-2.0 style); viridis,
-# magma, inferno and plasma are by Nathaniel Smith and Stefan van der Walt (CC0,
-# https://bids.github.io/colormap); cividis by Nunez, Anderson and Renslow,
-# https://doi.org/10.1371/journal.pone.0199239, from matplotlib (its license); turbo by Anton
-# Mikhailov, Google (Apache-2.0,
-# https://research.google/blog/turbo-an-improved-rainbow-colormap-for-visualization).
+# Name: knots "position:rrggbb", positions from 0 to 255. Sources: spectral is ColorBrewer's (Cynthia Brewer, Mark
+# Harrower, The Pennsylvania State University); viridis, magma, inferno and plasma are by Nathaniel Smith and Stefan van
+# der Walt, https://bids.github.io/colormap; cividis by Nunez, Anderson and Renslow,
+# https://doi.org/10.1371/journal.pone.0199239, from matplotlib; turbo by Anton Mikhailov, Google,
+# https://research.google/blog/turbo-an-improved-rainbow-colormap-for-visualization. NOTICE.md has their licenses.
 COLORMAPS = {
     "spectral": (
         "0:9e0142 25.5:d53e4f 51:f46d43 76.5:fdae61 102:fee08b 127.5:ffffbf 153:e6f598 178.5:abdda4 "
