@@ -318,6 +318,16 @@ def test_files_that_are_there_are_told_when_another_fails_and_what_comes_later_i
     assert str(photo) in errors and "No space left" in errors and errors.count("\n") == 1
 
 
+def test_files_that_are_there_are_told_when_there_is_too_little_memory_for_the_next_kind(saved, loaded, monkeypatch):
+    def full(*_args):
+        raise MemoryError
+
+    monkeypatch.setitem(OUTPUTS, "npy", OUTPUTS["npy"]._replace(views=full))
+    lines, errors, folder = saved("--save", "color,npy,depth16", code=2)
+    assert lines == [str(folder / "photo_color.png")] and names(folder) == ["photo_color.png"]
+    assert "memory" in errors and errors.count("\n") == 1
+
+
 def test_two_files_are_written_at_once_and_told_in_the_order_that_was_asked_for(saved, loaded, monkeypatch):
     second_is_there = threading.Event()
 

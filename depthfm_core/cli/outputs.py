@@ -18,6 +18,7 @@ from ..depth.point_cloud import write_ply
 from ..depth.points import focal_length, unproject
 from ..depth.predicted_normals import predicted_normals
 from ..depth.prediction import DepthPrediction
+from .errors import USER_ERRORS
 from .views import ViewOptions
 
 _FILES_AT_ONCE = 2  # the values of each are in memory
@@ -138,7 +139,7 @@ def write_outputs(
         OSError, ImageFileError: for what cannot be written; of what comes after it, one file at most is tried and, if
             it is there, yielded before.
     """
-    refused: list[ValueError] = []
+    refused: list[BaseException] = []
     yield from _write(_files(prediction, image, kinds, options, folder, name, refused))
     if refused:
         raise refused[0]
@@ -151,15 +152,21 @@ def _files(
     options: ViewOptions,
     folder: Path,
     name: str,
-    refused: list[ValueError],
+    refused: list[BaseException],
 ) -> Iterator[_File]:
-    """What to write, computed kind after kind; `refused` gets an error for each that this picture does not have."""
+    """What to write, computed kind after kind; `refused` gets an error for each that this picture does not have.
+
+    What ends it goes there too, in the first place, so that files that were begun before are told.
+    """
     for kind in kinds:
         try:
             views = OUTPUTS[kind].views(prediction, image, options)
         except ValueError as error:
             refused.append(error)
             continue
+        except USER_ERRORS as error:  # too little memory
+            refused.insert(0, error)
+            return
         folder.mkdir(parents=True, exist_ok=True)
         yield from zip(output_paths((kind,), folder, name), OUTPUTS[kind].files.values(), views, strict=True)
 
