@@ -20,6 +20,7 @@ from .quick_imports import quick_imports
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + SIGINT and 128 + SIGPIPE, as shells report them
 _INTERRUPTED = "depthfm: interrupted."
+_ESTIMATING = ("predict", "label", "evaluate")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     own_process = argv is None
     argv = list(sys.argv[1:] if own_process else argv)
     _prepare_streams()
+    if own_process and argv and argv[0] in _ESTIMATING:
+        _let_threads_sleep()
     try:
         with _starting() if own_process else nullcontext():
             parser = _parser(argv)
@@ -105,6 +108,17 @@ def _prepare_streams() -> None:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # read when diffusers is imported
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
+
+
+def _let_threads_sleep() -> None:
+    """Has PyTorch's threads sleep while they wait for each other, on a CPU under Linux, unless the user says otherwise.
+
+    GNU's OpenMP has them spin, and a network is hundreds of short waits: beside any other busy process the thread that
+    spins takes the time from the one that it waits for. It reads this once, when PyTorch is imported. The processes
+    that inherit it are the compiler's.
+    """
+    if sys.platform == "linux":
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def _is_own_module(error: BaseException) -> bool:

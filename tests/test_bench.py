@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import pickle
 from dataclasses import replace
 from multiprocessing import Pipe
@@ -16,12 +17,13 @@ from depthfm_core.__main__ import main
 from depthfm_core.bench.flops import count_flops
 from depthfm_core.bench.fresh import answer
 from depthfm_core.bench.graphs import GraphedNetwork
+from depthfm_core.bench.machine import describe_machine, load_average
 from depthfm_core.bench.measure import Case, LoadedWay, Subject
 from depthfm_core.bench.model import RANDOM_MODELS, ModelFiles, model_files, without_weights
 from depthfm_core.bench.naive import NaiveCodec, NaiveNetwork, NaivePipeline, load_naive
 from depthfm_core.bench.processes import FreshProcesses, MeasurementError, OneProcess, cold_start
 from depthfm_core.bench.report import report, table
-from depthfm_core.bench.run import BenchSettings, difference, run_bench
+from depthfm_core.bench.run import BenchSettings, Results, difference, run_bench
 from depthfm_core.bench.stages import STAGES, run_timed
 from depthfm_core.bench.ways import COMPUTED, WAYS, choose_ways
 from depthfm_core.loading import load_pipeline
@@ -78,6 +80,35 @@ def test_the_command_tells_the_machine_its_ceilings_and_each_ways_share(smoke):
         assert told["share_of_ceiling"][stage] == pytest.approx(told["tflops"][stage] / best)
 
 
+@pytest.mark.parametrize(
+    "name", ["GOMP_SPINCOUNT", "ONEDNN_MAX_CPU_ISA", "GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE", "MALLOC_MMAP_MAX_"]
+)
+def test_what_is_told_of_the_machine_holds_the_variables_that_change_speed_and_no_others(monkeypatch, name):
+    monkeypatch.setenv(name, "7")
+    monkeypatch.setenv("SECRET_OMP", "8")
+    told = describe_machine("cpu", 0)["environment"]
+    assert told[name] == "7" and "SECRET_OMP" not in told
+
+
+def test_a_system_without_a_load_average_has_none(monkeypatch):
+    assert (load_average() is not None) == hasattr(os, "getloadavg")
+    monkeypatch.delattr(os, "getloadavg", raising=False)
+    assert load_average() is None
+
+
+@pytest.mark.parametrize(("beside", "told"), [(0.0, False), (3.0, True)])
+def test_the_table_says_where_other_processes_ran_beside(files, beside, told):
+    cores = os.cpu_count()
+    settings = BenchSettings(Subject(files, "cpu", threads=1), (), ())
+    results = Results(loads=[(0.0, float(cores)), (cores + beside, 1.0)])
+    line = f"load average up to {cores + 3.0:.1f} on {cores} cores"
+    assert (line in table(report(settings, results))) == told
+    assert "load average" not in table(
+        report(replace(settings, subject=Subject(files, "cpu", threads=cores + 9)), results)
+    )
+    assert "load average" not in table(report(settings, Results(loads=[(None, None)])))
+
+
 def test_the_command_prints_a_line_for_each_way_of_each_case(smoke):
     printed = smoke[2].splitlines()
     for way in choose_ways(None, "cpu"):
@@ -124,6 +155,7 @@ def test_a_run_follows_its_settings(files, monkeypatch):
     asked = []
     monkeypatch.setattr("depthfm_core.bench.run.measure_ceilings", lambda *of: asked.append(of) or {})
     monkeypatch.setattr("depthfm_core.bench.run.cold_start", lambda _subject: 2.5)
+    monkeypatch.setattr("depthfm_core.bench.run.load_average", iter((0.5, 1.5, 2.5, 3.5)).__next__)
     threads = torch.get_num_threads()
     subject = Subject(files, "cpu", threads=threads + 1, warmups=0, alone=False)
     try:
@@ -132,6 +164,7 @@ def test_a_run_follows_its_settings(files, monkeypatch):
     finally:
         torch.set_num_threads(threads)
     assert asked == [("cpu", 48)] * 2 and results.cold == [2.5, 2.5]
+    assert results.loads == [(0.5, 1.5), (2.5, 3.5)]
 
 
 def test_a_cold_start_that_fails_is_told_and_what_was_measured_stays(files, monkeypatch):

@@ -1,6 +1,8 @@
 import argparse
 import errno
 import shutil
+import threading
+import time
 from dataclasses import fields, replace
 
 import numpy as np
@@ -14,7 +16,7 @@ from depthfm_core.cli import arguments, predict
 from depthfm_core.cli.outputs import OUTPUTS
 from depthfm_core.depth.color import colorize
 from depthfm_core.depth.controlnet import controlnet_image
-from depthfm_core.depth.files import read_image
+from depthfm_core.depth.files import read_image, write_png, write_png16
 from depthfm_core.depth.normals import normals_to_image
 from depthfm_core.depth.predicted_normals import predicted_normals
 from depthfm_core.model.bundled import EXAMPLE_PHOTO
@@ -304,11 +306,61 @@ def test_a_picture_too_small_for_normals_gets_the_other_kinds_and_advice(saved, 
     assert names(folder) == ["dot.npy", "dot_color.png"]
 
 
-def test_files_that_are_there_are_told_when_a_later_one_fails(saved, loaded, photo, monkeypatch):
+def test_files_that_are_there_are_told_when_another_fails_and_what_comes_later_is_not_tried(
+    saved, loaded, photo, monkeypatch
+):
     def full(_path, _values):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setitem(OUTPUTS["npy"].files, ".npy", full)
+    lines, errors, folder = saved("--save", "color,npy,depth16,tiff", code=2)
+    assert lines == [str(folder / "photo_color.png"), str(folder / "photo_depth16.png")]
+    assert names(folder) == ["photo_color.png", "photo_depth16.png"]
+    assert str(photo) in errors and "No space left" in errors and errors.count("\n") == 1
+
+
+def test_files_that_are_there_are_told_when_there_is_too_little_memory_for_the_next_kind(saved, loaded, monkeypatch):
+    def full(*_args):
+        raise MemoryError
+
+    monkeypatch.setitem(OUTPUTS, "npy", OUTPUTS["npy"]._replace(views=full))
     lines, errors, folder = saved("--save", "color,npy,depth16", code=2)
     assert lines == [str(folder / "photo_color.png")] and names(folder) == ["photo_color.png"]
-    assert str(photo) in errors and "No space left" in errors
+    assert "memory" in errors and errors.count("\n") == 1
+
+
+def test_two_files_are_written_at_once_and_told_in_the_order_that_was_asked_for(saved, loaded, monkeypatch):
+    second_is_there = threading.Event()
+
+    def first(path, values):
+        assert second_is_there.wait(30)
+        write_png(path, values)
+
+    def second(path, values):
+        write_png16(path, values)
+        second_is_there.set()
+
+    monkeypatch.setitem(OUTPUTS["color"].files, "_color.png", first)
+    monkeypatch.setitem(OUTPUTS["depth16"].files, "_depth16.png", second)
+    lines, errors, folder = saved("--save", "color,depth16,npy")
+    files = [str(folder / f"photo{ending}") for ending in ("_color.png", "_depth16.png", ".npy")]
+    assert lines[:3] == files and errors == ""
+
+
+def test_an_interrupt_between_files_leaves_the_one_that_was_begun_whole_and_nothing_else(saved, loaded, monkeypatch):
+    begun = threading.Event()
+
+    def slow(path, values):
+        begun.set()
+        time.sleep(0.05)
+        write_png16(path, values)
+
+    def interrupted(*_args):
+        assert begun.wait(30)
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(OUTPUTS["depth16"].files, "_depth16.png", slow)
+    monkeypatch.setitem(OUTPUTS, "color", OUTPUTS["color"]._replace(views=interrupted))
+    _, errors, folder = saved("--save", "depth16,color,npy", code=130)
+    assert names(folder) == ["photo_depth16.png"] and pixels(folder / "photo_depth16.png").shape == (HEIGHT, WIDTH)
+    assert errors == "depthfm: interrupted.\n"

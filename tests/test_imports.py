@@ -155,13 +155,37 @@ def test_predict_imports_nothing_of_diffusers_that_it_does_not_need_and_leaves_i
     code = (
         "import sys; from depthfm_core.__main__ import main\n"
         "sys.argv = ['depthfm', 'predict', '--model', 'missing']\n"
-        "assert main() == 2 and 'diffusers' in sys.modules\n"
+        "assert main() == 2 and 'diffusers' in sys.modules and 'torch._dynamo' not in sys.modules\n"
         "import gc\n"
         "assert gc.isenabled() and gc.get_freeze_count() > 100_000\n"
         "import peft"
     )
     done = fresh_process(code, tmp_path)
     assert (done.returncode, done.stdout) == (0, "peft was imported\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("start", "policy"),
+    [
+        ("sys.argv[1:] = ['predict']; main()", "passive"),
+        ("sys.argv[1:] = ['label', 'photos']; main()", "passive"),
+        ("sys.argv[1:] = ['evaluate']; main()", "passive"),
+        ("sys.argv[1:] = ['bench']; main()", None),
+        ("main(['predict'])", None),  # in a process that is another's
+        ("os.environ['OMP_WAIT_POLICY'] = 'active'; sys.argv[1:] = ['predict']; main()", "active"),
+    ],
+)
+def test_before_pytorch_is_imported_threads_of_estimating_are_told_to_sleep_where_they_wait(tmp_path, start, policy):
+    code = (
+        "import os, sys; from depthfm_core.__main__ import main\n"
+        "class Looks:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch': print(os.environ.get('OMP_WAIT_POLICY'), flush=True), os._exit(0)\n"
+        f"sys.meta_path.insert(0, Looks()); {start}"
+    )
+    done = fresh_process(code, tmp_path)
+    expected = policy if sys.platform == "linux" or policy == "active" else None
+    assert (done.returncode, done.stdout) == (0, f"{expected}\n"), done.stderr
 
 
 @pytest.mark.parametrize("module", ["torch", "numpy", "numpy.linalg", "PIL"])

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from depthfm_core.depth import normals as module
-from depthfm_core.depth.normals import normals_from_depth, normals_to_image
+from depthfm_core.depth.normals import normals_from_depth, normals_to_image, unit
 from depthfm_core.depth.points import focal_from_fov, unproject
 
 from .live_bytes import LiveBytes
@@ -138,6 +138,13 @@ def test_an_image_in_a_batch_gets_the_normals_that_it_gets_alone():
     torch.testing.assert_close(
         normals_from_depth(depth, smoothing=1.0)[1:], normals_from_depth(depth[1:], smoothing=1.0)
     )
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_a_unit_is_what_pytorch_makes_of_a_vector_also_of_none(size):
+    vectors = size * torch.randn(2, 3, 7, 9, generator=torch.Generator().manual_seed(0))
+    vectors[1, :, 2, 3] = 0
+    torch.testing.assert_close(unit(vectors), F.normalize(vectors, dim=1), atol=1e-6, rtol=0)
 
 
 def plain_normals(depth, fov_deg=60.0):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from depthfm_core import EstimationSettings, load_pipeline
 from depthfm_core.depth.normals import normals_from_depth
@@ -63,6 +64,26 @@ def test_normals_are_units():
     working = torch.rand(2, 1, 30, 40, generator=torch.Generator().manual_seed(0))
     normals = predicted_normals(prediction_of(enlarge(working, (90, 120)), working))
     torch.testing.assert_close(normals.norm(dim=1), torch.ones(2, 90, 120))
+
+
+class Operators(TorchDispatchMode):
+    """While it is entered: `names` of PyTorch's operators that ran."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ARG002
+        self.names.add(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def test_none_of_pytorchs_norms_is_taken_which_over_three_planes_are_slow():
+    working = torch.rand(1, 1, 30, 40, generator=torch.Generator().manual_seed(0))
+    prediction = prediction_of(enlarge(working, (120, 160)), working)
+    with Operators() as ran:
+        predicted_normals(prediction)
+    assert "aten::div.Tensor" in ran.names and not [name for name in ran.names if "norm" in name]
 
 
 @pytest.mark.parametrize("working_size", [None, (1, 1)])

@@ -10,8 +10,12 @@ from pathlib import Path
 import torch
 
 _PACKAGES = ("torch", "diffusers", "openvino", "nncf", "torchao")
-# glibc's and OpenMP's settings decide whether memory is given back between stages and how many threads compute.
-_VARIABLE = re.compile(r"^(MALLOC|OMP|KMP|MKL|LD_PRELOAD|PYTORCH|TORCH)")
+# glibc's and PyTorch's settings decide whether memory is given back between stages and in which pages it comes,
+# OpenMP's how many threads compute and how they wait, the libraries' which instructions and precision they may use.
+_VARIABLE = re.compile(
+    r"^(MALLOC|GLIBC_TUNABLES|THP_MEM_ALLOC|LD_PRELOAD|OMP|GOMP|KMP|MKL|OPENBLAS|ONEDNN|DNNL"
+    r"|ATEN|PYTORCH|TORCH|CUDA|CUBLAS|CUDNN|NVIDIA_TF32)"
+)
 
 
 def describe_machine(device: str, threads: int) -> dict[str, object]:
@@ -23,6 +27,7 @@ def describe_machine(device: str, threads: int) -> dict[str, object]:
     """
     told = {
         "processor": _processor(),
+        "system_cores": os.cpu_count(),  # more than "cores" where this process may use some of them only
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "memory_bytes": _memory_bytes(),
@@ -33,6 +38,14 @@ def describe_machine(device: str, threads: int) -> dict[str, object]:
         "environment": {name: value for name, value in sorted(os.environ.items()) if _VARIABLE.match(name)},
     }
     return told | (_gpu(device) if torch.device(device).type == "cuda" else {})
+
+
+def load_average() -> float | None:
+    """Threads that ran or waited to, all processes' together, as the last minute's average; None where none counts."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows; a system without /proc
+        return None
 
 
 def _gpu(device: str) -> dict[str, object]:

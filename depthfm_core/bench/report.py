@@ -18,9 +18,9 @@ def report(settings: BenchSettings, results: Results) -> dict:
     """Everything, in plain values.
 
     Returns:
-        "machine", "settings", "flops", "ceilings" ("rounds" and "median" in TFLOP/s), "cold" (seconds), "summary" (case
-        and way to what `summary` tells), "ensemble_peaks", "rounds" (case and way to what each gave), "failures",
-        "cold_failure".
+        "machine", "settings", "flops", "ceilings" ("rounds" and "median" in TFLOP/s), "loads" (load average at the
+        start and the end of each round), "cold" (seconds), "summary" (case and way to what `summary` tells),
+        "ensemble_peaks", "rounds" (case and way to what each gave), "failures", "cold_failure".
     """
     sizes = {case.name: ((case.size, case.steps), case.members) for case in settings.cases}
     return {
@@ -28,6 +28,7 @@ def report(settings: BenchSettings, results: Results) -> dict:
         "settings": _plain(settings),
         "flops": results.flops,
         "ceilings": {"rounds": results.ceilings, "median": ceiling_medians(results.ceilings)},
+        "loads": results.loads,
         "cold": spread(results.cold) | {"rounds": results.cold} if results.cold else None,
         "summary": summarize(results, settings.ways),
         "ensemble_peaks": ensemble_peaks(results, sizes),
@@ -86,11 +87,23 @@ def _machine_lines(content: Mapping) -> str:
     lines = [f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads; {versions}"]
     if "gpu" in machine:
         lines.append(f"{machine['gpu']}, CUDA {machine['cuda']}")
+    lines += _busy_lines(machine, content["loads"])
     for precision, rates in content["ceilings"]["median"].items():
         lines.append(
             f"ceiling, {precision}: " + ", ".join(f"{kind} {rate:.2f} TFLOP/s" for kind, rate in rates.items())
         )
     return "\n".join(lines)
+
+
+def _busy_lines(machine: Mapping, loads: Sequence[Sequence[float | None]]) -> list[str]:
+    """A line where more threads ran than there are cores, and than the measurement has itself."""
+    highest = max((load for round_ in loads for load in round_ if load is not None), default=0.0)
+    if highest < max(machine["system_cores"], machine["threads"]) + 0.5:
+        return []
+    return [
+        f"load average up to {highest:.1f} on {machine['system_cores']} cores: other processes ran at the same time, "
+        "which changes times and ratios; measure again without them"
+    ]
 
 
 def _closing_lines(content: Mapping) -> str:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from ..resize import fit
 from .ceiling import measure_ceilings
 from .flops import count_flops
+from .machine import load_average
 from .measure import Case, Measurement, Subject
 from .naive import load_naive
 from .processes import FreshProcesses, MeasurementError, OneProcess, cold_start
@@ -48,6 +49,7 @@ class Results:
         errors: of each case's name and way, how far its first answer is from the first way's.
         failures: of each case's name and way, what went wrong.
         ceilings: TFLOP/s, one a round.
+        loads: load average at the start and at the end of each round; None for both where the system has none.
         cold: seconds from the start of Python to the written depth, one a round; empty when it was not asked for.
         cold_failure: what went wrong with it; empty when nothing did.
     """
@@ -57,6 +59,7 @@ class Results:
     errors: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     failures: dict[str, dict[str, str]] = field(default_factory=dict)
     ceilings: list[dict[str, dict[str, float]]] = field(default_factory=list)
+    loads: list[tuple[float | None, float | None]] = field(default_factory=list)
     cold: list[float] = field(default_factory=list)
     cold_failure: str = ""
 
@@ -86,6 +89,7 @@ def run_bench(settings: BenchSettings, after_round: Callable[[Results], None]) -
     jobs = [*product(settings.cases, settings.ways)]
     with tqdm(total=settings.rounds * (len(jobs) + 1 + settings.cold), unit="run", disable=None) as bar:
         for _ in range(settings.rounds):
+            load_at_start = load_average()
             for case, way in jobs:
                 bar.set_description(f"{way}, {case.name}")
                 _measure(processes, way, case, results)
@@ -97,6 +101,7 @@ def run_bench(settings: BenchSettings, after_round: Callable[[Results], None]) -
                 bar.set_description("cold start")
                 _measure_cold_start(subject, results)
                 bar.update()
+            results.loads.append((load_at_start, load_average()))
             after_round(results)
     return results
 

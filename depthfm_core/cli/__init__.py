@@ -1,10 +1,10 @@
 """The command line: one file a command, each with `add_arguments(parser)` and `run(args) -> exit code`."""
 
 import argparse
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from importlib import import_module
 
-from ..quick_imports import OF_DIFFUSERS_ALONE, quick_imports
+from ..quick_imports import OF_DIFFUSERS_ALONE, quick_imports, without_tracer
 
 # Command, which is also its module here (with _ for -), and what it does. `__main__` imports the one that runs and no
 # other, so that a package which only one command needs is missed by that command alone.
@@ -22,9 +22,19 @@ COMMANDS = {
     "bench": "how fast, how small and how exact each way of estimating is here",
     "synth": "render synthetic pictures with depth",
 }
+_NETWORKS = "..model.lean"
 
 
-def import_networks(args: argparse.Namespace) -> None:
-    """Imports what builds networks, for commands that run nothing else; in a process of our own the quick way."""
-    with quick_imports(OF_DIFFUSERS_ALONE) if args.own_process else nullcontext():
-        import_module("..model.lean", __package__)
+def import_networks(args: argparse.Namespace, *, compiled: bool = False) -> None:
+    """Imports what builds networks, for commands that run nothing else; in a process of our own the quick way.
+
+    Args:
+        args: the command's.
+        compiled: whether they will be compiled by PyTorch.
+    """
+    if args.own_process:
+        shorter = nullcontext() if compiled else without_tracer()
+        # Some release of PyTorch or diffusers may not bear it; diffusers makes RuntimeErrors of errors in its imports.
+        with quick_imports(OF_DIFFUSERS_ALONE), shorter, suppress(ImportError, AttributeError, RuntimeError):
+            import_module(_NETWORKS, __package__)
+    import_module(_NETWORKS, __package__)  # which is there already, or tells why it cannot be

@@ -1,6 +1,8 @@
 """What `predict` can save of a depth map: `--save` names a kind of the table `OUTPUTS`."""
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +18,11 @@ from ..depth.point_cloud import write_ply
 from ..depth.points import focal_length, unproject
 from ..depth.predicted_normals import predicted_normals
 from ..depth.prediction import DepthPrediction
+from .errors import USER_ERRORS
 from .views import ViewOptions
+
+_FILES_AT_ONCE = 2  # the values of each are in memory
+_File = tuple[Path, Callable[[Path, Tensor], None], Tensor]
 
 
 class Output(NamedTuple):
@@ -126,23 +132,70 @@ def write_outputs(
     folder: Path,
     name: str,
 ) -> Iterator[Path]:
-    """Writes the kinds of one picture one after another and yields each file's path; the folder is made if missing.
+    """Writes the kinds of one picture and yields each file's path, in their order; the folder is made if missing.
 
     Raises:
         ValueError: for a kind that this picture does not have (normals of a single pixel), when the others are written.
-        OSError, OutputError: for what cannot be written; kinds after it are not tried.
+        OSError, OutputError: for what cannot be written; of what comes after it, one file at most is tried and, if
+            it is there, yielded before.
     """
-    refused = []
+    refused: list[BaseException] = []
+    yield from _write(_files(prediction, image, kinds, options, folder, name, refused))
+    if refused:
+        raise refused[0]
+
+
+def _files(
+    prediction: DepthPrediction,
+    image: Tensor,
+    kinds: tuple[str, ...],
+    options: ViewOptions,
+    folder: Path,
+    name: str,
+    refused: list[BaseException],
+) -> Iterator[_File]:
+    """What to write, computed kind after kind; `refused` gets an error for each that this picture does not have.
+
+    What ends it goes there too, in the first place, so that files that were begun before are told.
+    """
     for kind in kinds:
         try:
             views = OUTPUTS[kind].views(prediction, image, options)
         except ValueError as error:
             refused.append(error)
             continue
+        except USER_ERRORS as error:  # too little memory
+            refused.insert(0, error)
+            return
         folder.mkdir(parents=True, exist_ok=True)
-        paths = output_paths((kind,), folder, name)
-        for path, write, view in zip(paths, OUTPUTS[kind].files.values(), views, strict=True):
-            write(path, view)
-            yield path
-    if refused:
-        raise refused[0]
+        yield from zip(output_paths((kind,), folder, name), OUTPUTS[kind].files.values(), views, strict=True)
+
+
+def _write(files: Iterable[_File]) -> Iterator[Path]:
+    """Writes while the next view is computed and written: of a large photo compressing takes longer than estimating.
+
+    Whatever ends it, files that were begun are finished.
+    """
+    begun: deque[tuple[Path, Future]] = deque()
+    failed: list[BaseException] = []
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        for path, write, values in files:
+            begun.append((path, pool.submit(write, path, values)))
+            if len(begun) == _FILES_AT_ONCE:
+                yield from _oldest(begun, failed)
+            if failed:
+                break
+        while begun:
+            yield from _oldest(begun, failed)
+    if failed:
+        raise failed[0]
+
+
+def _oldest(begun: deque[tuple[Path, Future]], failed: list[BaseException]) -> Iterator[Path]:
+    """Takes the file that was begun first and waits for it: yields its path, or adds its error to `failed`."""
+    path, writing = begun.popleft()
+    error = writing.exception()
+    if error is None:
+        yield path
+    else:
+        failed.append(error)

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     settings = estimation_settings(args)
     views = view_options(args)
     _check_output(args, images, settings)
-    import_networks(args)
+    import_networks(args, compiled=args.compile)
     pipeline = pipeline_from(args)
     _check_folder(args.output)
     if any(is_same(folder, args.output) for folder in {image.parent for image in images}):

@@ -66,13 +66,19 @@ def normals_from_depth(
     scale = points.new_tensor([x_sign * strength, y_sign * strength, z_sign]).view(1, 3, 1, 1)
     normals = torch.empty_like(points)
     for rows, seen, inner in _strips(points):
-        normals[:, :, rows] = _unit(_camera_normals(points[:, :, seen], focal_px)[:, :, inner] * scale)
+        normals[:, :, rows] = unit(_camera_normals(points[:, :, seen], focal_px)[:, :, inner] * scale)
     return normals
 
 
 def normals_to_image(normals: Tensor) -> Tensor:
     """Normals as colors, (n + 1) / 2: [B, 3, H, W] in [-1, 1] to an image in [0, 1]; facing is light blue."""
     return ((normals + 1) / 2).clamp(0, 1)
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """[B, 3, H, W] with length 1 in dimension 1, as `F.normalize`; a vector of no length stays as it is."""
+    x, y, z = vectors.split(1, dim=1)
+    return vectors / (x * x + y * y + z * z).sqrt().clamp_min(1e-12)
 
 
 def _strips(points: Tensor) -> Iterator[tuple[slice, slice, slice]]:
@@ -89,13 +95,7 @@ def _camera_normals(points: Tensor, focal_px: float) -> Tensor:
     footprint = points[:, 2:] / focal_px  # a pixel's width on a surface that faces the camera
     across, down = _tangent(points, footprint, dim=3), _tangent(points, footprint, dim=2)
     # Unit tangents first: the product of two short ones would fall below float32.
-    return _cross(_unit(down), _unit(across))
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    """[B, 3, H, W] with length 1 in dimension 1; a vector of no length stays as it is."""
-    x, y, z = vectors.split(1, dim=1)
-    return vectors / (x * x + y * y + z * z).sqrt().clamp_min(1e-12)
+    return _cross(unit(down), unit(across))
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:

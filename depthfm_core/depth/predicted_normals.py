@@ -7,11 +7,10 @@ network saw, and several times faster.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..resize import enlarge
-from .normals import normals_from_depth
+from .normals import normals_from_depth, unit
 from .points import focal_length
 from .prediction import DepthPrediction, exp_below_max
 
@@ -45,4 +44,4 @@ def predicted_normals(
     normals = normals_from_depth(exp_below_max(estimated), **small, **camera)
     # With the focal length of the columns, points of a map that was stretched come out too high by down / across.
     normals[:, 1] *= down / across
-    return F.normalize(enlarge(normals, (height, width)), dim=1)
+    return unit(enlarge(normals, (height, width)))

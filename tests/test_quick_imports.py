@@ -1,0 +1,87 @@
+"""What imports go without in processes of our own, on a module that stands for PyTorch's tracer."""
+
+import sys
+from argparse import Namespace
+from contextlib import nullcontext
+from importlib import import_module
+
+import pytest
+
+from depthfm_core import cli, quick_imports
+from depthfm_core.quick_imports import without_tracer
+
+OURS = Namespace(own_process=True)
+
+
+@pytest.fixture
+def tracer(tmp_path, monkeypatch):
+    """The name of a package that can be imported, and was not."""
+    name = "tracer_of_a_test"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("config = 'its own'\n")
+    (tmp_path / name / "inside.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(quick_imports, "_TRACER", name)
+    yield name
+    for module in [module for module in sys.modules if module.partition(".")[0] == name]:
+        del sys.modules[module]
+
+
+def test_in_the_block_marks_do_nothing_and_after_it_the_tracer_is_imported(tracer):
+    with without_tracer():
+        marks = import_module(tracer)
+        assert marks.allow_in_graph(Namespace) is Namespace
+        assert marks.disable(len) is len and marks.disable(recursive=False)(len) is len
+        assert marks.disable(len, True, reason="none") is len
+    assert import_module(tracer).config == "its own"
+
+
+def test_asked_for_anything_else_it_gives_way_to_the_tracer(tracer):
+    with without_tracer():
+        marks = import_module(tracer)
+        assert marks.config == "its own" and sys.modules[tracer] is not marks
+    assert import_module(tracer) is not marks
+
+
+def test_a_tracer_that_is_there_stays(tracer):
+    there = import_module(tracer)
+    with without_tracer():
+        assert import_module(tracer) is there
+    assert import_module(tracer) is there
+
+
+@pytest.fixture
+def networks(tracer, monkeypatch):
+    """What was in the tracer's place at each import of the networks; `bears` is whether they bear the marks."""
+    seen, bears = [], [True]
+
+    def importing(_name, _package):
+        seen.append(type(sys.modules.get(tracer)).__name__)
+        if not bears[0] and tracer in sys.modules:
+            import_module(f"{tracer}.inside")
+
+    monkeypatch.setattr(cli, "import_module", importing)
+    monkeypatch.setattr(cli, "quick_imports", lambda _left_out: nullcontext())
+    return seen, bears
+
+
+def test_networks_are_imported_without_the_tracer_where_nothing_is_compiled(networks):
+    cli.import_networks(OURS)
+    assert networks[0] == ["_Marks", "NoneType"]
+
+
+def test_networks_that_are_compiled_are_imported_with_it(networks):
+    cli.import_networks(OURS, compiled=True)
+    assert set(networks[0]) == {"NoneType"}
+
+
+def test_in_a_process_of_others_imports_are_pythons_own(networks):
+    cli.import_networks(Namespace(own_process=False))
+    assert networks[0] == ["NoneType"]
+
+
+def test_where_the_marks_are_not_enough_networks_are_imported_the_plain_way(networks):
+    seen, bears = networks
+    bears[0] = False
+    cli.import_networks(OURS)
+    assert seen == ["_Marks", "NoneType"]
