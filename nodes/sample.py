@@ -17,6 +17,7 @@ from .widgets import rarely_used, unknown_choice, validated
 DEFAULTS = EstimationSettings()
 MODELS_OWN = -1  # a widget has no None
 NOISES = {"shared": False, "per frame": True}
+EDGES = {"auto": None, "sharpened": True, "as estimated": False}
 
 
 class DepthFMSampler(io.ComfyNode):
@@ -49,6 +50,7 @@ class DepthFMSampler(io.ComfyNode):
                     "most images; 0 = the image's size. The result always has the image's size.",
                 ),
                 *_batch_widgets(),
+                _edges_widget(),
                 io.Vae.Input(
                     "vae",
                     optional=True,
@@ -69,6 +71,7 @@ class DepthFMSampler(io.ComfyNode):
         grid: str | None = None,
         reduction: str | None = None,
         noise: str | None = None,
+        edges: str | None = None,
     ) -> bool | str:
         """True, or what the menu offers instead."""
         menus = {
@@ -76,6 +79,7 @@ class DepthFMSampler(io.ComfyNode):
             "grid": (grid, GRIDS),
             "reduction": (reduction, REDUCTIONS),
             "noise": (noise, NOISES),
+            "edges": (edges, EDGES),
         }
         return validated(menus)
 
@@ -93,10 +97,11 @@ class DepthFMSampler(io.ComfyNode):
         processing_resolution: int,
         noise: str,
         frames_at_once: int,
+        edges: str,
         vae: object | None = None,
     ) -> io.NodeOutput:
         """Estimates group by group of frames."""
-        if unknown := unknown_choice({"noise": (noise, NOISES)}):  # it may have come by a link
+        if unknown := unknown_choice({"noise": (noise, NOISES), "edges": (edges, EDGES)}):  # they may come by a link
             raise ValueError(unknown)
         settings = EstimationSettings(
             seed=seed,
@@ -107,6 +112,7 @@ class DepthFMSampler(io.ComfyNode):
             ensemble_size=ensemble_size,
             reduction=reduction,
             processing_resolution=None if processing_resolution == MODELS_OWN else processing_resolution,
+            sharpen_edges=EDGES[edges],
         )
         depth = runtime.estimate(model, channels_first(image), settings, vae, frames_at_once)
         return io.NodeOutput(*depth_outputs(depth))
@@ -215,3 +221,13 @@ def _batch_widgets() -> list[io.Input]:
             tooltip="How many frames share a network call; 0 = as many as memory allows. The depth is the same.",
         ),
     ]
+
+
+def _edges_widget() -> io.Input:
+    return io.Combo.Input(
+        "edges",
+        options=list(EDGES),
+        default="auto",
+        tooltip="'sharpened' moves the edges of the depth onto those of the image; 'as estimated' leaves them. 'auto' "
+        "sharpens for models that see fewer than 256 pixels, as 'nano'.",
+    )
