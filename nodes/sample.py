@@ -18,6 +18,7 @@ DEFAULTS = EstimationSettings()
 MODELS_OWN = -1  # a widget has no None
 NOISES = {"shared": False, "per frame": True}
 EDGES = {"auto": None, "sharpened": True, "as estimated": False}
+DEFAULT_EDGES = "auto"
 
 
 class DepthFMSampler(io.ComfyNode):
@@ -50,13 +51,13 @@ class DepthFMSampler(io.ComfyNode):
                     "most images; 0 = the image's size. The result always has the image's size.",
                 ),
                 *_batch_widgets(),
-                _edges_widget(),
                 io.Vae.Input(
                     "vae",
                     optional=True,
                     tooltip="A Stable Diffusion 1.5 or 2.x VAE, for models that bring none, as the authors'; "
                     "'nano' takes no other than its own.",
                 ),
+                _edges_widget(),
             ],
             outputs=depth_sockets(
                 "How far the ensemble's members disagree, in log depth (0.1 is about 10 %, clipped at 1), scaled to "
@@ -97,8 +98,8 @@ class DepthFMSampler(io.ComfyNode):
         processing_resolution: int,
         noise: str,
         frames_at_once: int,
-        edges: str,
         vae: object | None = None,
+        edges: str = DEFAULT_EDGES,
     ) -> io.NodeOutput:
         """Estimates group by group of frames."""
         if unknown := unknown_choice({"noise": (noise, NOISES), "edges": (edges, EDGES)}):  # they may come by a link
@@ -227,7 +228,8 @@ def _edges_widget() -> io.Input:
     return io.Combo.Input(
         "edges",
         options=list(EDGES),
-        default="auto",
+        default=DEFAULT_EDGES,
+        optional=True,  # graphs that were saved before it was there say nothing of it
         tooltip="'sharpened' moves the edges of the depth onto those of the image; 'as estimated' leaves them. 'auto' "
         "sharpens for models that see fewer than 256 pixels, as 'nano'.",
     )

@@ -43,13 +43,21 @@ def test_slopes_and_flat_surfaces_keep_their_values_whatever_is_printed_on_them(
     assert torch.equal(sharpen_edges(flat, image), flat)
 
 
-def test_no_depth_comes_out_that_did_not_go_in():
-    values = torch.rand(2, 1, 20, 30, generator=torch.Generator().manual_seed(0))
-    image = torch.rand(2, 3, 20, 30, generator=torch.Generator().manual_seed(1))
-    sharp = sharpen_edges(values, image)
-    assert not torch.equal(sharp, values)
-    for before, after in zip(values, sharp, strict=True):
-        assert torch.isin(after, before).all()
+def test_no_depth_comes_out_that_is_far_from_all_that_went_in():
+    surfaces = torch.tensor([0.0, 0.3, 1.0])  # with nothing between them
+    values = surfaces[torch.randint(3, (2, 1, 20, 30), generator=torch.Generator().manual_seed(0))]
+    sharp = sharpen_edges(values, torch.rand(2, 3, 20, 30, generator=torch.Generator().manual_seed(1)))
+    assert (sharp - values).abs().amax((1, 2, 3)).min() > 0.25
+    assert (sharp[..., None] - surfaces).abs().amin(-1).max() < 1e-3
+
+
+def test_a_curved_surface_beside_an_edge_is_no_staircase():
+    rows = torch.linspace(0, 0.2, 48)[:, None] ** 2 * 4
+    depth, image = scene()
+    depth = torch.where(depth == 0, rows, 1.0)
+    sharp = sharpen_edges(depth, image)[0, 0, 8:-8, 27]  # a column of the near side
+    assert (sharp - depth[0, 0, 8:-8, 27]).abs().max() < 0.02
+    assert (sharp.diff() > 0).all()
 
 
 def test_scale_and_shift_of_the_depth_go_through():

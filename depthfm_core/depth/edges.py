@@ -23,6 +23,7 @@ _COLOR_SIGMA = 0.1  # distance in RGB of [0, 1]
 _SPACE_SIGMA = 2.0  # in taps
 _SLOPE_PX = 6  # so far around it a pixel's depth is compared with the mean, which a slope shares
 _LEAST_STEP = 0.08  # what that difference must vary by beside an edge, of the map's whole range
+_SURFACE_SIGMA = 0.03  # how far depth belongs to one surface, of the map's whole range
 _AT_ONCE = 1 << 14  # pixels, each with 49 others: what fits into a CPU's cache
 
 
@@ -60,10 +61,13 @@ def enlarge_sharply(log_depth: Tensor, image: Tensor) -> Tensor:
 
 
 def _median(log_depth: Tensor, image: Tensor, spacing: int) -> Tensor:
-    """One pass: every pixel beside a step takes the weighted median of what lies around it, `spacing` pixels apart."""
+    """One pass: every pixel beside a step takes the weighted median of what lies around it, `spacing` pixels apart.
+
+    And then the mean of what is about as deep, or a curved surface would become a staircase, which normals show.
+    """
     reach, width = _TAPS * spacing, log_depth.shape[-1]
-    least = _LEAST_STEP * (log_depth.amax((1, 2, 3), keepdim=True) - log_depth.amin((1, 2, 3), keepdim=True))
-    beside_steps = _step_around(log_depth, reach) > least
+    extent = log_depth.amax((1, 2, 3), keepdim=True) - log_depth.amin((1, 2, 3), keepdim=True)
+    beside_steps = _step_around(log_depth, reach) > _LEAST_STEP * extent
     padded, padded_image = _pad(log_depth, reach), _pad(image, reach)
     offsets, nearness = _taps(spacing, width + 2 * reach)
     sharpened = log_depth.clone(memory_format=torch.contiguous_format)
@@ -74,7 +78,9 @@ def _median(log_depth: Tensor, image: Tensor, spacing: int) -> Tensor:
             around = inner[:, None] + offsets  # [N, 49]
             difference = colors[around] - colors[inner, None]
             weight = nearness * torch.exp(-(difference * difference).sum(-1) / (2 * _COLOR_SIGMA**2))
-            sharpened[index].view(-1)[pixels] = _weighted_median(values[around], weight)
+            median = _weighted_median(values[around], weight)
+            near = _SURFACE_SIGMA * extent[index, 0]
+            sharpened[index].view(-1)[pixels] = _mean_near(median, values[around], weight, near)
     return sharpened
 
 
@@ -113,6 +119,12 @@ def _weighted_median(values: Tensor, weight: Tensor) -> Tensor:
     reached = weight.gather(1, order).cumsum(1)
     middle = torch.searchsorted(reached, reached[:, -1:] / 2)
     return in_order.gather(1, middle)[:, 0]
+
+
+def _mean_near(centre: Tensor, values: Tensor, weight: Tensor, sigma: Tensor) -> Tensor:
+    """Weighted mean of each row, [N, K] to [N], of what lies within about sigma, [1, 1], of the row's centre, [N]."""
+    weight = weight * torch.exp(-(((values - centre[:, None]) / sigma) ** 2) / 2)
+    return (weight * values).sum(1) / weight.sum(1)
 
 
 def _sizes(small: tuple[int, int], large: tuple[int, int]) -> Iterator[tuple[int, int]]:
