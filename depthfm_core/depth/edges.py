@@ -40,7 +40,10 @@ def sharpen_edges(log_depth: Tensor, image: Tensor) -> Tensor:
         ValueError: for shapes that differ.
     """
     _check_same_size(log_depth, image)
-    return _median(_median(log_depth, image, spacing=2), image, spacing=1)
+    for spacing in (2, 1):
+        beside_steps = _beside_steps(log_depth, _TAPS * spacing)
+        log_depth = _median(log_depth, image, spacing, beside_steps)
+    return log_depth
 
 
 def enlarge_sharply(log_depth: Tensor, image: Tensor) -> Tensor:
@@ -54,45 +57,48 @@ def enlarge_sharply(log_depth: Tensor, image: Tensor) -> Tensor:
     """
     for size in _sizes(tuple(log_depth.shape[-2:]), tuple(image.shape[-2:])):
         smaller_image = shrink(image, size)
+        # Found on the smaller map, where it takes a quarter of the time.
+        beside_steps = F.interpolate(_beside_steps(log_depth, _TAPS).float(), size, mode="nearest-exact") > 0
         log_depth = enlarge(log_depth, size)
         for _ in range(2):
-            log_depth = _median(log_depth, smaller_image, spacing=1)
+            log_depth = _median(log_depth, smaller_image, 1, beside_steps)
     return enlarge(log_depth, tuple(image.shape[-2:]))
 
 
-def _median(log_depth: Tensor, image: Tensor, spacing: int) -> Tensor:
-    """One pass: every pixel beside a step takes the weighted median of what lies around it, `spacing` pixels apart.
+def _median(log_depth: Tensor, image: Tensor, spacing: int, chosen: Tensor) -> Tensor:
+    """One pass: every chosen pixel takes the weighted median of what lies around it, `spacing` pixels apart.
 
     And then the mean of what is about as deep, or a curved surface would become a staircase, which normals show.
     """
     reach, width = _TAPS * spacing, log_depth.shape[-1]
-    extent = log_depth.amax((1, 2, 3), keepdim=True) - log_depth.amin((1, 2, 3), keepdim=True)
-    beside_steps = _step_around(log_depth, reach) > _LEAST_STEP * extent
+    surface = _SURFACE_SIGMA * _extent(log_depth)
     padded, padded_image = _pad(log_depth, reach), _pad(image, reach)
     offsets, nearness = _taps(spacing, width + 2 * reach)
     sharpened = log_depth.clone(memory_format=torch.contiguous_format)
-    for index, chosen in enumerate(beside_steps[:, 0]):
+    for index in range(len(log_depth)):
         values, colors = padded[index].flatten(), padded_image[index].flatten(1).T.contiguous()
-        for pixels in chosen.flatten().nonzero()[:, 0].split(_AT_ONCE):
+        for pixels in chosen[index].flatten().nonzero()[:, 0].split(_AT_ONCE):
             inner = (pixels // width + reach) * (width + 2 * reach) + pixels % width + reach  # in what was padded
             around = inner[:, None] + offsets  # [N, 49]
             difference = colors[around] - colors[inner, None]
             weight = nearness * torch.exp(-(difference * difference).sum(-1) / (2 * _COLOR_SIGMA**2))
             median = _weighted_median(values[around], weight)
-            near = _SURFACE_SIGMA * extent[index, 0]
-            sharpened[index].view(-1)[pixels] = _mean_near(median, values[around], weight, near)
+            sharpened[index].view(-1)[pixels] = _mean_near(median, values[around], weight, surface[index, 0])
     return sharpened
 
 
-def _step_around(log_depth: Tensor, reach: int) -> Tensor:
-    """How far depth departs from a slope within a reach of each pixel, [B, 1, H, W]: the extent of what a mean leaves.
-
-    Row by row, then column by column.
-    """
+def _beside_steps(log_depth: Tensor, reach: int) -> Tensor:
+    """Where depth departs from a slope within a reach, bool [B, 1, H, W]: where what a mean leaves varies by a step."""
     bent = log_depth - _mean_around(log_depth)
     both = torch.cat([bent, -bent], 1)  # the maximum of the negative is the minimum
     in_rows = F.max_pool2d(both, (1, 2 * reach + 1), 1, (0, reach))
-    return F.max_pool2d(in_rows, (2 * reach + 1, 1), 1, (reach, 0)).sum(1, keepdim=True)
+    step = F.max_pool2d(in_rows, (2 * reach + 1, 1), 1, (reach, 0)).sum(1, keepdim=True)
+    return step > _LEAST_STEP * _extent(log_depth)
+
+
+def _extent(log_depth: Tensor) -> Tensor:
+    """Largest minus smallest value of each map, [B, 1, 1, 1]."""
+    return log_depth.amax((1, 2, 3), keepdim=True) - log_depth.amin((1, 2, 3), keepdim=True)
 
 
 def _mean_around(log_depth: Tensor) -> Tensor:
