@@ -10,10 +10,11 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from .batching import decodes_that_fit, end_of_stage, largest_divisor, members_that_fit
+from .depth.edges import enlarge_sharply, sharpen_edges
 from .depth.prediction import DepthPrediction
 from .flow import SolverProgress, combine_latents, combine_members, integrate, member_noise, noise_source
 from .resize import Frame, fit
-from .settings import EstimationSettings
+from .settings import SHARPENED_BELOW_PX, EstimationSettings
 
 if TYPE_CHECKING:  # they import diffusers, which ComfyUI's side does without
     from .model.codec import LatentCodec
@@ -81,8 +82,13 @@ class DepthFMPipeline:
         _check_noise(noise, image_latent)
         # Combined at the working size: an ensemble at the size of the picture would fill the memory.
         centre, spread = self._combined(image_latent, noise, settings, on_step, frame)
+        if self._sharpens(settings):
+            centre = sharpen_edges(centre, frame.crop(fitted).cpu())
+            log_depth = enlarge_sharply(centre, image.cpu().float())
+        else:
+            log_depth = frame.enlarge(centre)
         uncertainty = frame.enlarge(spread).clamp_min(0) * self.spread_scale
-        return DepthPrediction.from_log_depth(frame.enlarge(centre), uncertainty, centre if frame.is_enlarged else None)
+        return DepthPrediction.from_log_depth(log_depth, uncertainty, centre if frame.is_enlarged else None)
 
     def log_depths(
         self,
@@ -148,6 +154,11 @@ class DepthFMPipeline:
         x_1 = torch.cat([self._solve(*(of.to(self.device) for of in pair), settings, on_step) for pair in pairs])
         end_of_stage(self._pixels(image_latent))
         return x_1
+
+    def _sharpens(self, settings: EstimationSettings) -> bool:
+        if settings.sharpen_edges is None:
+            return self.processing_resolution < SHARPENED_BELOW_PX
+        return settings.sharpen_edges
 
     def _pixels(self, latent: Tensor) -> int:
         """Of the picture of a latent."""

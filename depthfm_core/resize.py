@@ -74,7 +74,7 @@ def fit(image: Tensor, resolution: int, multiple: int, *, few_shapes: bool = Fal
     if not all(1 <= side <= MAX_SIDE_PX for side in size):
         raise ValueError(f"The image is {size[1]}x{size[0]} pixels; sides must be 1 to {MAX_SIDE_PX}.")
     frame = _frame(size, resolution, multiple, few_shapes)
-    return _pad(_resize(image, frame.working_size), frame.padding), frame
+    return _pad(shrink(image, frame.working_size), frame.padding), frame
 
 
 def enlarge(depth_map: Tensor, size: tuple[int, int]) -> Tensor:
@@ -111,8 +111,8 @@ def _next_shape(padded_size: tuple[int, int], resolution: int, multiple: int) ->
     return (short, long) if padded_size[0] < padded_size[1] else (long, short)
 
 
-def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, with a filter that keeps a smaller picture free of aliasing."""
+def shrink(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pictures or maps [B, C, h, w] at another size (H, W), bilinear, with a filter against aliasing."""
     if tuple(image.shape[-2:]) == size:
         return image
     return F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
@@ -127,7 +127,7 @@ def _along(depth_map: Tensor, side: int, axis: int) -> Tensor:
     cells = depth_map.shape[axis]
     if side <= cells:
         size = (*depth_map.shape[-2:-1], side) if axis == -1 else (side, depth_map.shape[-1])
-        return _resize(depth_map, size)
+        return shrink(depth_map, size)
     extended = torch.cat([_beyond(depth_map, 0, axis), depth_map, _beyond(depth_map, cells - 1, axis)], axis)
     position = (torch.arange(side, dtype=torch.float64) + 0.5) * (cells / side) + 0.5  # in cells of `extended`
     below = position.floor().long()

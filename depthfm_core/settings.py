@@ -10,6 +10,9 @@ from .resize import fit
 
 # Where an ensemble's members become one: as depth, each decoded, or as latents, which one decode serves.
 AVERAGES = ("depth", "latents")
+# Working resolution in pixels below which edges are sharpened unless the settings say otherwise: nano's is 192, that of
+# the published model 512.
+SHARPENED_BELOW_PX = 256
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class EstimationSettings:
         noising_step: how noisy the source is, of 1000; None = the model's own.
         processing_resolution: short side in pixels that the networks see, or the whole step of theirs that is near (see
             `resize.fit`); 0 = the image's own, None = the model's own.
+        sharpen_edges: move the edges of the depth onto those of the picture (see `depth.edges`), at the size that the
+            networks see and on the way to the picture's. Not a part of DepthFM. None = for models that work below
+            `SHARPENED_BELOW_PX`, whose edges are ramps otherwise.
         members_at_once: how many runs the networks see at a time; 0 = as many as memory allows. "dopri5" takes one at
             a time, so that the depth depends on nothing beside it.
     """
@@ -51,6 +57,7 @@ class EstimationSettings:
     noise_per_image: bool = False
     noising_step: int | None = None
     processing_resolution: int | None = None
+    sharpen_edges: bool | None = None
     members_at_once: int = 0
 
     def __post_init__(self) -> None:
@@ -58,6 +65,10 @@ class EstimationSettings:
             object.__setattr__(self, name, _whole(name, getattr(self, name)))  # of a frozen class
         if self.average not in AVERAGES:
             raise ValueError(f"Unknown average {self.average!r}; choose one of {', '.join(AVERAGES)}.")
+        if self.sharpen_edges not in (None, False, True):
+            raise ValueError(
+                f"sharpen_edges is {self.sharpen_edges!r}; choose True, False or None for the model's own."
+            )
         if self.members_at_once < 0:
             raise ValueError(
                 f"members_at_once is {self.members_at_once}; choose at least 1, or 0 for as many as memory allows."

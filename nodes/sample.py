@@ -17,6 +17,8 @@ from .widgets import rarely_used, unknown_choice, validated
 DEFAULTS = EstimationSettings()
 MODELS_OWN = -1  # a widget has no None
 NOISES = {"shared": False, "per frame": True}
+EDGES = {"auto": None, "sharpened": True, "as estimated": False}
+DEFAULT_EDGES = "auto"
 
 
 class DepthFMSampler(io.ComfyNode):
@@ -55,6 +57,7 @@ class DepthFMSampler(io.ComfyNode):
                     tooltip="A Stable Diffusion 1.5 or 2.x VAE, for models that bring none, as the authors'; "
                     "'nano' takes no other than its own.",
                 ),
+                _edges_widget(),
             ],
             outputs=depth_sockets(
                 "How far the ensemble's members disagree, in log depth (0.1 is about 10 %, clipped at 1), scaled to "
@@ -69,6 +72,7 @@ class DepthFMSampler(io.ComfyNode):
         grid: str | None = None,
         reduction: str | None = None,
         noise: str | None = None,
+        edges: str | None = None,
     ) -> bool | str:
         """True, or what the menu offers instead."""
         menus = {
@@ -76,6 +80,7 @@ class DepthFMSampler(io.ComfyNode):
             "grid": (grid, GRIDS),
             "reduction": (reduction, REDUCTIONS),
             "noise": (noise, NOISES),
+            "edges": (edges, EDGES),
         }
         return validated(menus)
 
@@ -94,9 +99,10 @@ class DepthFMSampler(io.ComfyNode):
         noise: str,
         frames_at_once: int,
         vae: object | None = None,
+        edges: str = DEFAULT_EDGES,
     ) -> io.NodeOutput:
         """Estimates group by group of frames."""
-        if unknown := unknown_choice({"noise": (noise, NOISES)}):  # it may have come by a link
+        if unknown := unknown_choice({"noise": (noise, NOISES), "edges": (edges, EDGES)}):  # they may come by a link
             raise ValueError(unknown)
         settings = EstimationSettings(
             seed=seed,
@@ -107,6 +113,7 @@ class DepthFMSampler(io.ComfyNode):
             ensemble_size=ensemble_size,
             reduction=reduction,
             processing_resolution=None if processing_resolution == MODELS_OWN else processing_resolution,
+            sharpen_edges=EDGES[edges],
         )
         depth = runtime.estimate(model, channels_first(image), settings, vae, frames_at_once)
         return io.NodeOutput(*depth_outputs(depth))
@@ -215,3 +222,14 @@ def _batch_widgets() -> list[io.Input]:
             tooltip="How many frames share a network call; 0 = as many as memory allows. The depth is the same.",
         ),
     ]
+
+
+def _edges_widget() -> io.Input:
+    return io.Combo.Input(
+        "edges",
+        options=list(EDGES),
+        default=DEFAULT_EDGES,
+        optional=True,  # graphs that were saved before it was there say nothing of it
+        tooltip="'sharpened' moves the edges of the depth onto those of the image; 'as estimated' leaves them. 'auto' "
+        "sharpens for models that see fewer than 256 pixels, as 'nano'.",
+    )

@@ -128,6 +128,8 @@ DEPTH_OPTIONS = {
     "--seed": ((), ("--seed", "1")),
     "--noising-step": ((), ("--noising-step", "0")),
     "--resolution": ((), ("--resolution", "48")),
+    "--sharpen-edges": ((), ("--sharpen-edges",)),
+    "--no-sharpen-edges": (("--sharpen-edges",), ("--no-sharpen-edges",)),
 }
 VIEW_OPTIONS = {
     "--colormap": ("color", ("--colormap", "gray")),

@@ -164,6 +164,7 @@ SETTINGS = {
     "seed": 7,
     "noising_step": 300,
     "processing_resolution": 96,
+    "sharpen_edges": True,
     "members_at_once": 2,
 }
 

@@ -58,6 +58,14 @@ ESTIMATION_OPTIONS = {
             "0.8 GB of memory a megapixel",
         },
     ),
+    "sharpen_edges": (
+        "--sharpen-edges",
+        {
+            "action": argparse.BooleanOptionalAction,
+            "help": "move the edges of the depth onto those of the picture (default: the model's own; yes for nano, no "
+            "for the published model)",
+        },
+    ),
     "members_at_once": (
         "--members-at-once",
         {"type": int, "metavar": "N", "help": "runs computed at a time; 0 = as many as memory allows"},
