@@ -7,7 +7,7 @@ picture's shape, and the library's network takes nothing else; `midas-dpt-large`
 import torch
 from torch import Tensor
 
-from .method import Estimator, MethodCard, Request, import_library
+from .method import DTYPE, Estimator, MethodCard, Request, import_library, in_float32
 
 INSTALL = 'pip install -e ".[baselines]"'
 NEEDS = {"transformers": INSTALL}
@@ -46,11 +46,12 @@ def load_hugging_face(request: Request) -> Estimator:
     missing = sorted(name for name in report["missing_keys"] if _NEVER_USED not in name)
     if missing:
         raise ValueError(f"{request.weights} lacks {len(missing)} tensors of the network, for example {missing[0]}.")
-    model = model.to(request.options.device).eval()
+    model = in_float32(model, request.options.device)
     return request.method(
         lambda image: _estimate(processor, model, image),
         gives=MODEL_TYPES[config.model_type](config),
         size=f"{processor.size['height']} x {processor.size['width']}",
+        dtype=DTYPE,
     )
 
 

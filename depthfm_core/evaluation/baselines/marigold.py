@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .hugging_face import INSTALL, NEEDS
-from .method import Estimator, MethodCard, Request, counted_calls, import_library
+from .method import DTYPE, Estimator, MethodCard, Request, counted_calls, import_library, in_float32
 from .sizes import resize_long_side, told_size
 
 DEFAULT_SEED = 1234
@@ -25,6 +25,7 @@ def load_marigold(request: Request) -> Estimator:
     with request.complaining(ValueError):  # diffusers' error for a path that does not exist
         pipeline = pipeline_class.from_pretrained(request.weights, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
+    in_float32(pipeline.text_encoder, request.options.device)  # the rest is of diffusers, which takes float32 itself
     pipeline.to(request.options.device)
     resolution = request.choice("processing_resolution", pipeline.default_processing_resolution or 0)
     settings = {"num_inference_steps": request.choice("num_steps", steps), "ensemble_size": members}
@@ -45,6 +46,7 @@ def load_marigold(request: Request) -> Estimator:
         ensemble_size=members,
         seed=seed,
         processing_resolution=told_size(resolution),
+        dtype=DTYPE,
     )
 
 
