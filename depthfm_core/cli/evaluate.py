@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..data.entries import Entry
+from ..data.entries import Entry, check_names
 from ..data.kitti import MASKS
 from ..depth.align import ALIGNMENTS
 from ..depth.inliers import Ransac
@@ -78,7 +78,9 @@ def run(args: argparse.Namespace) -> int:
     """
     benchmark, root = _benchmark(args)
     _check_numbers(args)
-    entries = benchmark.list_entries(root, args.split)[: args.limit]
+    entries = benchmark.list_entries(root, args.split)
+    check_names(entries)
+    entries = entries[: args.limit]
     plans = make_plans(args, benchmark)
     for plan in plans:
         if not plan.is_done(entries):
