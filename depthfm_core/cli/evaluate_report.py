@@ -25,6 +25,9 @@ ALIGNMENT_NOTES = (
     "affine fits scale and shift of depth (Marigold's protocol); log fits scale and power, in log depth, which is what "
     "DepthFM leaves open; disparity fits scale and shift of inverse depth; scale fits a factor. Each leaves open "
     "something else, so numbers under different alignments are not comparable.",
+    "affine takes log depth as exp of the method's numbers, as DepthFM's authors do: from -1 to 1, depth of range e^2. "
+    "Perfect log depth of a picture whose farthest point is 15 times as far as its nearest has an AbsRel of 0.09 under "
+    "it, at 20 times 0.16; log tells such a method's errors alone.",
     "constant and ramp are baselines without a network: one depth everywhere, and depth by the row.",
     "Boundary scores need dense depth: with sparse depth few neighbors are both measured.",
 )
@@ -74,6 +77,7 @@ def build_report(
         **_missing(args, benchmark, entries, summaries),
         **({"not the published protocol": f"{', '.join(departures)}; {PARTIAL_NOTE}"} if departures else {}),
         **_earlier(args, summaries),
+        **_inverted(summaries),
         **_depthfm_settings(args),
         "fitted to": "the pixels that RANSAC keeps" if args.ransac else _fitted_to(used),
         "machine": f"{_device_name(device)}, PyTorch {torch.__version__}",
@@ -145,6 +149,16 @@ def _earlier(args: argparse.Namespace, summaries: Sequence[Summary]) -> dict[str
     names = [summary.name for summary in summaries if summary.name not in args.model]
     told = f"{', '.join(names)} (with the weights and on the machine of that time)"
     return {"measured by earlier runs": told} if names else {}
+
+
+def _inverted(summaries: Sequence[Summary]) -> dict[str, str]:
+    """The images that a fit turned upside down, which no score shows: with near and far swapped a map is as good."""
+    told = [
+        f"{summary.name} {count} of {summary.num_images} images ({alignment})"
+        for summary in summaries
+        for alignment, count in summary.inverted.items()
+    ]
+    return {"fitted upside down (negative scale)": ", ".join(told)} if told else {}
 
 
 def _depthfm_settings(args: argparse.Namespace) -> dict[str, str]:
