@@ -157,10 +157,10 @@ def test_zoedepth_averages_a_picture_and_its_mirror_image(tmp_path, image):
 
 @pytest.mark.parametrize("name", ["dpt-large", "depth-anything", "zoedepth", "depth-pro"])
 def test_weights_in_half_precision_give_the_map_that_they_give_in_single_precision(name, tmp_path, image):
-    model, processor = save(CASES[name][0], tmp_path)
+    model, _ = save(CASES[name][0], tmp_path)
     found = []
-    for precise in (model.half(), model.float()):  # the same numbers
-        precise.save_pretrained(tmp_path)
+    for cast in (model.half, model.float):  # the second time the same numbers
+        cast().save_pretrained(tmp_path)
         method = load_method(f"{name}={tmp_path}")
         found.append(method(image))
     assert torch.allclose(*found, rtol=1e-5) and method.made_with["dtype"] == "float32"

@@ -2,13 +2,15 @@
 
 import csv
 import json
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from depthfm_core.__main__ import main
+from depthfm_core.__main__ import _parser, main
 from depthfm_core.evaluation.baselines import METHODS
-from depthfm_core.evaluation.published import TABLES
+from depthfm_core.evaluation.published import DATASETS, TABLES
 from depthfm_core.evaluation.report import Report, write_report
 from depthfm_core.evaluation.summary import Summary
 
@@ -88,6 +90,16 @@ def test_what_a_method_was_told_of_the_images_is_no_setting_of_it(joined):
     where = ({"seed": 0, "domain": f"{kind} (1 images)"} for kind in ("indoor", "outdoor"))
     _, told = joined({name: [summary("nano", NANO, made_with=next(where))] for name in ("nyu", "kitti")})
     assert "other weights or settings" not in told
+
+
+def test_the_page_on_benchmarks_names_the_published_targets_and_its_commands_can_be_read():
+    page = (Path(__file__).parents[1] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    for name, score in TABLES["depthfm-v1"].rows["DepthFM (first version)"].items():
+        assert f"{name.upper()} {100 * score.abs_rel:.1f} and {100 * score.delta1:.1f}" in page
+    commands = [shlex.split(line)[3:] for line in page.splitlines() if line.startswith("python -m depthfm_core ")]
+    for command in commands:
+        _parser(command).parse_args(command)
+    assert ["table", *(f"report_{name}" for name in DATASETS), "--output", "table"] in commands
 
 
 def test_what_cannot_be_joined_is_refused(joined, tmp_path, capsys):
