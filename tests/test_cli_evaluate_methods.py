@@ -86,14 +86,14 @@ def test_a_report_holds_what_earlier_runs_measured_into_the_same_output_be_the_w
 
 @pytest.mark.parametrize(
     ("earlier", "later"),
-    [(("--limit", "1"), ()), (("--ransac",), ()), (("--split", "a.txt"), ("--split", "b.txt"))],
+    [(("--limit", "1"), ()), (("--ransac",), ()), (("--split", "both.txt"), ("--split", "one.txt"))],
 )
 def test_what_was_measured_otherwise_or_on_other_images_is_not_in_the_report(
     evaluated, tmp_path, monkeypatch, earlier, later
 ):
     monkeypatch.chdir(tmp_path)
-    for name in ("a", "b"):
-        (tmp_path / f"{name}.txt").write_text(f"a\n{name}\n", encoding="utf-8")
+    (tmp_path / "both.txt").write_text("a\nb\n", encoding="utf-8")
+    (tmp_path / "one.txt").write_text("b\n", encoding="utf-8")
     evaluated("--model", "ramp", *earlier)
     _, report, _ = evaluated("--model", "constant", *later)
     assert [found["name"] for found in report["methods"]] == ["constant"]
