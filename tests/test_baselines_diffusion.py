@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 
 from depthfm_core.evaluation.baselines import MethodOptions, load_method
 from depthfm_core.evaluation.baselines.geowizard import JointAttention
@@ -201,18 +202,47 @@ def test_geowizard_is_told_the_domain_of_each_image_unless_one_was_chosen_for_al
 
 def test_a_method_says_what_it_is_run_with_chosen_or_its_own(tmp_path):
     marigold = save_marigold(tmp_path / "marigold")
-    own = {"num_steps": 50, "ensemble_size": 10, "seed": 1234, "processing_resolution": 32}
+    own = {"num_steps": 50, "ensemble_size": 10, "seed": 1234, "processing_resolution": 32, "dtype": "float32"}
     assert load_method(f"marigold-v1-0={marigold}").made_with == own
     chosen = {"num_steps": 3, "ensemble_size": 2, "seed": 5, "processing_resolution": 0}
     found = load_method(f"marigold-v1-0={marigold}", MethodOptions(**chosen)).made_with
-    assert found == chosen | {"processing_resolution": "of the picture"}
+    assert found == chosen | {"processing_resolution": "of the picture", "dtype": "float32"}
     wizard = load_method(f"geowizard={save_geowizard(tmp_path / 'wizard')}").made_with
     assert wizard == {
         **{"num_steps": 10, "ensemble_size": 10, "seed": 1234},
-        **{"processing_resolution": 768, "domain": "indoor"},
+        **{"processing_resolution": 768, "dtype": "float32", "domain": "indoor"},
     }
     lotus = load_method(f"lotus-g={save_lotus(tmp_path / 'lotus', 8)}").made_with
-    assert lotus == {"processing_resolution": "of the picture", "seed": 1234}
+    assert lotus == {"processing_resolution": "of the picture", "dtype": "float32", "seed": 1234}
+
+
+def rounded(folder, dtype):
+    """Weights of every part that float16 can hold, saved in one precision or the other."""
+    for file in folder.rglob("*.safetensors"):
+        save_file({name: tensor.half().to(dtype) for name, tensor in load_file(file).items()}, file, {"format": "pt"})
+    for file in folder.rglob("config.json"):
+        config = json.loads(file.read_text(encoding="utf-8"))
+        named = config.keys() & {"dtype", "torch_dtype"}
+        file.write_text(json.dumps(config | dict.fromkeys(named, str(dtype)[6:])), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "save", "options"),
+    [
+        ("marigold-v1-1", save_marigold, {}),
+        ("lotus-d", lambda folder: save_lotus(folder, 4), {}),
+        ("geowizard", save_geowizard, {"num_steps": 1, "ensemble_size": 1, "processing_resolution": 0}),
+    ],
+)
+def test_weights_in_half_precision_give_the_map_that_they_give_in_single_precision(
+    name, save, options, tmp_path, image
+):
+    found = [
+        load_method(f"{name}={rounded(save(tmp_path / str(dtype)[6:]), dtype)}", MethodOptions(**options))(image)
+        for dtype in (torch.float16, torch.float32)
+    ]
+    assert torch.allclose(*found, atol=1e-5)
 
 
 @torch.no_grad()

@@ -155,6 +155,17 @@ def test_zoedepth_averages_a_picture_and_its_mirror_image(tmp_path, image):
     assert (found(image)[0, 0] - (one + mirrored) / 2).abs().max() < 0.05 * (one - mirrored).abs().max()
 
 
+@pytest.mark.parametrize("name", ["dpt-large", "depth-anything", "zoedepth", "depth-pro"])
+def test_weights_in_half_precision_give_the_map_that_they_give_in_single_precision(name, tmp_path, image):
+    model, _ = save(CASES[name][0], tmp_path)
+    found = []
+    for cast in (model.half, model.float):  # the second time the same numbers
+        cast().save_pretrained(tmp_path)
+        method = load_method(f"{name}={tmp_path}")
+        found.append(method(image))
+    assert torch.allclose(*found, rtol=1e-5) and method.made_with["dtype"] == "float32"
+
+
 def test_any_model_of_a_known_type_says_itself_what_it_gives(tmp_path):
     save(lambda: depth_anything(depth_estimation_type="metric", max_depth=80), tmp_path)
     assert load_method(f"transformers={tmp_path}").gives == "depth_m"

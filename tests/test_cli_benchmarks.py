@@ -99,9 +99,31 @@ def test_kittis_mask_reaches_the_scores(benchmarked):
     rmse = {}
     for mask in ("eigen", "garg"):
         folder = benchmarked("kitti", "--kitti-mask", mask, output=mask)
-        assert f"Mask within the crop: {mask}." in (folder / "report.md").read_text(encoding="utf-8")
+        told = (folder / "report.md").read_text(encoding="utf-8")
+        assert f"Mask within the crop: {mask}." in told
+        assert ("not the published protocol: --kitti-mask garg" in told) == (mask == "garg")
         rmse[mask] = scores_of(folder)["scores"]["log.rmse"]
     assert rmse["eigen"] != rmse["garg"]
+
+
+@pytest.mark.parametrize("options", [(), ("--diode-gradient-filter",), ("--ransac",), ("--align", "scale")], ids=str)
+def test_published_scores_stand_beside_ours_only_where_the_protocol_was_theirs(benchmarked, monkeypatch, options):
+    monkeypatch.setitem(BENCHMARKS, "diode", replace(BENCHMARKS["diode"], num_images=1))
+    monkeypatch.setitem(METHODS, "ramp", replace(METHODS["ramp"], published="DepthFM-ID"))
+    folder = benchmarked("diode", *options)
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert report["departures"] == ([" ".join(options)] if options else [])
+    assert ("published AbsRel" in (folder / "report.md").read_text(encoding="utf-8")) == (not options)
+    assert report["facts"].get("not the published protocol", "").startswith(" ".join(options))
+
+
+def test_the_report_says_of_each_alignment_how_it_was_fitted(benchmarked):
+    for options, told in (
+        (("--align", "scale"), "all measured pixels, by the ratio of the medians (scale)"),
+        (("--align", "log", "scale"), "all measured pixels, by least squares (log) and by the ratio of the medians"),
+    ):
+        report = json.loads((benchmarked("diode", *options, output=options[1]) / "report.json").read_text("utf-8"))
+        assert report["facts"]["fitted to"].startswith(told)
 
 
 def test_diodes_gradient_filter_reaches_the_scores(benchmarked):

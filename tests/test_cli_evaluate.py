@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from depthfm_core.__main__ import main
 from depthfm_core.depth.align import ALIGNMENTS
@@ -11,7 +12,7 @@ from depthfm_core.evaluation.baselines.method import Method
 from depthfm_core.evaluation.fingerprint import fingerprint
 from depthfm_core.evaluation.table import read_rows
 
-from .evaluating import method
+from .evaluating import SIZE, method
 
 ROOT = Path(__file__).parents[1]
 
@@ -82,6 +83,12 @@ def test_the_same_folder_and_list_may_be_spelled_otherwise(evaluated, pairs, tmp
         assert main(["evaluate", *command]) == 0
 
 
+def test_an_image_that_a_list_has_twice_is_refused_before_anything_is_measured(evaluated, tmp_path):
+    (tmp_path / "list.txt").write_text("b\na\nb\n", encoding="utf-8")
+    said = evaluated("--model", "ramp", "--split", str(tmp_path / "list.txt"), "--limit", "1", code=2)
+    assert "b is listed 2 times; a split list has one line an image" in said and not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_is_the_data_set_takes_no_root(evaluated):
     assert "is a folder itself; leave --root elsewhere out" in evaluated("--root", "elsewhere", code=2)
 
@@ -99,6 +106,17 @@ def test_a_report_tells_what_the_loaded_weights_give(evaluated, monkeypatch):
     for _ in range(2):  # the second time nothing is loaded
         _, report, _ = evaluated("--model", "ramp", "--align", "scale")
         assert method(report, "ramp")["gives"] == "depth_m"
+
+
+def test_a_report_says_how_many_images_were_fitted_upside_down(evaluated, monkeypatch):
+    def upside_down(model, _options):
+        rows = torch.linspace(-1, 1, SIZE[0])[:, None].expand(SIZE)
+        return Method(model, "log_depth", lambda _image: (rows if model == "ramp" else -rows, 1))
+
+    monkeypatch.setattr("depthfm_core.cli.evaluate.load_method", upside_down)
+    _, report, _ = evaluated("--model", "ramp", "constant", "--align", "log")
+    assert report["facts"]["fitted upside down (negative scale)"] == "ramp 3 of 3 images (log)"
+    assert method(report, "ramp")["scores"]["log.abs_rel"] == pytest.approx(0, abs=1e-5)
 
 
 def test_a_limit_holds_for_the_pictures_too(evaluated):

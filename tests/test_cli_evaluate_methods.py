@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from safetensors.torch import load_file, save_file
 
 from depthfm_core import loading
@@ -67,6 +68,35 @@ def test_a_checkpoint_is_named_by_its_path(evaluated, golden_dir):
     assert all(measured["scores"]["log.abs_rel"] > 0 for measured in report["methods"])
     _, alone, _ = evaluated("--model", "nano", *options[2:])
     assert method(report, "nano")["scores"] == method(alone, "nano")["scores"]  # which the --vae is not for
+
+
+def test_a_report_holds_what_earlier_runs_measured_into_the_same_output_be_the_weights_gone(
+    evaluated, golden_dir, tmp_path
+):
+    checkpoint = shutil.copy(golden_dir / "depthfm-micro-heads8.ckpt", tmp_path / "mine.ckpt")
+    of_it = ("--vae", str(golden_dir / "micro-vae-diffusers.safetensors"), "--resolution", "32", "--steps", "1")
+    _, first, _ = evaluated("--model", str(checkpoint), *of_it, "--limit", "2")
+    checkpoint.unlink()
+    _, second, printed = evaluated("--model", "ramp", "--align", "log", "--limit", "2")
+    assert [found["name"] for found in second["methods"]] == ["ramp", str(checkpoint)]
+    assert method(second, str(checkpoint)) == method(first, str(checkpoint))
+    assert second["facts"]["measured by earlier runs"].startswith(f"{checkpoint} (")
+    assert "measured by earlier runs" not in first["facts"] and "AbsRel (affine)" in printed
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [(("--limit", "1"), ()), (("--ransac",), ()), (("--split", "both.txt"), ("--split", "one.txt"))],
+)
+def test_what_was_measured_otherwise_or_on_other_images_is_not_in_the_report(
+    evaluated, tmp_path, monkeypatch, earlier, later
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "both.txt").write_text("a\nb\n", encoding="utf-8")
+    (tmp_path / "one.txt").write_text("b\n", encoding="utf-8")
+    evaluated("--model", "ramp", *earlier)
+    _, report, _ = evaluated("--model", "constant", *later)
+    assert [found["name"] for found in report["methods"]] == ["constant"]
 
 
 def test_two_processes_measure_what_one_does(pairs, tmp_path):

@@ -17,6 +17,7 @@ from depthfm_core.evaluation.protocol import BENCHMARKS
 from depthfm_core.evaluation.run import UNCERTAINTY, columns, evaluate, worst_names
 from depthfm_core.evaluation.share import Share
 from depthfm_core.evaluation.spaces import SPACES, to_space
+from depthfm_core.evaluation.summary import summarize
 from depthfm_core.evaluation.table import SKIPPED, read_rows
 from depthfm_core.evaluation.uncertainty import log_error, measure_uncertainty
 
@@ -222,6 +223,24 @@ def test_disparity_is_fitted_where_it_is_positive_and_measured_everywhere(tmp_pa
     depth_m = depth_of("a")
     wrong = (depth_m > 1.2)[..., :4].sum() / (depth_m > 1.2).sum()
     assert float(read_rows(tmp_path)["a"]["disparity.delta1"]) == pytest.approx(1 - wrong.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_map_upside_down_scores_as_well_and_its_scale_tells(tmp_path, sign):
+    method = Method("m", "depth", lambda image: (sign * perfect("depth")(image), 1))
+    list(evaluate(method, BENCHMARK, ENTRIES, ["affine"], tmp_path))
+    rows = list(read_rows(tmp_path).values())
+    assert float(rows[0]["affine.scale"]) == pytest.approx(sign / 0.3, rel=1e-5)  # `PERFECT` is 0.3 of the depth
+    found = summarize("m", "depth", "none", rows, ["affine"])
+    assert found.inverted == ({} if sign == 1 else {"affine": 3}) and "affine.scale" not in found.scores
+    assert found.scores["affine.abs_rel"] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_map_that_no_factor_fits_is_told_as_what_it_is(tmp_path, value):
+    method = Method("m", "depth_m", lambda image: (torch.full_like(image[:, :1], value), 1))
+    with pytest.raises(ValueError, match="a: The median of the map is not positive .* or --align scale"):
+        list(evaluate(method, BENCHMARK, ENTRIES, ["affine", "scale"], tmp_path))
 
 
 def test_ransac_leaves_out_what_least_squares_would_follow(tmp_path):

@@ -37,6 +37,12 @@ def test_one_list_serves_both_archives_and_without_it_all_pictures_come_by_name(
     assert listed[0].image == tmp_path / folder / f"{OUTDOOR}.png"
 
 
+def test_a_picture_that_lies_in_both_layouts_is_listed_once(tmp_path):
+    for folder in (".", "val"):
+        write_frame(tmp_path / folder, INDOORS)
+    assert [entry.name for entry in diode.list_entries(tmp_path)] == [INDOORS]
+
+
 def test_the_mask_alone_decides_and_no_range_does(tmp_path):
     depth_m = np.full((HEIGHT, WIDTH), 4.0)
     depth_m[0, :3] = 0.1, 400, 0.0

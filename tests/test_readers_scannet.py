@@ -61,6 +61,13 @@ def test_a_larger_exported_picture_is_scaled_to_the_depth_map_which_stays_as_it_
     assert (sample.depth_m == np.float32(1.234)).all()
 
 
+@pytest.mark.parametrize("size", [(640, 480), (240, 320), (1296, 968), (720, 1280)])
+def test_a_picture_that_is_rotated_or_smaller_or_of_another_shape_is_refused(tmp_path, size):
+    write_frames(tmp_path, digits=6, size=size)
+    with pytest.raises(ValueError, match=rf"color.000000\.jpg is {size[1]}x{size[0]} .* depth map is 640x480"):
+        scannet.read(scannet.list_entries(tmp_path)[0])
+
+
 def test_scaling_down_averages_stripes_that_are_finer_than_the_depth_map(tmp_path):
     stripes = np.zeros((1440, 1920, 3), np.uint8)
     stripes[:, ::3] = 240

@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "train a model",
     "embed-empty-prompt": "the constant that stands for text, from a text encoder",
     "evaluate": "scores of models on a data set, with a report",
+    "table": "several reports of evaluate as one table, methods x data sets",
     "ablate": "the paper's ablations, small, with a table and a plot",
     "bench": "how fast, how small and how exact each way of estimating is here",
     "synth": "render synthetic pictures with depth",

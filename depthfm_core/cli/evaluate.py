@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..data.entries import Entry
+from ..data.entries import Entry, check_names
 from ..data.kitti import MASKS
 from ..depth.align import ALIGNMENTS
 from ..depth.inliers import Ransac
@@ -25,10 +25,11 @@ from ..evaluation.table import (
     read_gives,
     read_made_with,
     read_rows,
+    read_settings,
     write_facts,
 )
 from .errors import USER_ERRORS, sentence
-from .evaluate_plan import DEFAULT_ALIGNMENTS, Plan, make_plans, settings_of
+from .evaluate_plan import DEFAULT_ALIGNMENTS, Plan, data_set_name, find_neighbors, make_plans, settings_of
 from .evaluate_report import build_report
 from .methods import add_method_arguments, changed_options
 
@@ -77,7 +78,9 @@ def run(args: argparse.Namespace) -> int:
     """
     benchmark, root = _benchmark(args)
     _check_numbers(args)
-    entries = benchmark.list_entries(root, args.split)[: args.limit]
+    entries = benchmark.list_entries(root, args.split)
+    check_names(entries)
+    entries = entries[: args.limit]
     plans = make_plans(args, benchmark)
     for plan in plans:
         if not plan.is_done(entries):
@@ -91,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     failures = _measure_all(plans, benchmark, entries, args, share)
     share.wait()
     if share.is_first:
-        _report(plans, benchmark, entries, args)
+        _report(plans, benchmark, root, entries, args)
     share.wait()  # a launcher ends all processes when one ends with an error
     if failures:
         told = " ".join(f"{model} was not measured: {reason}" for model, reason in failures.items())
@@ -130,12 +133,26 @@ def _measure(
         pass
 
 
-def _report(plans: Sequence[Plan], benchmark: Benchmark, entries: Sequence[Entry], args: argparse.Namespace) -> None:
-    """Writes and prints the report over the methods that were measured whole; nothing where there is none."""
+def _report(
+    plans: Sequence[Plan], benchmark: Benchmark, root: Path, entries: Sequence[Entry], args: argparse.Namespace
+) -> None:
+    """Writes and prints the report over the methods that were measured whole; nothing where there is none.
+
+    What earlier runs measured into the same output stands in it too.
+    """
     done = [plan for plan in plans if plan.is_done(entries)]
     if done:
-        summaries = [_summary(plan, benchmark, entries) for plan in done]
-        report = build_report(args, benchmark, entries, summaries, [plan.alignments for plan in done], done[0].folder)
+        shown = [*done, *find_neighbors(args, benchmark, root, plans, entries)]
+        summaries = [_summary(plan, benchmark, entries) for plan in shown]
+        report = build_report(
+            args,
+            benchmark,
+            data_set_name(args, root),
+            entries,
+            summaries,
+            [plan.alignments for plan in shown],
+            done[0].folder,
+        )
         print(write_report(report, summaries, args.output))
         print(f"{args.output / 'report.html'}")
     for plan in plans:
@@ -163,10 +180,14 @@ def _check_numbers(args: argparse.Namespace) -> None:
 
 
 def _summary(plan: Plan, benchmark: Benchmark, entries: Sequence[Entry]) -> Summary:
-    rows = read_rows(plan.folder)
+    """What the method's folder says of it, which is all that there is of one that an earlier run measured."""
+    rows, settings = read_rows(plan.folder), read_settings(plan.folder)
     gives = read_gives(plan.folder) or plan.card.gives
-    summary = summarize(plan.model, gives, plan.weights, [rows[entry.name] for entry in entries], plan.alignments)
-    made_with = changed_options(plan.options) | read_made_with(plan.folder) | plan.beside
+    measured = [rows[entry.name] for entry in entries]
+    summary = summarize(plan.model, gives, settings["weights"], measured, plan.alignments)
+    made_with = changed_options(plan.options) | read_made_with(plan.folder)
+    if "beside" in settings:
+        made_with["beside"] = settings["beside"]
     if domain_of := plan.domain_of(benchmark):
         counts = Counter(map(domain_of, entries))
         made_with["domain"] = ", ".join(f"{domain} ({count} images)" for domain, count in sorted(counts.items()))

@@ -2,18 +2,19 @@
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
 from ..data.entries import Entry
-from ..evaluation.baselines import MethodCard, MethodOptions, find_method
+from ..evaluation.baselines import METHODS, MethodCard, MethodOptions, find_method
 from ..evaluation.fingerprint import fingerprint
 from ..evaluation.pictures import unique_name
 from ..evaluation.protocol import BENCHMARKS, Benchmark
 from ..evaluation.spaces import SPACES, check_alignments
-from ..evaluation.table import read_rows
+from ..evaluation.table import SETTINGS_FILE, read_rows, read_settings
+from ..pipeline import EstimationSettings
 from .methods import check_method_arguments, files_beside, method_options
 
 DEFAULT_ALIGNMENTS = ("affine", "log")
@@ -37,8 +38,8 @@ class Plan:
 
     @cached_property
     def card(self) -> MethodCard:
-        """Of the method."""
-        return find_method(self.model)[1]
+        """Of the method; a name that is none is a DepthFM checkpoint's path, which need not be there any more."""
+        return METHODS.get(self.model.partition("=")[0], METHODS["depthfm"])
 
     @cached_property
     def weights(self) -> str:
@@ -85,15 +86,54 @@ def settings_of(plan: Plan, args: argparse.Namespace, benchmark: Benchmark, root
         "model": plan.model,
         "weights": plan.weights,
         **plan.beside,
-        "dataset": args.dataset if args.dataset in BENCHMARKS else root.resolve().name,
-        "root": str(root.resolve()),
-        "split": args.split and str(args.split.resolve()),
-        "protocol": benchmark.notes,
+        **_measured_on(args, benchmark, root),
         "alignments": list(plan.alignments),
-        "ransac": args.ransac,
         "options": {name: value for name, value in asdict(plan.options).items() if value is not None},
         **({"domain": "of the data set"} if plan.domain_of(benchmark) else {}),
     }
+
+
+def find_neighbors(
+    args: argparse.Namespace, benchmark: Benchmark, root: Path, plans: Sequence[Plan], entries: Sequence[Entry]
+) -> list[Plan]:
+    """What earlier runs measured whole into the same output, on the same images by the same protocol, by name.
+
+    Nothing of them is loaded or run again, so their weights and options are those of that time.
+    """
+    asked, wanted = {plan.folder for plan in plans}, _measured_on(args, benchmark, root)
+    found = []
+    for folder in sorted({path.parent for path in args.output.glob("*/images*.csv")} - asked):
+        settings = read_settings(folder) if (folder / SETTINGS_FILE).exists() else {}
+        if wanted.items() <= settings.items():
+            options = _options(settings["options"])
+            found.append(Plan(settings["model"], options, tuple(settings["alignments"]), folder))
+    return [plan for plan in found if plan.is_done(entries)]
+
+
+def _measured_on(args: argparse.Namespace, benchmark: Benchmark, root: Path) -> dict[str, object]:
+    """The settings that methods must share to stand in one report."""
+    return {
+        "dataset": data_set_name(args, root),
+        "root": str(root.resolve()),
+        "split": args.split and str(args.split.resolve()),
+        "protocol": benchmark.notes,
+        "ransac": args.ransac,
+    }
+
+
+def data_set_name(args: argparse.Namespace, root: Path) -> str:
+    """The benchmark's, or that of the folder which is the data set itself."""
+    return args.dataset if args.dataset in BENCHMARKS else root.resolve().name
+
+
+def _options(kept: Mapping[str, object]) -> MethodOptions:
+    """The options as a run's settings keep them; of an option that is gone since, nothing can be said."""
+    known = {field.name: kept[field.name] for field in fields(MethodOptions) if field.name in kept}
+    if "settings" in known:
+        values = known["settings"]
+        names = [field.name for field in fields(EstimationSettings) if field.name in values]
+        known["settings"] = EstimationSettings(**{name: values[name] for name in names})
+    return MethodOptions(**known)
 
 
 def _alignments(model: str, args: argparse.Namespace) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ def list_entries(root: Path, split: Path | None = None) -> list[Entry]:
     ]
     if not depths:
         raise nothing_found(root, "DIODE", patterns)
-    stems = sorted(path.relative_to(folder).as_posix().removesuffix("_depth.npy") for folder, path in depths)
+    stems = sorted({path.relative_to(folder).as_posix().removesuffix("_depth.npy") for folder, path in depths})
     return [_entry(root, stem + ".png", stem + "_depth.npy", stem + "_depth_mask.npy") for stem in stems]
 
 

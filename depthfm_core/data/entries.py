@@ -5,7 +5,8 @@ each path in every layout in which the data set is handed out, so one list serve
 downloads. Listing opens no picture; a file that is missing is reported before the first network call.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +65,13 @@ def fields_of(line: list[str], count: int, split: Path, example: str) -> list[st
             f"A line of {split} is {' '.join(line)!r}; {count} fields or more are needed, as in {example!r}."
         )
     return line[:count]
+
+
+def check_names(entries: Sequence[Entry]) -> None:
+    """Raises ValueError for an image that stands twice in a list: it would count once, and another be missed."""
+    ((name, count),) = Counter(entry.name for entry in entries).most_common(1)
+    if count > 1:
+        raise ValueError(f"{name} is listed {count} times; a split list has one line an image. Correct the list.")
 
 
 def require_folder(root: Path, data_set: str) -> Path:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .entries import Entry, fields_of, first_existing, list_needed, nothing_found, read_split, require_folder
-from .rasters import between, make_sample, read_png_m, read_rgb
+from .rasters import between, check_sizes, make_sample, read_png_m, read_rgb
 from .sample import DepthSample
 
 NAME = "scannet"
@@ -23,6 +23,7 @@ MIN_DEPTH_M, MAX_DEPTH_M = 1e-3, 10.0
 SPLIT_SOURCE = "data_split/scannet_depth/scannet_val_sampled_list_800_1.txt in the repository prs-eth/Marigold"
 EXAMPLE = "scene0406_02/color/000300.jpg scene0406_02/depth/000300.png"
 _ARCHIVE_DIGITS = 6
+_SAME_SHAPE = 0.01
 
 
 def list_entries(root: Path, split: Path | None = None) -> list[Entry]:
@@ -51,10 +52,13 @@ def read(entry: Entry) -> DepthSample:
     """One frame at the depth map's size; `valid` is the protocol's mask.
 
     Raises:
-        ValueError: a file that cannot be read.
+        ValueError: a file that cannot be read, or a picture that is smaller than its depth map or of another shape.
     """
     depth_m = read_png_m(entry.depth, 1000)
-    image = _scaled(read_rgb(entry.image), depth_m.shape[1:])
+    image = read_rgb(entry.image)
+    if not _is_larger_alike(image, depth_m):
+        check_sizes(image, depth_m, entry.image)
+    image = _scaled(image, depth_m.shape[1:])
     return make_sample(image, depth_m, between(depth_m, MIN_DEPTH_M, MAX_DEPTH_M), entry.image)
 
 
@@ -69,6 +73,12 @@ def _spellings(root: Path, name: str) -> Iterator[Path]:
     yield path
     if path.stem.isdecimal():
         yield path.with_stem(str(int(path.stem)))
+
+
+def _is_larger_alike(image: Tensor, depth_m: Tensor) -> bool:
+    """Whether a picture is larger than its depth map and of its shape, as exported ones are (to within 0.4 %)."""
+    down, across = (image.shape[axis] / depth_m.shape[axis] for axis in (1, 2))
+    return min(down, across) >= 1 and abs(down / across - 1) <= _SAME_SHAPE
 
 
 def _scaled(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -62,8 +62,9 @@ def _neighbors(pred: Tensor, target: Tensor, valid: Tensor) -> Iterator[tuple[Te
     """Farther / nearer of each pair of valid neighbors, for either of them and along either axis: 4 times [N], [N]."""
     for axis in (0, 1):
         length = valid.shape[axis] - 1
-        pair = valid.narrow(axis, 0, length) & valid.narrow(axis, 1, length)
-        ratios = [(m.narrow(axis, 1, length) / m.narrow(axis, 0, length))[pair] for m in (pred, target)]
+        pairs = valid.narrow(axis, 0, length) & valid.narrow(axis, 1, length)
+        places = pairs.flatten().nonzero().squeeze(1)  # see `valid_pixels`
+        ratios = [(m.narrow(axis, 1, length) / m.narrow(axis, 0, length)).flatten()[places] for m in (pred, target)]
         yield ratios[0], ratios[1]
         yield 1 / ratios[0], 1 / ratios[1]
 

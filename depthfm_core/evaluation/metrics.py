@@ -6,7 +6,10 @@ data set's range come before and are the protocol's part.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -25,7 +28,8 @@ def measure(pred: Tensor, target: Tensor, valid: Tensor) -> dict[str, Tensor]:
     Raises:
         ValueError: shapes that differ, or values that are not finite and positive where valid.
     """
-    rows = [[formula(*pixels) for formula in METRICS.values()] for pixels in valid_pixels(pred, target, valid)]
+    images = [_Pixels(*pixels) for pixels in valid_pixels(pred, target, valid)]
+    rows = [[formula(pixels) for formula in METRICS.values()] for pixels in images]
     return {name: torch.stack(column) for name, column in zip(METRICS, zip(*rows, strict=True), strict=True)}
 
 
@@ -33,7 +37,8 @@ def valid_pixels(pred: Tensor, target: Tensor, valid: Tensor) -> Iterator[tuple[
     """Prediction and target of each image's valid pixels, [N] float64 each on the CPU; errors as in `measure`."""
     check_depths(pred, target, valid)
     for image_pred, image_target, usable in zip(pred, target, valid, strict=True):
-        yield image_pred[usable].cpu().double(), image_target[usable].cpu().double()
+        places = usable.flatten().nonzero().squeeze(1)  # found once; a mask as an index takes several times as long
+        yield tuple(values.flatten()[places].cpu().double() for values in (image_pred, image_target))
 
 
 def check_depths(pred: Tensor, target: Tensor, valid: Tensor) -> None:
@@ -43,50 +48,71 @@ def check_depths(pred: Tensor, target: Tensor, valid: Tensor) -> None:
         raise ValueError("pred must be positive where valid; clip the aligned depth to the data set's range.")
 
 
-def _abs_rel(pred: Tensor, target: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class _Pixels:
+    """The valid pixels of one image, [N] float64 each, and what several formulas take of them, computed once."""
+
+    pred: Tensor
+    target: Tensor
+
+    @cached_property
+    def error(self) -> Tensor:
+        """In metres."""
+        return self.pred - self.target
+
+    @cached_property
+    def log_error(self) -> Tensor:
+        return (self.pred / self.target).log()
+
+    @cached_property
+    def factor(self) -> Tensor:
+        """By how much a pixel is too far or too near; 1 or more. Of the ratios themselves, for its limits are exact."""
+        return torch.maximum(self.pred / self.target, self.target / self.pred)
+
+
+def _abs_rel(pixels: _Pixels) -> Tensor:
     """mean(|pred - target| / target)"""
-    return ((pred - target).abs() / target).mean()
+    return (pixels.error.abs() / pixels.target).mean()
 
 
-def _sq_rel(pred: Tensor, target: Tensor) -> Tensor:
+def _sq_rel(pixels: _Pixels) -> Tensor:
     """mean((pred - target)^2 / target), in metres"""
-    return ((pred - target).square() / target).mean()
+    return (pixels.error.square() / pixels.target).mean()
 
 
-def _rmse(pred: Tensor, target: Tensor) -> Tensor:
+def _rmse(pixels: _Pixels) -> Tensor:
     """sqrt(mean((pred - target)^2)), in metres"""
-    return (pred - target).square().mean().sqrt()
+    return pixels.error.square().mean().sqrt()
 
 
-def _rmse_log(pred: Tensor, target: Tensor) -> Tensor:
+def _rmse_log(pixels: _Pixels) -> Tensor:
     """sqrt(mean((log pred - log target)^2))"""
-    return (pred / target).log().square().mean().sqrt()
+    return pixels.log_error.square().mean().sqrt()
 
 
-def _log10(pred: Tensor, target: Tensor) -> Tensor:
+def _log10(pixels: _Pixels) -> Tensor:
     """mean(|log10 pred - log10 target|)"""
-    return (pred / target).log10().abs().mean()
+    return pixels.log_error.abs().mean() / math.log(10)
 
 
-def _si_log(pred: Tensor, target: Tensor) -> Tensor:
+def _si_log(pixels: _Pixels) -> Tensor:
     """100 sqrt(mean(d^2) - mean(d)^2) with d = log pred - log target, as KITTI counts it; blind to scale"""
-    difference = (pred / target).log()
-    return 100 * (difference - difference.mean()).square().mean().sqrt()
+    return 100 * (pixels.log_error - pixels.log_error.mean()).square().mean().sqrt()
 
 
-def _delta(power: int) -> Callable[[Tensor, Tensor], Tensor]:
+def _delta(power: int) -> Callable[[_Pixels], Tensor]:
     """The share of pixels with max(pred / target, target / pred) < 1.25^power"""
 
-    def share_within(pred: Tensor, target: Tensor) -> Tensor:
-        return (torch.maximum(pred / target, target / pred) < 1.25**power).double().mean()
+    def share_within(pixels: _Pixels) -> Tensor:
+        return (pixels.factor < 1.25**power).double().mean()
 
     return share_within
 
 
-# Name -> formula of the valid pixels of one image, [N] float64 each; `measure` takes whole maps.
+# Name -> formula of the valid pixels of one image; `measure` takes whole maps.
 # Sources: Eigen et al. 2014, https://arxiv.org/abs/1406.2283, for all but log10 (Saxena et al. 2009, as Marigold has
 # it: https://github.com/prs-eth/Marigold, `src/util/metric.py`).
-METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+METRICS: dict[str, Callable[[_Pixels], Tensor]] = {
     "abs_rel": _abs_rel,
     "sq_rel": _sq_rel,
     "rmse": _rmse,

@@ -10,7 +10,7 @@ from ..replacing import write_json, write_text
 from .boundaries import BOUNDARIES
 from .metrics import METRICS
 from .pictures import LARGEST_ERROR
-from .published import TABLES, find_published
+from .published import PUBLISHED_ALIGNMENTS, TABLES, find_published
 from .run import UNCERTAINTY
 from .summary import Summary
 
@@ -42,22 +42,34 @@ class Report:
 
     Attributes:
         title: of the page.
+        data_set: the name of what was measured on.
+        benchmark: its key in `protocol.BENCHMARKS`.
         facts: name -> value: data set, settings, machine.
         tables: in their order.
+        departures: what was measured otherwise than by the protocol of published numbers.
         notes: what a reader of the numbers must know.
         pictures: caption -> file, relative to the report.
     """
 
     title: str
+    data_set: str
+    benchmark: str
     facts: Mapping[str, str]
     tables: Sequence[Table]
     notes: Sequence[str]
     pictures: Mapping[str, str]
+    departures: Sequence[str] = ()
 
 
-def build_tables(benchmark: str, summaries: Sequence[Summary], alignments: Sequence[str]) -> list[Table]:
-    """The measured rows beside their published ones, then every score, the cost, and all published rows."""
-    tables = [_main_table(benchmark, summaries, alignments)]
+def build_tables(
+    benchmark: str, summaries: Sequence[Summary], alignments: Sequence[str], *, comparable: bool = True
+) -> list[Table]:
+    """The measured rows beside their published ones, then every score, the cost, and all published rows.
+
+    Where the protocol was another than that of published numbers (not `comparable`), these stand apart alone; so they
+    do for a method that was fitted by none of `PUBLISHED_ALIGNMENTS`.
+    """
+    tables = [_main_table(benchmark if comparable else "", summaries, alignments)]
     for alignment in alignments:
         names = {f"{alignment}.{name}": name for name in (*METRICS, *BOUNDARIES)}
         tables.append(_score_table(f"All scores, aligned by {alignment}", names, summaries))
@@ -70,8 +82,9 @@ def build_tables(benchmark: str, summaries: Sequence[Summary], alignments: Seque
 
 def write_report(report: Report, summaries: Sequence[Summary], folder: Path) -> str:
     """Writes report.md, report.json and report.html into `folder`; returns the Markdown but for the pictures."""
-    told, pictures = _markdown(report), _markdown_pictures(report.pictures)
-    content = {"facts": dict(report.facts), "notes": list(report.notes)}
+    told, pictures = markdown(report), _markdown_pictures(report.pictures)
+    content = {"data_set": report.data_set, "benchmark": report.benchmark, "departures": list(report.departures)}
+    content |= {"facts": dict(report.facts), "notes": list(report.notes)}
     content["methods"] = [summary.as_json() for summary in summaries]
     write_text(folder / "report.md", f"{told}\n{pictures}" if pictures else told)
     write_text(folder / "report.html", _html(report))
@@ -87,20 +100,22 @@ def _main_table(benchmark: str, summaries: Sequence[Summary], alignments: Sequen
     rows = []
     for summary in summaries:
         images = f"{summary.num_images}" + (f" (+{summary.num_skipped} empty)" if summary.num_skipped else "")
-        scores = [_number(summary.scores.get(f"{a}.{name}")) for a in alignments for name in ("abs_rel", "delta1")]
+        scores = [number(summary.scores.get(f"{a}.{name}")) for a in alignments for name in ("abs_rel", "delta1")]
         rows.append([summary.name, images, *scores])
-    published = [_published(summary.published, benchmark) for summary in summaries]
+    published = [_published(summary, benchmark) for summary in summaries]
     if any(published):
         head += ["published AbsRel", "published delta1", "published in"]
         rows = [row + (found or ["-"] * 3) for row, found in zip(rows, published, strict=True)]
     return Table("Measured here", head, rows)
 
 
-def _published(method: str, benchmark: str) -> list[str]:
+def _published(summary: Summary, benchmark: str) -> list[str]:
     """AbsRel, delta1 and the title of the first table that has the method on the data set; empty where none has."""
-    for name, row in find_published(method).items():
+    if not any(f"{alignment}.abs_rel" in summary.scores for alignment in PUBLISHED_ALIGNMENTS):
+        return []
+    for name, row in find_published(summary.published).items():
         if benchmark in row:
-            return [_number(row[benchmark].abs_rel), _number(row[benchmark].delta1), TABLES[name].title]
+            return [number(row[benchmark].abs_rel), number(row[benchmark].delta1), TABLES[name].title]
     return []
 
 
@@ -109,7 +124,7 @@ def _published_tables(benchmark: str) -> list[Table]:
     tables = []
     for published in TABLES.values():
         scores = {method: row[benchmark] for method, row in published.rows.items() if benchmark in row}
-        rows = [[method, _number(score.abs_rel), _number(score.delta1)] for method, score in scores.items()]
+        rows = [[method, number(score.abs_rel), number(score.delta1)] for method, score in scores.items()]
         if rows:
             tables.append(
                 Table(f"Published, not measured here: {published.title}", ["method", "AbsRel", "delta1"], rows)
@@ -126,7 +141,7 @@ def published_notes(benchmark: str) -> list[str]:
 def _score_table(title: str, names: Mapping[str, str], summaries: Sequence[Summary]) -> Table:
     """A line a method that has any of the scores."""
     rows = [
-        [summary.name, *(_number(summary.scores.get(column)) for column in names)]
+        [summary.name, *(number(summary.scores.get(column)) for column in names)]
         for summary in summaries
         if any(column in summary.scores for column in names)
     ]
@@ -138,7 +153,7 @@ def _cost_table(summaries: Sequence[Summary]) -> Table:
     rows = [
         [
             s.name,
-            *(_number(s.cost.get(column), 2 if column == "seconds" else 0) for column in columns),
+            *(number(s.cost.get(column), 2 if column == "seconds" else 0) for column in columns),
             s.gives,
             _short(s.weights),
         ]
@@ -168,12 +183,13 @@ def _short(text: str) -> str:
     return re.sub(r"((?:^|@)(?:sha256:)?[0-9a-f]{12})[0-9a-f]{28,}$", r"\1", text)
 
 
-def _number(value: float | None, digits: int = 3) -> str:
+def number(value: float | None, digits: int = 3) -> str:
+    """A cell of a table; a dash where there is no value."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _markdown(report: Report) -> str:
-    """Columns are padded, so that the tables read well in a terminal too."""
+def markdown(report: Report) -> str:
+    """A report but for its pictures. Columns are padded, so that the tables read well in a terminal too."""
     parts = [f"# {report.title}", "\n".join(f"- {name}: {value}" for name, value in report.facts.items())]
     for table in report.tables:
         parts.append(f"## {table.title}\n\n{_markdown_table(table)}")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data import DepthSample
 from ..data.entries import Entry
-from ..depth.align import align
+from ..depth.align import ALIGNMENTS, align, fit
 from ..depth.inliers import Ransac
 from .baselines.method import Method
 from .boundaries import BOUNDARIES, boundary_scores
@@ -24,6 +24,7 @@ from .spaces import check_alignments, to_space
 from .table import MEASURED, NAME, SKIPPED, STATUS, append_row, check_columns, read_rows
 from .uncertainty import log_error, measure_uncertainty
 
+SCALE = "scale"  # beside the scores: of the line that was fitted; below zero, the map was turned upside down
 COST = ("seconds", "peak_memory_mb", "num_calls")
 UNCERTAINTY = ("spearman", "ause", "calibration_error")  # of `uncertainty.UncertaintyScores`
 _NAMED = (ValueError, RuntimeError, MemoryError)
@@ -31,7 +32,7 @@ _NAMED = (ValueError, RuntimeError, MemoryError)
 
 def columns(alignments: Sequence[str]) -> list[str]:
     """The columns of the table of images."""
-    aligned = [f"{alignment}.{name}" for alignment in alignments for name in (*METRICS, *BOUNDARIES)]
+    aligned = [f"{alignment}.{name}" for alignment in alignments for name in (*METRICS, *BOUNDARIES, SCALE)]
     return [NAME, STATUS, *COST, *aligned, *UNCERTAINTY]
 
 
@@ -119,30 +120,39 @@ def _measure_entry(
     row = {NAME: entry.name, STATUS: MEASURED, "seconds": f"{seconds:.4f}", "num_calls": method.num_calls}
     row["peak_memory_mb"] = memory.megabytes
     aligned = {name: _aligned(values, method.gives, name, sample, benchmark, ransac) for name in alignments}
-    for alignment, depth_m in aligned.items():
-        row |= {f"{alignment}.{name}": value for name, value in _scores(depth_m, sample).items()}
-    return row | _uncertainty(method, values, sample), (sample, aligned[alignments[0]])
+    for alignment, (depth_m, scale) in aligned.items():
+        scores = _scores(depth_m, sample) | {SCALE: scale}
+        row |= {f"{alignment}.{name}": value for name, value in scores.items()}
+    return row | _uncertainty(method, values, sample), (sample, aligned[alignments[0]][0])
 
 
 def _aligned(
     values: Tensor, gives: str, alignment: str, sample: DepthSample, benchmark: Benchmark, ransac: Ransac | None
-) -> Tensor:
-    """[1, 1, H, W] float64 depth in metres at the ground truth's size, cut as the protocol says."""
+) -> tuple[Tensor, float]:
+    """[1, 1, H, W] float64 depth in metres at the ground truth's size, cut as the protocol says; and the fit's scale.
+
+    Raises:
+        ValueError: for a map that no scale fits, or that `align` refuses.
+    """
     prediction = prepare_prediction(to_space(values, gives, alignment), tuple(sample.depth_m.shape[-2:]))
     fitted = sample.valid[None]
     if alignment == "disparity":  # Marigold fits where the estimated disparity is one, and measures everywhere
         positive = fitted & (prediction > 0)
         fitted = positive if positive.any() else fitted
-    depth_m = align(
+    line = fit(
         prediction,
         sample.depth_m[None],
         fitted,
         alignment,
         ransac=ransac,
         max_side_px=benchmark.alignment_max_side,
-        dtype=torch.float64,
     )
-    return clip_aligned(depth_m, benchmark)
+    if line.scale.isnan().any():
+        raise ValueError(
+            "The median of the map is not positive where depth was measured, so no factor fits; the method gives no "
+            f"depth up to scale here. Leave it out, or --align {alignment}."
+        )
+    return clip_aligned(ALIGNMENTS[alignment].to_depth(line(prediction)), benchmark), line.scale.item()
 
 
 def _scores(depth_m: Tensor, sample: DepthSample) -> dict[str, float]:

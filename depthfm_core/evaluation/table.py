@@ -31,13 +31,18 @@ def open_folder(folder: Path, settings: Mapping[str, object]) -> None:
     if not path.exists():
         write_json(path, wanted)  # whole or not at all: several processes may start at once
         return
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_settings(folder)
     later = {name: wanted[name] for name in _LATER if name in wanted and name not in found}
     if later:  # a table of an earlier version, which goes on with these
         found |= later
         write_json(path, found)
     if changed := describe_changes(found, wanted):
         raise ValueError(f"{folder} holds results of other settings ({changed}); choose another --output or delete it.")
+
+
+def read_settings(folder: Path) -> dict[str, object]:
+    """The settings that `open_folder` kept of a run."""
+    return json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
 
 
 def describe_changes(found: Mapping[str, object], wanted: Mapping[str, object]) -> str:

@@ -14,7 +14,17 @@ from torch import Tensor, nn
 from ...flow import combine_members
 from ...optional import import_optional
 from ...resize import fit
-from .method import DEFAULT_SEED, INSTALL, NEEDS, Method, MethodCard, Request, counted_calls
+from .method import (
+    DEFAULT_SEED,
+    DTYPE,
+    INSTALL,
+    NEEDS,
+    Method,
+    MethodCard,
+    Request,
+    counted_calls,
+    in_float32,
+)
 from .sizes import resize_long_side, told_size
 
 STEPS, MEMBERS, LONG_SIDE_PX = 10, 10, 768
@@ -75,14 +85,14 @@ def load_geowizard(request: Request) -> Method:
         return combine_members(frame.undo(members)[None])[0], sum(calls)
 
     size = told_size(resolution)
-    return request.method(estimate, **settings, processing_resolution=size, domain=told or DEFAULT_DOMAIN)
+    return request.method(estimate, **settings, processing_resolution=size, dtype=DTYPE, domain=told or DEFAULT_DOMAIN)
 
 
 def _load_part(request: Request, name: str) -> object:
     library, part_class = _PARTS[name]
     load = getattr(importlib.import_module(library), part_class).from_pretrained
     part = load(request.weights, subfolder=name, local_files_only=True)
-    return part.to(request.options.device).eval() if isinstance(part, nn.Module) else part
+    return in_float32(part, request.options.device) if isinstance(part, nn.Module) else part
 
 
 def _attend_jointly(unet: nn.Module) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...optional import import_optional
-from .method import INSTALL, NEEDS, Method, MethodCard, Request
+from .method import DTYPE, INSTALL, NEEDS, Method, MethodCard, Request, in_float32
 
 # The first fusion layer has no second input, so this part of it exists in the library's class and in no checkpoint.
 _NEVER_USED = "fusion_stage.layers.0.residual_layer1."
@@ -45,11 +45,12 @@ def load_hugging_face(request: Request) -> Method:
     missing = sorted(name for name in report["missing_keys"] if _NEVER_USED not in name)
     if missing:
         raise ValueError(f"{request.weights} lacks {len(missing)} tensors of the network, for example {missing[0]}.")
-    model = model.to(request.options.device).eval()
+    model = in_float32(model, request.options.device)
     return request.method(
         lambda image: _estimate(processor, model, image),
         gives=MODEL_TYPES[config.model_type](config),
         size=f"{processor.size['height']} x {processor.size['width']}",
+        dtype=DTYPE,
     )
 
 

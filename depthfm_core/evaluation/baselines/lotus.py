@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...optional import import_optional
 from ...resize import fit
-from .method import DEFAULT_SEED, INSTALL, NEEDS, Method, MethodCard, Request
+from .method import DEFAULT_SEED, DTYPE, INSTALL, NEEDS, Method, MethodCard, Request, in_float32
 from .sizes import resize_long_side, told_size
 
 TIMESTEP = 999
@@ -47,12 +47,12 @@ def load_lotus(request: Request) -> Method:
         return frame.undo(found), 1
 
     drawn = {"seed": seed} if "seed" in request.card.options else {}
-    return request.method(estimate, processing_resolution=told_size(resolution), **drawn)
+    return request.method(estimate, processing_resolution=told_size(resolution), dtype=DTYPE, **drawn)
 
 
 def _part(part_class: type, request: Request, folder: str) -> nn.Module:
     part = part_class.from_pretrained(request.weights, subfolder=folder, local_files_only=True)
-    return part.to(request.options.device).eval()
+    return in_float32(part, request.options.device)
 
 
 def _predict(unet: nn.Module, vae: nn.Module, empty_text: Tensor, image: Tensor, seed: int) -> Tensor:

@@ -4,7 +4,17 @@ import torch
 from torch import Tensor
 
 from ...optional import import_optional
-from .method import DEFAULT_SEED, INSTALL, NEEDS, Method, MethodCard, Request, counted_calls
+from .method import (
+    DEFAULT_SEED,
+    DTYPE,
+    INSTALL,
+    NEEDS,
+    Method,
+    MethodCard,
+    Request,
+    counted_calls,
+    in_float32,
+)
 from .sizes import resize_long_side, told_size
 
 
@@ -24,6 +34,7 @@ def load_marigold(request: Request) -> Method:
     with request.complaining(ValueError):  # diffusers' error for a path that does not exist
         pipeline = MarigoldDepthPipeline.from_pretrained(request.weights, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
+    in_float32(pipeline.text_encoder, request.options.device)  # the rest is of diffusers, which takes float32 itself
     pipeline.to(request.options.device)
     resolution = request.choice("processing_resolution", pipeline.default_processing_resolution or 0)
     settings = {"num_inference_steps": request.choice("num_steps", steps), "ensemble_size": members}
@@ -44,6 +55,7 @@ def load_marigold(request: Request) -> Method:
         ensemble_size=members,
         seed=seed,
         processing_resolution=told_size(resolution),
+        dtype=DTYPE,
     )
 
 

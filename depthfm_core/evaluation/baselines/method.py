@@ -21,6 +21,7 @@ from ...pipeline import EstimationSettings
 INSTALL = 'pip install -e ".[baselines]"'
 NEEDS = {"transformers": INSTALL}  # of most methods
 DEFAULT_SEED = 1234  # of diffusion models' noise
+DTYPE = "float32"  # of published numbers, and of every network that `in_float32` readies; told in `made_with`
 GIVES = {
     "depth": "depth up to scale and shift, larger = farther",
     "relative_depth": "depth up to scale, larger = farther",
@@ -169,6 +170,15 @@ class Method:
         if found.ndim < 2 or found.shape[:-2].numel() != 1 or not found.isfinite().all():
             raise ValueError(f"{self.name} gave a map of shape {list(found.shape)}; expected one finite map.")
         return found.reshape(1, 1, *found.shape[-2:])
+
+
+def in_float32(network: nn.Module, device: str) -> nn.Module:
+    """A library's network ready on a device, in the precision of the protocol whatever its file holds.
+
+    `transformers` takes the file's from version 5 on. With half precision, which Apple's Depth Pro was published in,
+    networks then either fail at a picture in float32 or compute in half precision without a word.
+    """
+    return network.to(device).float().eval()
 
 
 def check_libraries(card: MethodCard) -> None:
