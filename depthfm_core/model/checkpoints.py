@@ -35,7 +35,7 @@ from .names import ldm_to_diffusers
 from .pages import convert_tensors
 from .parameterization import DEFAULT_PARAMETERIZATION
 from .precision import network_layout
-from .reading import CheckpointError, mismatch, read_tensor_file
+from .reading import CheckpointError, mismatch, not_plain, read_tensor_file
 from .shapes import unet_shapes
 
 if TYPE_CHECKING:  # what builds networks imports diffusers, which takes seconds and which ComfyUI's side does without
@@ -274,9 +274,7 @@ def _check_unet(path: Path, state_dict: Mapping[str, Tensor], hyper: UNetHyperPa
 def unet_mismatch(state_dict: Mapping[str, Tensor], hyper: UNetHyperParameters) -> str | None:
     """What keeps tensors under LDM's names from being the whole UNet of `hyper`, in one sentence; None if nothing.
 
-    Every tensor must be present, none too many, all shapes right, all in floating point.
+    Every tensor must be present, none too many, all shapes right, all plain floating point.
     """
-    integers = [name for name, t in state_dict.items() if not t.is_floating_point()]
-    if integers:
-        return f"not in floating point: {', '.join(integers[:3])}."
-    return mismatch(unet_shapes(hyper), {name: t.shape for name, t in state_dict.items()})
+    shapes = {name: t.shape for name, t in state_dict.items()}
+    return not_plain(state_dict) or mismatch(unet_shapes(hyper), shapes)
