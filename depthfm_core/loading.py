@@ -163,13 +163,15 @@ def _codec(
 
 
 def usable_device(name: str | torch.device) -> torch.device:
-    """The device, once it has shown that it holds a tensor, with its number where it has one.
+    """The device, once it has shown that it holds a tensor's value, with its number where it has one.
 
     Raises:
         ValueError: for one that is not there.
     """
     try:
-        return torch.zeros(1, device=torch.device(name)).device
+        tensor = torch.zeros(1, device=torch.device(name))
+        tensor.item()  # "meta" has shapes alone
+        return tensor.device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"Device {str(name)!r} cannot be used ({reason}); try cpu, cuda, cuda:1 or mps.") from error

@@ -1,7 +1,7 @@
 """DepthFM from a picture to its depth map, read from top to bottom in `DepthFMPipeline.__call__`."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -35,8 +35,8 @@ class DepthFMPipeline:
             that cost time whenever they meet a shape for the first time.
     """
 
-    network: "DepthFMUNet"
-    codec: "LatentCodec"
+    network: "DepthFMUNet" = field(repr=False)
+    codec: "LatentCodec" = field(repr=False)
     noising_step: int
     processing_resolution: int
     spread_scale: float = 1.0
@@ -62,13 +62,14 @@ class DepthFMPipeline:
 
         Returns:
             Tensors of `torch.inference_mode`: clone what a gradient shall go through, or what is changed in place.
+            Within `torch.autocast` the networks round as it says, whatever precision the pipeline was loaded in.
 
         Raises:
-            ValueError: for an image or noise of another shape or range, or a setting outside its range.
+            ValueError: for an image or noise of another type, shape or range, or settings of another type.
             RuntimeError: when "dopri5" needs more than `max_steps` steps.
         """
         _check_image(image)
-        settings.check()
+        _check_settings(settings)
         resolution = settings.processing_resolution
         fitted, frame = fit(
             image.float(),
@@ -221,7 +222,15 @@ def _check_image(image: Tensor) -> None:
         raise ValueError(f"The image's values go from {low:.4g} to {high:.4g}; expected [0, 1] without NaN.")
 
 
+def _check_settings(settings: EstimationSettings) -> None:
+    if not isinstance(settings, EstimationSettings):  # their values were checked when they were made
+        raise ValueError(f"The settings came as {type(settings).__name__}; expected EstimationSettings(...).")
+
+
 def _check_noise(noise: Tensor, image_latent: Tensor) -> None:
+    if not isinstance(noise, Tensor) or not noise.is_floating_point():
+        kind = noise.dtype if isinstance(noise, Tensor) else type(noise).__name__
+        raise ValueError(f"The noise came as {kind}; expected a tensor of floating point.")
     num_images, *latent = image_latent.shape
     before = list(noise.shape[:-3])  # [E] or [B, E]
     fits = list(noise.shape[-3:]) == latent and (len(before) == 1 or (len(before) == 2 and before[0] == num_images))

@@ -1,11 +1,11 @@
 """How to estimate: every setting with its default, which stands here and nowhere else."""
 
 from dataclasses import dataclass, fields, replace
-from numbers import Integral
+from numbers import Integral, Real
 
 import torch
 
-from .flow import SOLVERS, combine_members, cosine_alpha_bar, integrate, member_noise
+from .flow import SOLVERS, combine_members, cosine_alpha_bar, integrate, member_noise, time_grid
 from .resize import fit
 
 # Where an ensemble's members become one: as depth, each decoded, or as latents, which one decode serves.
@@ -17,7 +17,7 @@ SHARPENED_BELOW_PX = 256
 
 @dataclass(frozen=True)
 class EstimationSettings:
-    """How to estimate; every default stands here and nowhere else.
+    """How to estimate; every default stands here and nowhere else. One that cannot be used is refused at once.
 
     Attributes:
         num_steps: solver steps; two to four make the depth a little better than one.
@@ -40,6 +40,10 @@ class EstimationSettings:
             `SHARPENED_BELOW_PX`, whose edges are ramps otherwise.
         members_at_once: how many runs the networks see at a time; 0 = as many as memory allows. "dopri5" takes one at
             a time, so that the depth depends on nothing beside it.
+
+    Raises:
+        ValueError: for a setting of another type or outside its range, or a `max_steps` that no path could be followed
+            with.
     """
 
     num_steps: int = 2
@@ -63,6 +67,8 @@ class EstimationSettings:
     def __post_init__(self) -> None:
         for name in _WHOLE_NUMBERS:
             object.__setattr__(self, name, _whole(name, getattr(self, name)))  # of a frozen class
+        for field in fields(self):
+            _check_type(field.name, field.type, getattr(self, field.name))
         if self.average not in AVERAGES:
             raise ValueError(f"Unknown average {self.average!r}; choose one of {', '.join(AVERAGES)}.")
         if self.sharpen_edges not in (None, False, True):
@@ -73,16 +79,23 @@ class EstimationSettings:
             raise ValueError(
                 f"members_at_once is {self.members_at_once}; choose at least 1, or 0 for as many as memory allows."
             )
+        self.check()
 
     def check(self) -> None:
         """Puts every setting to the function that will use it, on a single value, so that it refuses now and not later.
 
         Raises:
-            ValueError: for a setting outside its range.
-            RuntimeError: for a `max_steps` that no path could be followed with.
+            ValueError: for a setting outside its range, or a `max_steps` that no path could be followed with.
         """
-        integrate(lambda x_t, _t: torch.zeros_like(x_t), torch.zeros(1), **self.solver_options)
-        combine_members(torch.zeros(1, 1, 1, 1, 1), self.reduction, self.align_members)
+        time_grid(self.num_steps, self.grid, self.rho)
+        options = self.solver_options
+        if not self.is_adaptive:
+            options["num_steps"] = 1  # further ones would tell no more
+        try:
+            integrate(lambda x_t, _t: torch.zeros_like(x_t), torch.zeros(1, device="cpu"), **options)
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
+        combine_members(torch.zeros(1, 1, 1, 1, 1, device="cpu"), self.reduction, self.align_members)
         member_noise(self.seed, self.ensemble_size, (1,))
         cosine_alpha_bar(self.noising_step or 0)
         fit(torch.empty(1, 3, 1, 1, device="meta"), self.processing_resolution or 0, 1)
@@ -114,3 +127,11 @@ def _whole(name: str, value: object) -> int | None:
     if value is None and none:
         return None
     raise ValueError(f"{name} is {value!r}; expected a whole number{none}.")
+
+
+def _check_type(name: str, kind: object, value: object) -> None:
+    """That a number is one and a name is one; `_whole` has those without a fraction."""
+    if kind is float and (not isinstance(value, Real) or isinstance(value, bool)):
+        raise ValueError(f"{name} is {value!r}; expected a number.")
+    if kind is str and not isinstance(value, str):
+        raise ValueError(f"{name} is {value!r}; expected a name.")

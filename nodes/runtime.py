@@ -49,11 +49,10 @@ def estimate(
         frames_at_once: how many frames may share a network call; 0 = as many as memory allows.
 
     Raises:
-        ValueError: for another model, one whose sampling was replaced, a VAE of another kind or other latents, when
-            there is no autoencoder, or for a setting outside its range.
+        ValueError: for another model, one whose sampling was replaced, a VAE of another kind or other latents, or when
+            there is no autoencoder.
         AutoencoderOutOfMemory: when the autoencoder has no room for one frame.
     """
-    settings.check()
     calls = network_calls(settings.solver, settings.num_steps) or _TYPICAL_DOPRI5_CALLS
     progress = Progress(len(image), settings.ensemble_size * calls)
     pipeline = _pipeline(patcher, vae, progress.advance)

@@ -38,6 +38,16 @@ def test_conversion_keeps_everything(golden_dir, reference, tmp_path, dtype):
         assert all(torch.equal(converted.state_dict[k].half(), reference.state_dict[k]) for k in reference.state_dict)
 
 
+def test_a_weight_beyond_the_precision_that_it_would_be_written_in_is_named(reference, tmp_path):
+    name = "out.2.weight"
+    large = replace(reference, state_dict=dict(reference.state_dict) | {name: torch.full((4, 32, 3, 3), 7e4)})
+    with pytest.raises(ValueError, match=f"{name} has 7e.04.*bfloat16 or float32"):
+        save_checkpoint(large, tmp_path / "out.safetensors", "float16")
+    assert not list(tmp_path.iterdir())
+    save_checkpoint(large, tmp_path / "out.safetensors", "bfloat16")
+    assert load_checkpoint(tmp_path / "out.safetensors").state_dict[name].isfinite().all()
+
+
 def test_an_autoencoder_and_all_settings_travel_inside(golden_dir, reference, tmp_path):
     codec = load_codec(golden_dir / "micro-vae-diffusers.safetensors")
     whole = replace(

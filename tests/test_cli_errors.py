@@ -1,6 +1,7 @@
 import io
 import shutil
 import sys
+from itertools import chain
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from depthfm_core import __main__
 from depthfm_core.__main__ import main
 from depthfm_core.cli import COMMANDS, predict
+from depthfm_core.cli.idle import IDLE
 
 
 @pytest.fixture
@@ -18,6 +20,13 @@ def unloadable(monkeypatch):
         raise AssertionError("a model was loaded before the options were checked")
 
     monkeypatch.setattr(predict, "pipeline_from", load)
+
+
+@pytest.fixture
+def nothing(monkeypatch):
+    """Estimates no picture, and needs no model for it."""
+    monkeypatch.setattr(predict, "pipeline_from", lambda _args: None)
+    monkeypatch.setattr(predict, "_predict_one", lambda *_args: None)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +45,9 @@ def unloadable(monkeypatch):
         ("--fov", "180"),
         ("--save", "uncertainty"),
         ("--save", "npy,jpeg"),
+        ("--focal", "500", "--fov", "60"),
+        ("--range", "-1", "1"),
+        ("--percentiles", "5", "95", "--normalization", "fixed-range"),
     ],
     ids=" ".join,
 )
@@ -43,6 +55,67 @@ def test_options_are_checked_before_a_model_is_loaded(saved, unloadable, options
     lines, errors, folder = saved(*options, code=2)
     assert lines == [] and not folder.exists()
     assert errors.startswith("depthfm: ") and errors.count("\n") == 1
+
+
+IDLE_OPTIONS = [
+    (("--rho", "3"), "without --grid rho"),
+    (("--rtol", "1e-5"), "without --solver dopri5"),
+    (("--atol", "1e-5"), "without --solver dopri5"),
+    (("--max-steps", "50"), "without --solver dopri5"),
+    (("--grid", "rho", "--solver", "dopri5"), "with --solver dopri5"),
+    (("--members-at-once", "4", "--ensemble", "5", "--solver", "dopri5"), "with --solver dopri5"),
+    (("--members-at-once", "4"), "without --ensemble 2 or more"),
+    (("--reduction", "median"), "without --ensemble 2 or more"),
+    (("--average", "latents"), "without --ensemble 2 or more"),
+    (("--no-align",), "without --ensemble 2 or more"),
+    (("--colormap", "gray", "--save", "npy"), "without color in --save"),
+    (("--normalization", "percentile", "--save", "npy"), "without color in --save"),
+    (("--invert", "--save", "npy"), "without color or depth16 in --save"),
+    (("--fov", "80"), "without normals or ply in --save"),
+    (("--focal", "80"), "without normals or ply in --save"),
+    (("--normal-convention", "directx", "--save", "ply"), "without normals in --save"),
+    (("--normal-strength", "2"), "without normals in --save"),
+    (("--normal-smoothing", "2"), "without normals in --save"),
+]
+
+
+@pytest.mark.parametrize(("options", "when"), IDLE_OPTIONS, ids=lambda value: " ".join(value))
+def test_an_option_without_effect_is_told_on_one_line_and_nothing_else_changes(saved, nothing, options, when):
+    assert saved(*options)[1] == f"depthfm: {options[0]} changes nothing {when}.\n"
+
+
+def test_every_option_that_can_be_idle_is_tested():
+    named = {option[2:].replace("-", "_") for (option, *_), _ in IDLE_OPTIONS}
+    assert {*chain(*(idle.options for idle in IDLE))} == named - {"no_align"} | {"align_members"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--rho", "2", "--rtol", "1e-3", "--reduction", "mean", "--members-at-once", "0", "--normal-strength", "1"),
+        ("--ensemble", "3", "--reduction", "median", "--no-align", "--members-at-once", "1", "--average", "latents"),
+        ("--solver", "dopri5", "--rtol", "1e-2", "--atol", "1e-3", "--max-steps", "50"),
+        ("--grid", "rho", "--rho", "3", "--invert", "--colormap", "gray", "--normalization", "percentile"),
+        ("--save", "normals", "--fov", "80", "--normal-convention", "directx", "--normal-smoothing", "2"),
+        ("--save", "ply", "--focal", "80"),
+        ("--normalization", "fixed-range", "--range", "-1", "1"),
+    ],
+    ids=" ".join,
+)
+def test_options_that_count_or_have_their_defaults_are_no_matter(saved, nothing, options):
+    assert saved(*options)[1] == ""
+
+
+def test_photographs_in_formats_that_are_not_read_are_told(saved, nothing, photo, tmp_path):
+    (tmp_path / "in").mkdir()
+    shutil.copy(photo, tmp_path / "in")
+    assert saved(inputs=(tmp_path / "in",))[1] == ""
+    for name in ("IMG_1.HEIC", "b.heic", "c.NEF", "notes.txt", ".hidden.heic"):
+        (tmp_path / "in" / name).write_bytes(b"")
+    told = f"{tmp_path / 'in'} has 3 in formats that are not read (.heic, .nef); save them as .jpg or .png."
+    assert saved(inputs=(tmp_path / "in",))[1] == f"depthfm: {told}\n"
+    (tmp_path / "in" / photo.name).unlink()
+    assert saved(inputs=(tmp_path / "in",), code=2)[1].endswith(f"holds no pictures; {told}\n")
 
 
 def test_inputs_are_checked_before_a_model_is_loaded(saved, unloadable, photo, tmp_path):

@@ -149,6 +149,14 @@ def test_what_cannot_be_used_is_one_sentence_and_leaves_nothing_behind(labeled, 
     assert not folder.exists()
 
 
+def test_photographs_in_formats_that_are_not_read_are_told(labeled, tmp_path):
+    save_photo(tmp_path / "photos" / "sub" / "a.jpg", 0)
+    (tmp_path / "photos" / "sub" / "b.HEIC").write_bytes(b"")
+    folder, _, said = labeled(folder=tmp_path / "photos")
+    assert f"{tmp_path / 'photos'} has 1 in formats that are not read (.heic)" in said.err
+    assert len(pairs.list_entries(folder)) == 1
+
+
 def test_folders_that_cannot_be_used_are_refused(labeled, photos, tmp_path):
     assert "is no folder" in labeled(folder=photos / "a.jpg", code=2)[2].err
     assert "is no folder" in labeled(folder=photos / "nowhere", code=2)[2].err

@@ -18,6 +18,19 @@ def test_members_and_seeds_differ():
     assert not torch.equal(first, member_noise(8, 1, (4, 3, 6))[0])
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_noise_does_not_depend_on_pytorchs_defaults(dtype):
+    expected = member_noise(0, 2, (4, 3, 6))
+    usual = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(dtype)
+        with torch.device("meta"):
+            noise = member_noise(0, 2, (4, 3, 6))
+    finally:
+        torch.set_default_dtype(usual)
+    assert noise.dtype == torch.float32 and torch.equal(noise, expected)
+
+
 def test_drawing_noise_leaves_the_global_generator_alone():
     before = torch.random.get_rng_state()
     member_noise(0, 2, (4, 2, 2))

@@ -138,6 +138,10 @@ def test_an_import_loads_no_comfyui_writes_no_file_and_says_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_public_names_are_listed_for_whoever_completes_them():
+    assert {*depthfm_core.__all__} <= {*dir(depthfm_core)}
+
+
 def test_the_list_of_commands_needs_no_heavy_package(tmp_path):
     code = (
         "import sys; from depthfm_core.__main__ import main\n"

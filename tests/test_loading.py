@@ -17,6 +17,7 @@ from depthfm_core.model.checkpoints import load_checkpoint, save_checkpoint
     [
         ({"device": "nowhere"}, "nowhere"),
         ({"device": "cuda:99"}, "cuda:99"),
+        ({"device": "meta"}, "Device 'meta' cannot be used.*try cpu"),
         ({"dtype": "int8"}, "bfloat16"),
         ({"vae": None}, "autoencoder"),
         ({"model": "no-such-model"}, "nano"),

@@ -1,10 +1,13 @@
 """More than 200 malformed or extreme inputs: each gives one sentence and exit code 2, or a finite map of its size."""
 
 import io
+import json
 import os
 import pickle
+import shutil
 import subprocess
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,11 @@ from safetensors.torch import load_file, save_file
 
 from depthfm_core import EstimationSettings, load_pipeline
 from depthfm_core.__main__ import main
-from depthfm_core.model.checkpoints import convert
+from depthfm_core.model.bundled import NANO_PATH
+from depthfm_core.model.checkpoints import convert, load_checkpoint
+from depthfm_core.model.codec import build_codec, load_codec
+from depthfm_core.model.layouts import NULL_TEXT
+from depthfm_core.model.reading import CheckpointError
 
 QUICK = ("--steps", "1", "--resolution", "32")
 
@@ -171,8 +178,8 @@ WRONG_SHAPES = {
     "context_dim": (-1, 25, 10**9, {}),
     "in_channels": (4, 9, "x"),
     "out_channels": ([10**6, 2], 5),
-    "num_heads": (0, 7, -1, "x", None),
-    "num_head_channels": (16, torch.zeros(1, 4)),
+    "num_heads": (0, 7, -1, "x", None, 4.0, True),
+    "num_head_channels": (16, torch.zeros(1, 4), 4.0, True),
     "transformer_depth": (float("nan"), 10**9, 2),
     "use_linear_in_transformer": (False, torch.zeros(3)),
     "use_spatial_transformer": (False, None),
@@ -188,6 +195,93 @@ def test_wrong_hyper_parameters_are_refused(files, refused, tmp_path, name, valu
     content["ldm_hparams"] = dict(content["ldm_hparams"]) | {name: value}
     torch.save(content, tmp_path / "a.ckpt")
     refused(model=tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("key", ["epoch", 7, "hook"])
+def test_what_training_leaves_beside_an_autoencoder_does_not_matter(files, tmp_path, key):
+    weights = load_file(files["vae"])
+    for name, content in (("flat", weights | {key: 3}), ("nested", {"state_dict": weights | {key: b"x"}, key: 3})):
+        torch.save(content, tmp_path / f"{name}.ckpt")
+        assert all(
+            torch.equal(tensor, weights[name])
+            for name, tensor in load_codec(tmp_path / f"{name}.ckpt").autoencoder.state_dict().items()
+        )
+
+
+NO_AUTOENCODERS = {
+    "a tensor for a state": lambda _: {"state_dict": torch.zeros(2)},
+    "a list for a state": lambda _: {"state_dict": [1]},
+    "numbers for names": lambda _: {1: 2},
+    "bytes for a tensor": lambda _: {"encoder.down_blocks.0.resnets.0.conv1.weight": b"x"},
+    "whole numbers": lambda vae: {name: tensor.int() for name, tensor in vae.items()},
+    "a sparse tensor": lambda vae: vae | {"encoder.conv_in.weight": vae["encoder.conv_in.weight"].to_sparse()},
+    "a tensor without values": lambda vae: vae | {"encoder.conv_in.weight": vae["encoder.conv_in.weight"].to("meta")},
+    "a dictionary in itself": lambda _: in_itself(),
+}
+
+
+def in_itself():
+    content = {}
+    content["state_dict"] = content
+    return content
+
+
+@pytest.mark.parametrize("kind", NO_AUTOENCODERS)
+def test_what_is_no_autoencoder_is_refused(files, refused, tmp_path, kind):
+    torch.save(NO_AUTOENCODERS[kind](load_file(files["vae"])), tmp_path / "v.ckpt")
+    assert "v.ckpt" in refused(vae=tmp_path / "v.ckpt")
+
+
+WRONG_CODECS = {
+    "scaling_factor": (None, "abc", [1], 0, -1.0, True, float("nan"), float("inf")),
+    "layers_per_block": (10**6, 1.5, "x", True),
+    "block_out_channels": ([8] * 10**6,),
+    "_class_name": (["AutoencoderKL"], 5),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, v) for name, values in WRONG_CODECS.items() for v in values])
+def test_a_wrong_configuration_of_an_autoencoder_is_refused(files, golden_dir, tmp_path, name, value):
+    config = json.loads((golden_dir / "micro-vae-diffusers.json").read_text()) | {name: value}
+    with pytest.raises(CheckpointError):
+        build_codec(load_file(files["vae"]), config, source="v")
+
+
+def test_blocks_without_end_of_a_bundled_autoencoder_are_refused():
+    checkpoint = load_checkpoint(NANO_PATH)
+    config = dict(checkpoint.codec_config) | {"num_decoder_blocks": [10**6, 3, 3, 1]}
+    with pytest.raises(CheckpointError, match="num_decoder_blocks"):
+        replace(checkpoint, codec_config=config).build_codec()
+
+
+def test_a_configuration_that_is_nested_without_end_is_refused(files, tmp_path):
+    shutil.copy(files["vae"], tmp_path / "diffusion_pytorch_model.safetensors")
+    (tmp_path / "config.json").write_text("[" * 50_000)
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        load_codec(tmp_path)
+
+
+WRONG_PARTS = {
+    "infinite noising step": lambda c: c | {"noising_step": float("inf")},
+    "no scale of latents": lambda c: c | {"codec_config": {"scaling_factor": None}},
+    "infinite spread": lambda c: c | {"spread_scale": float("inf")},
+    "a dictionary in itself": lambda c: c | {"state_dict": in_itself()},
+    "a sparse tensor": lambda c: with_last_layer(c, torch.zeros(4).to_sparse()),
+    "a tensor without values": lambda c: with_last_layer(c, torch.zeros(4, device="meta")),
+    "text without a number": lambda c: c | {NULL_TEXT: np.full_like(c[NULL_TEXT], np.nan)},
+    "a pickle of petabytes": lambda c: c | {NULL_TEXT: Runs(np.ndarray, (10**15,))},
+}
+
+
+def with_last_layer(content, bias):
+    return content | {"state_dict": content["state_dict"] | {"out.2.bias": bias}}
+
+
+@pytest.mark.parametrize("kind", WRONG_PARTS)
+def test_a_model_of_wrong_parts_is_refused_by_its_name(files, refused, tmp_path, kind):
+    content = WRONG_PARTS[kind](torch.load(files["ckpt"], weights_only=False))
+    torch.save(content, tmp_path / "a.ckpt")
+    assert f"{tmp_path / 'a.ckpt'}: " in refused(model=tmp_path / "a.ckpt")
 
 
 def picture(**how):
@@ -238,7 +332,7 @@ WRONG_OPTIONS = [
     *(("--resolution", value) for value in ("-1", "1000000000", "x")),
     *(("--noising-step", value) for value in ("-1", "1000", "x")),
     *(("--members-at-once", value) for value in ("-1", "x")),
-    *(("--device", value) for value in ("tpu", "cuda:99", "", "cpu:x")),
+    *(("--device", value) for value in ("tpu", "cuda:99", "", "cpu:x", "meta")),
     *(("--dtype", value) for value in ("int8", "float64", "")),
     *(("--attention", value) for value in ("flash", "")),
     *(("--save", value) for value in ("", "jpeg", "npy,", "uncertainty")),

@@ -273,14 +273,15 @@ def test_members_are_decoded_a_pictures_worth_at_a_time_however_many_the_network
     assert recording.codec.decoded == decoded
 
 
-@pytest.mark.parametrize(
-    "change", [{"reduction": "avg"}, {"noising_step": 1001}, {"ensemble_size": 0}, {"seed": -1}, {"rho": 0.0}], ids=str
-)
-def test_a_setting_outside_its_range_is_refused_before_anything_is_computed(recording, change):
-    grid = {"grid": "rho"} if "rho" in change else {}
-    with pytest.raises(ValueError):
-        recording(torch.rand(1, 3, 32, 32), replace(QUICK, **change, **grid))
+@pytest.mark.parametrize("settings", [None, {"num_steps": 1}, EstimationSettings], ids=str)
+def test_what_are_no_settings_is_refused_before_anything_is_computed(recording, settings):
+    with pytest.raises(ValueError, match="settings came as"):
+        recording(torch.rand(1, 3, 32, 32), settings)
     assert recording.codec.seen == []
+
+
+def test_a_pipeline_is_shown_without_its_networks(pipeline):
+    assert len(repr(pipeline)) < 200 and f"noising_step={pipeline.noising_step}" in repr(pipeline)
 
 
 @pytest.mark.parametrize("average", ["depth", "latents"])

@@ -33,9 +33,9 @@ def test_the_noise_decides_how_many_members_there_are(pipeline, images):
 
 def test_noise_of_each_images_own_is_that_images(pipeline, images):
     noise = normal(2, 1, *SHAPE)
-    together = pipeline(images, SETTINGS, noise=noise).depth
-    alone = [pipeline(image, SETTINGS, noise=own).depth for image, own in zip(images.split(1), noise, strict=True)]
-    torch.testing.assert_close(together, torch.cat(alone))
+    together = pipeline(images, SETTINGS, noise=noise).log_depth
+    alone = [pipeline(image, SETTINGS, noise=own).log_depth for image, own in zip(images.split(1), noise, strict=True)]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -53,4 +53,12 @@ def test_noise_that_is_not_finite_is_refused(pipeline, images, value):
     noise = normal(1, *SHAPE)
     noise[0, 0, 0, 0] = value
     with pytest.raises(ValueError, match="The noise holds NaN or infinity"):
+        pipeline(images, SETTINGS, noise=noise)
+
+
+@pytest.mark.parametrize("kind", [torch.complex64, torch.int64, None], ids=str)
+def test_noise_of_another_type_is_refused(pipeline, images, kind):
+    noise = normal(1, *SHAPE)
+    noise = noise.tolist() if kind is None else noise.to(kind)
+    with pytest.raises(ValueError, match="expected a tensor of floating point"):
         pipeline(images, SETTINGS, noise=noise)

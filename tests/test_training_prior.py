@@ -107,7 +107,7 @@ FAULTS = {
     "another width": (replaced(FIRST, torch.zeros(64, 4, 3, 3)), "input_blocks.0.0.weight .*64, 4, 3, 3"),
     "missing tensor": (without(LAST), "missing: out.2.bias"),
     "unexpected tensor": (replaced(f"{LDM_PREFIX}out.3.bias", torch.zeros(4)), "unexpected: out.3.bias"),
-    "integers": (replaced(LAST, torch.zeros(4, dtype=torch.int64)), "not in floating point: out.2.bias"),
+    "integers": (replaced(LAST, torch.zeros(4, dtype=torch.int64)), "not plain floating point: out.2.bias"),
     "no UNet": (without(FIRST), "not a Stable Diffusion UNet"),
 }
 

@@ -99,11 +99,8 @@ def estimation_settings(args: argparse.Namespace) -> EstimationSettings:
 
     Raises:
         ValueError: for a value outside its range, before any model is loaded.
-        RuntimeError: for a `max_steps` that no path could be followed with.
     """
-    settings = EstimationSettings(**{field.name: getattr(args, field.name) for field in fields(EstimationSettings)})
-    settings.check()
-    return settings
+    return EstimationSettings(**{field.name: getattr(args, field.name) for field in fields(EstimationSettings)})
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:

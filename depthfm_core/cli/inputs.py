@@ -2,11 +2,11 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
 
-from ..data.photos import photos_in
+from ..data.photos import describe_unread, photos_in
 
 
 def find_images(inputs: Iterable[Path]) -> dict[Path, str]:
@@ -26,6 +26,12 @@ def find_images(inputs: Iterable[Path]) -> dict[Path, str]:
     for image in found:
         once.setdefault(os.path.normcase(image.parent.resolve() / image.name), image)
     return _result_names(list(once.values()))
+
+
+def unread_photos(inputs: Iterable[Path]) -> Iterator[str]:
+    """A sentence for each folder with photographs in formats that are not read."""
+    told = (describe_unread(path) for path in inputs if path.is_dir())
+    return (sentence for sentence in told if sentence)
 
 
 def _result_names(images: Sequence[Path]) -> dict[Path, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..bench.machine import installed_versions
-from ..data.photos import photos_in
+from ..data.photos import describe_unread, photos_in
 from ..evaluation.baselines import GIVES, METHODS, Method, find_method, load_method
 from ..evaluation.fingerprint import fingerprint
 from ..evaluation.share import this_share
@@ -102,7 +102,10 @@ def _find_photos(args: argparse.Namespace) -> list[Path]:
         )
     if args.long_side < 0:
         raise ValueError(f"--long-side is {args.long_side}; choose a number of pixels, or 0 for the pictures' own.")
-    return [path.relative_to(args.folder) for path in photos_in(args.folder, below=True)]
+    photos = [path.relative_to(args.folder) for path in photos_in(args.folder, below=True)]
+    if unread := describe_unread(args.folder, below=True):
+        tqdm.write(f"depthfm: {unread}", file=sys.stderr)
+    return photos
 
 
 def _label(method: Method, photos: list[Path], args: argparse.Namespace) -> int:

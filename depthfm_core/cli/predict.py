@@ -21,7 +21,8 @@ from ..replacing import is_same
 from . import import_networks
 from .arguments import add_estimation_arguments, add_model_arguments, estimation_settings, pipeline_from
 from .errors import BAD_INPUT, USER_ERRORS, sentence
-from .inputs import find_images
+from .idle import idle_options
+from .inputs import find_images, unread_photos
 from .outputs import OUTPUTS, describe_outputs, output_paths, write_outputs
 from .views import ViewOptions, add_view_arguments, view_options
 
@@ -63,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     settings = estimation_settings(args)
     views = view_options(args)
     _check_output(args, images, settings)
+    for told in (*idle_options(args), *unread_photos(args.inputs)):
+        tqdm.write(f"depthfm: {told}", file=sys.stderr)
     import_networks(args, compiled=args.compile)
     pipeline = pipeline_from(args)
     _check_folder(args.output)

@@ -56,7 +56,6 @@ def _add_range_arguments(output: argparse._ArgumentGroup, limits: DisplayLimits)
         "--percentiles",
         type=float,
         nargs=2,
-        default=(limits.low_percentile, limits.high_percentile),
         metavar=("LOW", "HIGH"),
         help=f"of --normalization percentile (default: {limits.low_percentile:g} {limits.high_percentile:g})",
     )
@@ -64,7 +63,6 @@ def _add_range_arguments(output: argparse._ArgumentGroup, limits: DisplayLimits)
         "--range",
         type=float,
         nargs=2,
-        default=(limits.nearest, limits.farthest),
         metavar=("NEAREST", "FARTHEST"),
         help="of --normalization fixed-range: log depth, which goes from about -1 to 1 "
         f"(default: {limits.nearest:g} {limits.farthest:g})",
@@ -74,14 +72,15 @@ def _add_range_arguments(output: argparse._ArgumentGroup, limits: DisplayLimits)
 def _add_normal_arguments(output: argparse._ArgumentGroup) -> None:
     fov_deg, convention = (default_of(predicted_normals, name) for name in ("fov_deg", "convention"))
     strength, smoothing = (default_of(predicted_normals, name) for name in ("strength", "smoothing"))
-    output.add_argument(
+    camera = output.add_mutually_exclusive_group()
+    camera.add_argument(
         "--fov",
         type=float,
         default=fov_deg,
         metavar="DEG",
         help=f"normals and ply: the camera's horizontal field of view in degrees (default: {fov_deg:g})",
     )
-    output.add_argument("--focal", type=float, metavar="PX", help="normals and ply: focal length, in place of --fov")
+    camera.add_argument("--focal", type=float, metavar="PX", help="normals and ply: focal length, in place of --fov")
     output.add_argument(
         "--normal-convention",
         choices=tuple(CONVENTIONS),
@@ -109,7 +108,8 @@ def view_options(args: argparse.Namespace) -> ViewOptions:
     """What the command line says of the views.
 
     Raises:
-        ValueError: for a number out of range, before any picture is estimated.
+        ValueError: for a number out of range, or of another normalization than is chosen, before any picture is
+            estimated.
     """
     normals = {
         "fov_deg": args.fov,
@@ -118,9 +118,22 @@ def view_options(args: argparse.Namespace) -> ViewOptions:
         "smoothing": args.normal_smoothing,
         "convention": args.normal_convention,
     }
-    limits = DisplayLimits(*args.percentiles, *args.range)
+    limits = _limits(args)
     options = ViewOptions(args.colormap, args.invert, NORMALIZATIONS[args.normalization], limits, normals)
     wall = DepthPrediction.from_log_depth(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2))
     normalize_depth(wall, options.normalization, limits)
     predicted_normals(wall, **normals)
     return options
+
+
+def _limits(args: argparse.Namespace) -> DisplayLimits:
+    usual = DisplayLimits()
+    ends = {"percentiles": (usual.low_percentile, usual.high_percentile), "range": (usual.nearest, usual.farthest)}
+    for option, normalization in (("percentiles", "percentile"), ("range", "fixed-range")):
+        given = getattr(args, option)
+        if given is None:
+            continue
+        if args.normalization != normalization:  # the colors of a video that were to be steady would flicker
+            raise ValueError(f"--{option} is for --normalization {normalization}; add that, or leave out --{option}.")
+        ends[option] = given
+    return DisplayLimits(*ends["percentiles"], *ends["range"])

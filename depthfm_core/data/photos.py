@@ -6,6 +6,10 @@ from PIL import Image
 
 from ..depth.decoding import NOT_DECODED
 
+# Of photographs that Pillow reads with a plugin, if at all: phones' and cameras' own.
+_FOREIGN = {".heic", ".heif", ".hif", ".avif", ".jxl", ".hdr", ".exr", ".raw"}
+_FOREIGN |= {".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef"}
+
 
 def photos_in(folder: Path, *, below: bool = False) -> list[Path]:
     """The files with a picture's suffix, sorted by path; hidden files, and those in hidden folders, are left out.
@@ -17,13 +21,31 @@ def photos_in(folder: Path, *, below: bool = False) -> list[Path]:
     Raises:
         ValueError: for a folder without pictures.
     """
-    kinds = Image.registered_extensions()
-    suffixes = {suffix for suffix, kind in kinds.items() if kind in Image.OPEN and kind not in NOT_DECODED}
-    found = (path for path in folder.glob("**/*" if below else "*") if path.suffix.lower() in suffixes)
-    images = sorted(path for path in found if path.is_file() and not is_hidden(path.relative_to(folder)))
+    images = _files_of(folder, _read_suffixes(), below)
     if not images:
-        raise ValueError(f"{folder} holds no pictures; name files, or a folder with files like .jpg, .png or .webp.")
+        unread = describe_unread(folder, below=below)
+        advice = unread or "name files, or a folder with files like .jpg, .png or .webp."
+        raise ValueError(f"{folder} holds no pictures; {advice}")
     return images
+
+
+def describe_unread(folder: Path, *, below: bool = False) -> str | None:
+    """How many photographs in a folder are in formats that are not read, in one sentence; None without any."""
+    files = _files_of(folder, _FOREIGN - _read_suffixes(), below)
+    if not files:
+        return None
+    kinds = ", ".join(sorted({file.suffix.lower() for file in files}))
+    return f"{folder} has {len(files)} in formats that are not read ({kinds}); save them as .jpg or .png."
+
+
+def _read_suffixes() -> set[str]:
+    kinds = Image.registered_extensions()
+    return {suffix for suffix, kind in kinds.items() if kind in Image.OPEN and kind not in NOT_DECODED}
+
+
+def _files_of(folder: Path, suffixes: set[str], below: bool) -> list[Path]:
+    found = (path for path in folder.glob("**/*" if below else "*") if path.suffix.lower() in suffixes)
+    return sorted(path for path in found if path.is_file() and not is_hidden(path.relative_to(folder)))
 
 
 def is_hidden(path: Path) -> bool:

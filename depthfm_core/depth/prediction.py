@@ -153,5 +153,6 @@ def _check_map(name: str, values: Tensor) -> None:
         broken = int((~values.isfinite()).sum())
         raise ValueError(
             f"{name} has {broken} NaN or infinite values among {values.numel()}; if the network ran in half "
-            "precision, run it, or its VAE, in float32 or bfloat16."
+            "precision, run it, or its VAE, in float32 or bfloat16; if in float32, its weights are damaged: get the "
+            "model's file again."
         )

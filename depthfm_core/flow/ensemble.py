@@ -21,8 +21,9 @@ def member_noise(seed: int, ensemble_size: int, shape: tuple[int, ...]) -> Tenso
         raise ValueError(f"ensemble_size is {ensemble_size}; choose 1 to {MAX_ENSEMBLE_SIZE}.")
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed is {seed}; choose 0 to 2^64 - 1.")
-    generator = torch.Generator().manual_seed(seed)
-    return torch.stack([torch.randn(shape, generator=generator) for _ in range(ensemble_size)])
+    generator = torch.Generator("cpu").manual_seed(seed)
+    plain = {"dtype": torch.float32, "device": "cpu"}  # whatever PyTorch's defaults have been set to
+    return torch.stack([torch.randn(shape, generator=generator, **plain) for _ in range(ensemble_size)])
 
 
 def combine_members(log_depth: Tensor, reduction: str = "mean", align: bool = True) -> tuple[Tensor, Tensor]:

@@ -86,7 +86,7 @@ def time_grid(num_steps: int, grid: str = "uniform", rho: float = 2.0) -> list[f
         raise ValueError(f"Unknown grid {grid!r}; choose one of {', '.join(GRIDS)}.")
     if not 0 < rho < math.inf:
         raise ValueError(f"rho is {rho}; choose a positive number (2 shrinks the steps towards depth).")
-    times = torch.linspace(0, 1, num_steps + 1, dtype=torch.float64)
+    times = torch.linspace(0, 1, num_steps + 1, dtype=torch.float64, device="cpu")
     if grid == "rho":
         times = 1 - (1 - times) ** rho
     return times.float().tolist()

@@ -164,15 +164,23 @@ def save_checkpoint(checkpoint: DepthFMCheckpoint, path: str | Path, dtype: str 
         dtype: one of `SAVE_DTYPES`, for the network and the bundled autoencoder; the embedding stays float32.
 
     Raises:
-        ValueError: for an unknown dtype, a folder or another suffix.
+        ValueError: for an unknown dtype, a folder or another suffix, or a weight that is too large for the dtype.
         OSError: when the disk refuses.
     """
     path = Path(path)
     _check_target(path, dtype)
     codec = {f"vae.{name}": tensor for name, tensor in checkpoint.codec_tensors.items()}
-    tensors = {name: t.to(SAVE_DTYPES[dtype]) for name, t in (dict(checkpoint.state_dict) | codec).items()}
+    tensors = {name: _rounded(name, t, dtype) for name, t in (dict(checkpoint.state_dict) | codec).items()}
     tensors[NULL_TEXT] = checkpoint.null_text.float()
     save_tensors(tensors, path, _metadata(checkpoint))
+
+
+def _rounded(name: str, tensor: Tensor, dtype: str) -> Tensor:
+    rounded = tensor.to(SAVE_DTYPES[dtype])
+    if not rounded.isfinite().all() and tensor.float().isfinite().all():
+        largest = tensor.abs().max()
+        raise ValueError(f"{name} has {largest:.3g}, which {dtype} does not hold; take the dtype bfloat16 or float32.")
+    return rounded
 
 
 def tensors_beside_network(checkpoint: DepthFMCheckpoint) -> dict[str, Tensor]:

@@ -20,11 +20,12 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
-from .autoencoders import is_tiny, skip_idle_blocks
+from .autoencoders import check_scale, check_sizes, is_tiny, skip_idle_blocks
 from .codec_names import kl_config, modern_kl_names
+from .layouts import flatten
 from .pages import convert_tensors
 from .precision import codec_dtype, codec_layout
-from .reading import CheckpointError, mismatch, read_tensor_file, weight_files
+from .reading import CheckpointError, mismatch, not_plain, read_tensor_file, weight_files
 
 _CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 _ONLY_FOR_TRAINING = ("loss.", "model_ema.")  # what LDM's autoencoder training leaves in a file
@@ -106,8 +107,9 @@ def load_codec(path: str | Path, dtype: torch.dtype = torch.float32, device: str
     """
     path = Path(path)
     config, file = find_in_folder(path) if path.is_dir() else (None, path)
-    tensors, _ = read_tensor_file(file)
-    tensors = tensors.get("state_dict", tensors)
+    content, _ = read_tensor_file(file)
+    inside = content.get("state_dict")
+    tensors = flatten(inside if isinstance(inside, Mapping) else content)
     tensors = {name: t for name, t in tensors.items() if not name.startswith(_ONLY_FOR_TRAINING)}
     if any(name.startswith("first_stage_model.") for name in tensors):
         tensors = {name: t for name, t in tensors.items() if name.startswith("first_stage_model.")}
@@ -169,7 +171,7 @@ def find_in_folder(folder: Path) -> tuple[dict, Path]:
 def _read_config(path: Path) -> dict:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(path, f"is no JSON configuration ({error}).", "Download the folder again.") from error
     return config if isinstance(config, dict) else {}
 
@@ -181,11 +183,13 @@ def instantiate(config: Mapping, source: str | Path, accepted: str) -> Autoencod
         CheckpointError: naming `source` and what is `accepted`, for a configuration that does not fit.
     """
     kind = config.get("_class_name", "AutoencoderKL")
-    if kind not in _CLASSES:
+    if not isinstance(kind, str) or kind not in _CLASSES:
         raise CheckpointError(source, f"is a {kind}.", accepted)
     try:
+        check_sizes(config)
         with torch.device("meta"):
             autoencoder = _CLASSES[kind].from_config({k: v for k, v in config.items() if not k.startswith("_")})
+        check_scale(autoencoder.config.scaling_factor)
     except (AttributeError, TypeError, ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
         raise CheckpointError(source, f"has a configuration that fits no {kind} ({error}).", accepted) from error
     known = autoencoder.config
@@ -199,6 +203,7 @@ def instantiate(config: Mapping, source: str | Path, accepted: str) -> Autoencod
 
 
 def _check_names_and_shapes(module: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
-    problem = mismatch({k: v.shape for k, v in module.state_dict().items()}, {k: v.shape for k, v in tensors.items()})
+    shapes = {k: v.shape for k, v in tensors.items()}
+    problem = not_plain(tensors) or mismatch({k: v.shape for k, v in module.state_dict().items()}, shapes)
     if problem:
         raise CheckpointError(source, f"does not fit its autoencoder: {problem}", _ACCEPTED)

@@ -53,6 +53,9 @@ class UNetHyperParameters:
     def __post_init__(self) -> None:
         for name, largest in _LARGEST.items():
             _check_whole(name, getattr(self, name), largest)
+        for name in ("num_heads", "num_head_channels"):
+            if not _is_whole(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected a whole number, -1 for none.")
         for name in ("use_linear_in_transformer", "use_spatial_transformer"):
             if not isinstance(getattr(self, name), Integral):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected true or false.")
@@ -97,8 +100,12 @@ class UNetHyperParameters:
 
 def _check_whole(name: str, value: object, largest: int) -> None:
     numbers = value if isinstance(value, tuple) else (value,)
-    if len(numbers) > _MOST_LEVELS or not all(isinstance(n, Integral) and 1 <= n <= largest for n in numbers):
+    if len(numbers) > _MOST_LEVELS or not all(_is_whole(n) and 1 <= n <= largest for n in numbers):
         raise ValueError(f"{name} is {value!r}; expected whole numbers from 1 to {largest}.")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def from_ldm(values: Mapping) -> UNetHyperParameters:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import torch
 from torch import Tensor
 
 from ..flow import NUM_NOISING_STEPS
+from .autoencoders import check_scale
 from .hyperparameters import UNetHyperParameters, from_ldm
 from .names import diffusers_to_ldm
 from .parameterization import DEFAULT_PARAMETERIZATION, check_parameterization
-from .reading import CheckpointError, read_tensor_file, weight_files
+from .reading import CheckpointError, not_plain, read_tensor_file, weight_files
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -43,10 +45,11 @@ def read_settings(path: Path, content: Mapping, metadata: Mapping[str, str]) -> 
         values = {name: read(stated[name]) for name, read in readers.items() if name in stated}
         if not 0 <= values.get("noising_step", 0) < NUM_NOISING_STEPS:
             raise ValueError(f"noising_step is {values['noising_step']}, not 0 to {NUM_NOISING_STEPS - 1}")
-        if not 1 <= values.get("processing_resolution", 1) or not values.get("spread_scale", 1.0) > 0:
-            raise ValueError("processing_resolution and spread_scale must be positive")
+        if not 1 <= values.get("processing_resolution", 1) or not 0 < values.get("spread_scale", 1.0) < math.inf:
+            raise ValueError("processing_resolution and spread_scale must be positive and finite")
         check_parameterization(values.get("parameterization", DEFAULT_PARAMETERIZATION))
-    except (ValueError, TypeError, RuntimeError) as error:
+        check_scale(values.get("codec_config", {}).get("scaling_factor", 1.0))
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(path, f"describes itself wrongly ({error}).", REMEDY) from error
     return values
 
@@ -130,10 +133,15 @@ def read_null_text(
         embedding = _null_text_beside(path)
     if embedding.ndim == 2:
         embedding = embedding[None]  # [1, L, D]
+    problem = None
     if embedding.ndim != 3 or embedding.shape[0] != 1 or embedding.shape[2] != hyper.context_dim:
+        problem = f"of shape {list(embedding.shape)}; expected [1, L, {hyper.context_dim}]."
+    elif not_plain({NULL_TEXT: embedding}) or not embedding.float().isfinite().all():
+        problem = "of values that are no finite floating-point numbers."
+    if problem:
         raise CheckpointError(
             path,
-            f"has an empty-prompt embedding of shape {list(embedding.shape)}; expected [1, L, {hyper.context_dim}].",
+            f"has an empty-prompt embedding {problem}",
             "Give the one that belongs to this network; that of the published one is made by the text encoder of "
             "Stable Diffusion 2.1.",
         )
@@ -185,7 +193,7 @@ def read_diffusers_folder(folder: Path, remedy: str = REMEDY) -> tuple[dict, dic
         raise CheckpointError(folder, "is a folder without unet/config.json and unet/*.safetensors.", remedy)
     try:
         hyper = _from_diffusers(json.loads((unet / "config.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
         raise CheckpointError(folder, f"has a unet/config.json that fits no DepthFM ({error}).", remedy) from error
     tensors, metadata = read_tensor_file(weights[0])
     return diffusers_to_ldm(tensors, hyper) | {"ldm_hparams": hyper.to_ldm()}, metadata

@@ -90,6 +90,16 @@ def mismatch(expected: Mapping[str, torch.Size], given: Mapping[str, torch.Size]
     return "; ".join(found) + "." if found else None
 
 
+def not_plain(tensors: Mapping[str, Tensor]) -> str | None:
+    """What is no plain array of floating-point numbers among tensors, in one sentence; None when all are."""
+    others = [
+        name
+        for name, t in tensors.items()
+        if t.layout != torch.strided or t.is_meta or not t.is_floating_point()  # sparse, without values, or integers
+    ]
+    return f"{_name_some('not plain floating point', others)}." if others else None
+
+
 def _name_some(what: str, names: list[str]) -> str:
     if not names:
         return ""
@@ -137,8 +147,15 @@ def _read_torch(path: Path, mmap: bool) -> dict:
             named_rightly = mmap and path.suffix != ".safetensors"
             source = path if named_rightly else file
             content = torch.load(source, map_location="cpu", weights_only=True, mmap=named_rightly)
+        _check_nesting(content)
     except pickle.UnpicklingError as error:
         raise _refused(path, error) from error
+    except MemoryError as error:
+        raise CheckpointError(
+            path,
+            f"asks for more memory than there is ({_first_line(error)}).",
+            "Close other programs; a small file that asks for so much is damaged.",
+        ) from error
     except _BROKEN as error:
         raise _damaged(path, error) from error
     if not isinstance(content, Mapping):
@@ -148,6 +165,12 @@ def _read_torch(path: Path, mmap: bool) -> dict:
             "Choose a model checkpoint.",
         )
     return dict(content)
+
+
+def _check_nesting(content: object) -> None:
+    """Raises RecursionError for a dictionary that is inside of itself."""
+    for value in content.values() if isinstance(content, Mapping) else ():
+        _check_nesting(value)
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor
 
 from .hyperparameters import UNetHyperParameters
-from .reading import mismatch
+from .reading import mismatch, not_plain
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
@@ -32,12 +32,10 @@ def unet_shapes(hyper: UNetHyperParameters) -> dict[str, tuple[int, ...]]:
 def unet_mismatch(state_dict: Mapping[str, Tensor], hyper: UNetHyperParameters) -> str | None:
     """What keeps tensors under LDM's names from being the whole UNet of `hyper`, in one sentence; None if nothing.
 
-    Every tensor must be present, none too many, all shapes right, all in floating point.
+    Every tensor must be present, none too many, all shapes right, all plain floating point.
     """
-    integers = [name for name, t in state_dict.items() if not t.is_floating_point()]
-    if integers:
-        return f"not in floating point: {', '.join(integers[:3])}."
-    return mismatch(unet_shapes(hyper), {name: t.shape for name, t in state_dict.items()})
+    shapes = {name: t.shape for name, t in state_dict.items()}
+    return not_plain(state_dict) or mismatch(unet_shapes(hyper), shapes)
 
 
 def _down(hyper: UNetHyperParameters) -> Shapes:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from .autoencoders import skip_idle_blocks
 from .codec import LatentCodec, converted, find_in_folder, instantiate, sensitive_layers
-from .reading import CheckpointError, mismatch, read_tensor_file
+from .layouts import flatten
+from .reading import CheckpointError, mismatch, not_plain, read_tensor_file
 
 _ACCEPTED = (
     "Give a TAESD decoder for Stable Diffusion 1.x/2.x: taesd_decoder.safetensors, or diffusers' AutoencoderTiny."
@@ -65,7 +66,7 @@ def load_tiny_decoder(
     if config.get("_class_name", "AutoencoderTiny") != "AutoencoderTiny":
         raise CheckpointError(path, f"is a {config['_class_name']}.", _ACCEPTED)
     tensors, _ = read_tensor_file(file)
-    return _build(_decoder_tensors(tensors, file), config, file, dtype, torch.device(device))
+    return _build(_decoder_tensors(flatten(tensors), file), config, file, dtype, torch.device(device))
 
 
 def _decoder_tensors(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
@@ -84,7 +85,8 @@ def _build(
 ) -> LatentCodec:
     tiny = instantiate({"_class_name": "AutoencoderTiny"} | dict(config), source, _ACCEPTED)
     tiny.encoder = nn.Identity()
-    problem = mismatch({k: v.shape for k, v in tiny.state_dict().items()}, {k: v.shape for k, v in tensors.items()})
+    shapes = {k: v.shape for k, v in tensors.items()}
+    problem = not_plain(tensors) or mismatch({k: v.shape for k, v in tiny.state_dict().items()}, shapes)
     if problem:
         raise CheckpointError(source, f"does not fit a tiny decoder: {problem}", _ACCEPTED)
     sensitive = sensitive_layers(tiny)
