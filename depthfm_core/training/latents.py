@@ -31,9 +31,9 @@ class LatentSettings:
         datasets: the names of the data sets to encode; none = all.
         views_per_frame: random views of each frame.
         frames_per_shard: frames whose views share a file.
-        sky_is_far: whether pixels without depth count, as the far plane; otherwise the loss leaves them out. Left out,
-            they count for kinds of data sets that are rendered, where they are the sky, and not for "pairs", where
-            they are what a sensor could not see.
+        sky_is_far: whether pixels without depth count, as the far plane; otherwise the nearest depth fills them and the
+            loss leaves them out. Left out, they count for kinds of data sets that are rendered, where they are the
+            sky, and not for "pairs", where they are what a sensor could not see.
         seed: of the views.
         format: of the shards, one of `FORMATS`.
         workers: processes, of one CPU thread each; the latents do not depend on how many.

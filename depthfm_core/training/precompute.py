@@ -31,7 +31,7 @@ from ..model.codec import LatentCodec, load_codec
 from ..workers import start_worker
 from .augment import PhotometricSettings, change_photometry, draw_view
 from .latents import LatentSettings, encode, pictures_at_once
-from .normalize import NormalizationSettings, normalize_target
+from .normalize import NormalizationSettings, fill_holes, normalize_target
 from .shards import FORMATS, Shard, check_origin, data_set_of, find_shards, open_shard, write_shard
 from .sources import Frame
 
@@ -172,7 +172,7 @@ def _unwritten(
             # Shards of earlier versions know their frames by the names alone.
             by_name = _name_all([frame._replace(source="") for frame in frames])
             expected = by_name if shard.origin.get("frames") == by_name else _name_all(frames)
-            check_origin(shard, {**origin, "sky_is_far": _sky_is_far(settings, frames[0]), "frames": expected})
+            check_origin(shard, {**origin, **_without_depth(settings, frames[0]), "frames": expected})
     return [shard for shard in shards if not shard[0].exists()]
 
 
@@ -182,7 +182,13 @@ def check_sky(shard: Shard, frames: Sequence[Frame], settings: LatentSettings) -
     Raises:
         ValueError: as `check_origin`.
     """
-    check_origin(shard, {"sky_is_far": _sky_is_far(settings, frames[0])})
+    check_origin(shard, _without_depth(settings, frames[0]))
+
+
+def _without_depth(settings: LatentSettings, frame: Frame) -> dict[str, object]:
+    """What is made of a frame's pixels without depth, as its shard keeps it; earlier versions left holes far away."""
+    far = _sky_is_far(settings, frame)
+    return {"sky_is_far": far} if far else {"sky_is_far": far, "filling of holes": "nearest depth"}
 
 
 def _sky_is_far(settings: LatentSettings, frame: Frame) -> bool:
@@ -230,7 +236,7 @@ def _write_shard(
     for latents in (image_latent, depth_latent):
         _check_finite(latents, [frame for frame in frames for _ in range(settings.views_per_frame)])
     tensors = {"image_latent": image_latent, "depth_latent": depth_latent, "valid": valid}
-    of_frames = {"sky_is_far": _sky_is_far(settings, frames[0]), "frames": _name_all(frames)}
+    of_frames = {**_without_depth(settings, frames[0]), "frames": _name_all(frames)}
     write_shard(path, tensors, {**origin, **of_frames, "depthfm": __version__})
     return int((~valid.flatten(1).bool().any(1)).sum())
 
@@ -258,13 +264,17 @@ def _views(
         for _ in range(settings.views_per_frame):
             view = draw_view(sample, settings.view, rng)
             picture = change_photometry(view.image, photometry, rng) * 2 - 1
-            cells = valid_cells(view, sky_is_far=_sky_is_far(settings, frame))
-            yield picture, depth_picture(view, normalization), cells
+            far = _sky_is_far(settings, frame)
+            yield picture, depth_picture(view, normalization, sky_is_far=far), valid_cells(view, sky_is_far=far)
 
 
-def depth_picture(sample: DepthSample, normalization: NormalizationSettings) -> Tensor:
-    """Normalized log depth as a grey picture for the autoencoder, [3, H, W] in [-1, 1]."""
-    return normalize_target(sample.depth_m, sample.valid, normalization).expand(3, -1, -1)
+def depth_picture(sample: DepthSample, normalization: NormalizationSettings, *, sky_is_far: bool) -> Tensor:
+    """Normalized log depth as a grey picture for the autoencoder, [3, H, W] in [-1, 1].
+
+    Pixels without depth are the far plane, or holes that the nearest depth fills.
+    """
+    target = normalize_target(sample.depth_m, sample.valid, normalization)
+    return (target if sky_is_far else fill_holes(target, sample.valid)).expand(3, -1, -1)
 
 
 def valid_cells(sample: DepthSample, *, sky_is_far: bool) -> Tensor:
