@@ -14,6 +14,9 @@ from torch import Tensor
 
 MIN_RANGE = 0.02  # a wall seen head-on: 2 % of depth fill the range rather than noise
 
+_WIDEST = 1000.0  # far over near: a lens cap's distance and a mountain's; more is a number that stands for no depth
+_EVERY = 16  # pixel is looked at, for speed
+
 # What is scaled: log depth, or depth in units of its geometric mean, so that no unit of length matters.
 SPACES: dict[str, Callable[[Tensor], Tensor]] = {"log": lambda x: x, "linear": lambda x: (x - x.mean()).exp()}
 
@@ -64,6 +67,18 @@ def normalize_target(depth_m: Tensor, valid: Tensor, settings: NormalizationSett
     scaled = torch.ones_like(depth_m)
     scaled[valid] = ((values - near) / max(far - near, MIN_RANGE) * 2 - 1).clamp(-1, 1)
     return scaled
+
+
+def is_stretched(depth_m: Tensor, valid: Tensor, settings: NormalizationSettings) -> bool:
+    """Whether the percentiles lie so far apart that the far one must be a number for "no depth", as renderers leave it.
+
+    What was seen then takes a small part of the range. Arguments: `normalize_target`.
+    """
+    seen = depth_m[valid][::_EVERY]
+    if not len(seen):
+        return False
+    near, far = torch.quantile(seen, torch.tensor([settings.near_percentile, settings.far_percentile]) / 100).tolist()
+    return far > near * _WIDEST
 
 
 def fill_holes(values: Tensor, valid: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from ..model.codec import LatentCodec, load_codec
 from ..workers import start_worker
 from .augment import PhotometricSettings, change_photometry, draw_view
 from .latents import LatentSettings, encode, pictures_at_once
-from .normalize import NormalizationSettings, fill_holes, normalize_target
+from .normalize import NormalizationSettings, fill_holes, is_stretched, normalize_target
 from .shards import FORMATS, Shard, check_origin, data_set_of, find_shards, open_shard, write_shard
 from .sources import Frame
 
@@ -45,6 +45,13 @@ class Summary(NamedTuple):
     shards: int
     views: int
     bytes: int
+
+
+class _Odd(NamedTuple):
+    """How many views of a shard have no depth, and how many depth that `is_stretched`."""
+
+    empty: int
+    stretched: int
 
 
 def write_latents(
@@ -61,7 +68,7 @@ def write_latents(
     """Writes the shards that are not yet in `folder`; how many there are once every process has written its own.
 
     The latents do not depend on which process writes them, nor on how many there are. Views without depth, which
-    teach nothing, are counted in the log.
+    teach nothing, and with depth over too wide a range are counted in the log.
 
     Args:
         frames: of any data sets; each data set gets shards of its own.
@@ -88,22 +95,31 @@ def write_latents(
     if settings.workers == 1:
         codec.to(device)
         with _one_thread():
-            _tell_empty(todo, [write(codec, shard) for shard in bar(todo)], settings)
+            _tell_odd(todo, [write(codec, shard) for shard in bar(todo)], settings)
         return len(shards)
     write = partial(_write_in_worker, write, codec_path, str(device))
     with ProcessPoolExecutor(settings.workers, get_context("spawn"), start_worker) as pool:
-        _tell_empty(todo, list(bar(pool.map(write, todo))), settings)
+        _tell_odd(todo, list(bar(pool.map(write, todo))), settings)
     return len(shards)
 
 
-def _tell_empty(shards: Sequence[tuple[Path, list[Frame]]], empty: Sequence[int], settings: LatentSettings) -> None:
-    """Warns of data sets whose shards have views without depth, so many each."""
-    views, without = Counter(), Counter()
-    for (path, frames), count in zip(shards, empty, strict=True):
+def _tell_odd(shards: Sequence[tuple[Path, list[Frame]]], odd: Sequence[_Odd], settings: LatentSettings) -> None:
+    """Warns of data sets whose shards have such views, so many each."""
+    views, empty, stretched = Counter(), Counter(), Counter()
+    for (path, frames), counts in zip(shards, odd, strict=True):
         views[data_set_of(path)] += len(frames) * settings.views_per_frame
-        without[data_set_of(path)] += count
-    for name in +without:
-        _LOGGER.warning("%d of %d views of %s have no depth", without[name], views[name], name)
+        empty[data_set_of(path)] += counts.empty
+        stretched[data_set_of(path)] += counts.stretched
+    for name in +empty:
+        _LOGGER.warning("%d of %d views of %s have no depth", empty[name], views[name], name)
+    for name in +stretched:
+        _LOGGER.warning(
+            "%d of %d views of %s have depth over a range of more than 1 to 1000, which leaves little of it to what is "
+            "near; is it a number for the sky? Write 0 there, or set max_depth_m of pairs",
+            stretched[name],
+            views[name],
+            name,
+        )
 
 
 @contextmanager
@@ -203,11 +219,11 @@ def _name_all(frames: Sequence[Frame]) -> str:
 
 
 def _write_in_worker(
-    write: Callable[[LatentCodec, tuple[Path, list[Frame]]], int],
+    write: Callable[[LatentCodec, tuple[Path, list[Frame]]], _Odd],
     codec_path: Path,
     device: str,
     shard: tuple[Path, list[Frame]],
-) -> int:
+) -> _Odd:
     return write(_worker_codec(codec_path, device), shard)
 
 
@@ -223,14 +239,16 @@ def _write_shard(
     origin: Mapping[str, object],
     codec: LatentCodec,
     shard: tuple[Path, list[Frame]],
-) -> int:
-    """Writes a shard; how many of its views have no depth."""
+) -> _Odd:
+    """Writes a shard; which of its views are to be told."""
     path, frames = shard
     rng = np.random.default_rng([settings.seed, *f"{path.stem}.safetensors".encode()])  # alike in every format
     views = _views(frames, settings, photometry, normalization, rng)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    stretched = 0
     while some := list(islice(views, pictures_at_once(settings.view.height_px * settings.view.width_px))):
-        pictures, depths, valids = (torch.stack(tensors) for tensors in zip(*some, strict=True))
+        pictures, depths, valids = (torch.stack([view[index] for view in some]) for index in range(3))
+        stretched += sum(view[3] for view in some)
         parts.append((encode(codec, pictures).half(), encode(codec, depths).half(), valids[:, 0].to(torch.uint8)))
     image_latent, depth_latent, valid = (torch.cat(part).contiguous() for part in zip(*parts, strict=True))
     for latents in (image_latent, depth_latent):
@@ -238,7 +256,7 @@ def _write_shard(
     tensors = {"image_latent": image_latent, "depth_latent": depth_latent, "valid": valid}
     of_frames = {**_without_depth(settings, frames[0]), "frames": _name_all(frames)}
     write_shard(path, tensors, {**origin, **of_frames, "depthfm": __version__})
-    return int((~valid.flatten(1).bool().any(1)).sum())
+    return _Odd(int((~valid.flatten(1).bool().any(1)).sum()), stretched)
 
 
 def _check_finite(latents: Tensor, frames: Sequence[Frame]) -> None:
@@ -257,15 +275,18 @@ def _views(
     photometry: PhotometricSettings,
     normalization: NormalizationSettings,
     rng: np.random.Generator,
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Picture and depth picture [3, H, W] in [-1, 1] and the cells that count [1, H/8, W/8] of each view."""
+) -> Iterator[tuple[Tensor, Tensor, Tensor, bool]]:
+    """Picture and depth picture [3, H, W] in [-1, 1] and the cells that count [1, H/8, W/8] of each view, and whether
+    its depth `is_stretched`.
+    """
     for frame in frames:
         sample = frame.read()
         for _ in range(settings.views_per_frame):
             view = draw_view(sample, settings.view, rng)
             picture = change_photometry(view.image, photometry, rng) * 2 - 1
             far = _sky_is_far(settings, frame)
-            yield picture, depth_picture(view, normalization, sky_is_far=far), valid_cells(view, sky_is_far=far)
+            depth, cells = depth_picture(view, normalization, sky_is_far=far), valid_cells(view, sky_is_far=far)
+            yield picture, depth, cells, is_stretched(view.depth_m, view.valid, normalization)
 
 
 def depth_picture(sample: DepthSample, normalization: NormalizationSettings, *, sky_is_far: bool) -> Tensor:

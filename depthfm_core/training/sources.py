@@ -44,10 +44,11 @@ class DataSetSettings:
             depth maps for that, once, and keeps the names in `lists/NAME.txt`.
         variations: of Virtual KITTI 2.
         crop: whether to cut Virtual KITTI 2's frames to the KITTI benchmark's 352 x 1216.
+        max_depth_m: from where on depth of pairs does not count, in metres: maps may hold a large number for the sky.
 
     Raises:
-        ValueError: an unknown kind, a share that is negative or not finite, an option that the kind does not have, or
-            held-out frames of a split and of a list.
+        ValueError: an unknown kind, a share that is negative or not finite, a largest depth that is not positive, an
+            option that the kind does not have, or held-out frames of a split and of a list.
     """
 
     kind: str
@@ -61,12 +62,15 @@ class DataSetSettings:
     complete_only: bool = False
     variations: tuple[str, ...] = vkitti2.MARIGOLD_VARIATIONS
     crop: bool = False
+    max_depth_m: float = math.inf
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"Unknown kind of data set {self.kind!r}; choose one of {', '.join(KINDS)}.")
         if not 0 <= self.share < math.inf:
             raise ValueError(f"The share of {self.label} is {self.share}; it must be positive, or 0 for no shares.")
+        if not self.max_depth_m > 0:
+            raise ValueError(f"The max_depth_m of {self.label} is {self.max_depth_m}; it must be positive.")
         accepted = (*_COMMON, *KINDS[self.kind].options)
         given = [field.name for field in dataclasses.fields(self) if getattr(self, field.name) != field.default]
         foreign = [name for name in given if name not in accepted]
@@ -100,8 +104,8 @@ class _Kind(NamedTuple):
 
     `sky_is_far`: whether pixels without depth are the sky, as in what is rendered, or holes of a sensor, near ones too.
     `pictures`: those below a root with and without depth, where these make the data set.
-    `held_out_split`: what to hold out unless it is said; the first frames of `split` would show what is trained on, from
-    nearby or in other weather.
+    `held_out_split`: what to hold out unless it is said; the first frames of `split` would show what is trained on,
+    from nearby or in other weather.
     """
 
     frames: Callable[[DataSetSettings, Path, str, Path | None], list[Frame]]
@@ -257,6 +261,8 @@ def spread(frames: Sequence[Frame], count: int) -> list[Frame]:
 
 def _from_entries(settings: DataSetSettings, entries: list[Entry], read: Callable[[Entry], DepthSample]) -> list[Frame]:
     source = f"{settings.root}, cropped" if settings.crop else settings.root
+    if settings.max_depth_m < math.inf:
+        source = f"{source}, below {settings.max_depth_m} m"
     far = KINDS[settings.kind].sky_is_far
     return [Frame(settings.label, entry.name, partial(read, entry), source, far) for entry in entries]
 
@@ -266,7 +272,8 @@ def _of_folder(settings: DataSetSettings, root: Path, _split: str, _listed: Path
 
 
 def _of_pairs(settings: DataSetSettings, root: Path, _split: str, listed: Path | None) -> list[Frame]:
-    return _from_entries(settings, pairs.list_entries(root, listed), pairs.read)
+    read = partial(pairs.read, max_depth_m=settings.max_depth_m)
+    return _from_entries(settings, pairs.list_entries(root, listed), read)
 
 
 def _of_hypersim(settings: DataSetSettings, root: Path, split: str, listed: Path | None) -> list[Frame]:
@@ -285,7 +292,7 @@ KINDS: dict[str, _Kind] = {
     # Pictures with depth maps in any layout of `data.pairs`, also in folders below.
     "pairs": _Kind(
         _of_pairs,
-        ("frame_list", "held_out_list"),
+        ("frame_list", "held_out_list", "max_depth_m"),
         sky_is_far=False,
         pictures=partial(photos_in, below=True),
     ),
