@@ -32,7 +32,7 @@ from ..model.reading import read_tensor_file
 from ..model.unet import DepthFMUNet
 from .autoencoder import AutoencoderData, train_autoencoder
 from .calibration import measure_spread_scale
-from .doubts import tell_doubts
+from .doubts import tell_doubts, tell_frozen_views
 from .engine import training_device
 from .export import export, save_codec
 from .first_weights import RESULT, first_network, start_codec, untrained_network
@@ -165,7 +165,9 @@ def prepare_latents(
     made_with = recipe.latents[which], recipe.photometry, recipe.normalization, _codec_path(recipe, output)
     train, held_out = split_frames(recipe.frames, output)
     if share.is_first:
-        tell_frames(recipe.frames, output, train, held_out, recipe.latents[which].datasets)
+        labels = recipe.latents[which].datasets
+        tell_frames(recipe.frames, output, train, held_out, labels)
+        tell_frozen_views(recipe, output, which, sum(not labels or frame.data_set in labels for frame in train))
     return write_latents(train, *made_with, latents_folder(output, which), share=share, device=device)
 
 
