@@ -254,6 +254,7 @@ def test_folders_and_data_sets_are_trained_on_together(output):
         ('kind = "vkitti2"\nvariations = "fog"', "variations is 'fog'"),
         ('kind = "vkitti2"\nshare = -0.1', "share of vkitti2 is -0.1"),
         ('kind = "vkitti2"\nshare = nan', "share of vkitti2 is nan"),
+        ('kind = "pairs"\nname = "a/b"', "'a/b' is the name of a data set, and results are called by it"),
         ('kind = "pairs"\nmax_depth_m = 0', "max_depth_m of pairs is 0.0; it must be positive"),
         ('kind = "frames"\nmax_depth_m = 9', "frames data set has no max_depth_m"),
         ('kind = "vkitti2"\nshare = inf', "share of vkitti2 is inf"),

@@ -47,8 +47,9 @@ class DataSetSettings:
         max_depth_m: from where on depth of pairs does not count, in metres: maps may hold a large number for the sky.
 
     Raises:
-        ValueError: an unknown kind, a share that is negative or not finite, a largest depth that is not positive, an
-            option that the kind does not have, or held-out frames of a split and of a list.
+        ValueError: an unknown kind, a name that `check_name` refuses, a share that is negative or not finite, a largest
+            depth that is not positive, an option that the kind does not have, or held-out frames of a split and of a
+            list.
     """
 
     kind: str
@@ -67,6 +68,7 @@ class DataSetSettings:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"Unknown kind of data set {self.kind!r}; choose one of {', '.join(KINDS)}.")
+        check_name("the name of a data set", self.label)
         if not 0 <= self.share < math.inf:
             raise ValueError(f"The share of {self.label} is {self.share}; it must be positive, or 0 for no shares.")
         if not self.max_depth_m > 0:
@@ -83,6 +85,14 @@ class DataSetSettings:
     def label(self) -> str:
         """The name, which its latents are called by."""
         return self.name or self.kind
+
+
+def check_name(what: str, name: str) -> None:
+    """Raises ValueError for a name that results cannot lie under, as one file or folder."""
+    if name in ("", ".", "..") or set(name) & set("/\\:"):
+        raise ValueError(
+            f"{name!r} is {what}, and results are called by it; choose one without /, \\ and :, as 'rooms'."
+        )
 
 
 class Frame(NamedTuple):
