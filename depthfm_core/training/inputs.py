@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..evaluation.share import this_share
 from ..model.codec import load_codec
+from ..model.layouts import NULL_TEXT
 from .engine import check_precision, training_device
 from .first_weights import check_start, find_null_text, network_shape
 from .frames import check_data_sets
@@ -54,7 +55,8 @@ def check_inputs(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
     if recipe.network.start:
         noising_steps = {name: stage.noising_step for name, stage in recipe.flow.items()}
         check_start(recipe.network, output, noising_steps, brings_codec=not recipe.autoencoder.path)
-    if recipe.autoencoder.path and any(stage.startswith(_NEED_AUTOENCODER) for stage in stages):
+    _check_there(recipe, output, stages)
+    if _reads_autoencoder(recipe, stages):
         load_codec(output / recipe.autoencoder.path)
     loop = recipe.autoencoder.loop
     if loop and "autoencoder" in stages and not is_made(codec_config_path(output), asdict(loop)):
@@ -69,6 +71,25 @@ def check_inputs(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
         _check_flow(recipe, output, todo)
     if todo or any(stage.startswith("latents.") for stage in stages):
         check_data_sets(recipe.frames, output)
+
+
+def _reads_autoencoder(recipe: Recipe, stages: Sequence[str]) -> bool:
+    return bool(recipe.autoencoder.path) and any(stage.startswith(_NEED_AUTOENCODER) for stage in stages)
+
+
+def _check_there(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
+    """Names the models of others that are missing, all at once, since each is gigabytes to fetch."""
+    begun = [name for name in recipe.flow if f"flow.{name}" in stages and not network_path(output, name).exists()]
+    named = {"path in [autoencoder]": recipe.autoencoder.path if _reads_autoencoder(recipe, stages) else ""}
+    if any(not recipe.flow[name].start for name in begun):
+        named["prior in [network]"] = recipe.network.prior
+    if begun and not (output / f"{NULL_TEXT}.npy").exists():
+        named["text_encoder in [network]"] = recipe.network.text_encoder
+    missing = [f"{output / name} ({where})" for where, name in named.items() if name and not (output / name).exists()]
+    if missing:
+        raise ValueError(
+            f"There is no {' and no '.join(missing)}; docs/training.md says where the models of its recipes come from."
+        )
 
 
 def _check_longer(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:

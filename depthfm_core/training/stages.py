@@ -265,6 +265,7 @@ def _export(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | No
     device = training_device()
     network, codec = _network(recipe, output, last).eval().to(device), _codec(recipe, output).to(device)
     frames = spread(split_frames(recipe.frames, output)[1], _CALIBRATED_FRAMES)
+    _LOGGER.info("measuring an ensemble's spread on %d held-out frames, which takes a while on a CPU", len(frames))
     spread_scale = measure_spread_scale(network, codec, encode_held_out(frames, view, codec), settings.noising_step)
     network, codec = network.cpu(), codec.cpu()
     resolution = min(view.height_px, view.width_px)
