@@ -112,6 +112,9 @@ def test_missing_frames_to_hold_out_are_told_as_such(output):
     shutil.rmtree(output / "vkitti2" / "Scene01")
     with pytest.raises(ValueError, match="frames to hold out of vkitti2, held_out_split 'val': .*Scene01"):
         source_frames(VKITTI2, output, 1)
+    shutil.rmtree(output / "hypersim" / "val")
+    with pytest.raises(ValueError, match="of hypersim, held_out_split 'val': .*name others in a held_out_list"):
+        source_frames(HYPERSIM, output, 1)
 
 
 def test_a_list_and_a_split_choose_the_frames(output):

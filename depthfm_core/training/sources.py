@@ -165,7 +165,8 @@ def _held_out_frames(settings: DataSetSettings, output: Path) -> list[Frame]:
         return kind.frames(settings, output / settings.root, split, None)
     except ValueError as error:
         which = f"held_out_list {listed!r}" if listed else f"held_out_split {split!r}"
-        raise ValueError(f"The frames to hold out of {settings.label}, {which}: {error}") from error
+        others = " Or name others in a held_out_list." if not listed and "held_out_list" in kind.options else ""
+        raise ValueError(f"The frames to hold out of {settings.label}, {which}: {error}{others}") from error
 
 
 def _without(frames: list[Frame], apart: list[Frame], settings: DataSetSettings) -> list[Frame]:
