@@ -15,7 +15,7 @@ from torch import Tensor
 MIN_RANGE = 0.02  # a wall seen head-on: 2 % of depth fill the range rather than noise
 
 _WIDEST = 1000.0  # far over near: a lens cap's distance and a mountain's; more is a number that stands for no depth
-_EVERY = 16  # pixel is looked at, for speed
+_EVERY = 16  # one of so many pixels is looked at, for speed
 
 # What is scaled: log depth, or depth in units of its geometric mean, so that no unit of length matters.
 SPACES: dict[str, Callable[[Tensor], Tensor]] = {"log": lambda x: x, "linear": lambda x: (x - x.mean()).exp()}
