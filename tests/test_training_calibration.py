@@ -42,12 +42,13 @@ def test_the_scale_is_the_error_over_the_spread(monkeypatch, own_noise):
     assert measure_spread_scale(None, None, held_out, 400) == pytest.approx(expected, rel=0.05)
 
 
-def test_members_without_spread_leave_the_scale_at_one(monkeypatch):
+def test_members_without_spread_leave_the_scale_at_one(monkeypatch, capsys):
     depth_m = draw(2, 1, 8, 8).exp()
     monkeypatch.setattr(calibration, "estimate", lambda *_: depth_m.log())
     valid = torch.ones_like(depth_m, dtype=torch.bool)
     held_out = HeldOut(torch.zeros(2, 4, 1, 1), depth_m, valid, depth_m.expand(-1, 3, -1, -1))
     assert measure_spread_scale(None, None, held_out, 400) == 1.0
+    assert "spread: 100%" in capsys.readouterr().err  # of minutes on a CPU
 
 
 def test_what_was_not_measured_does_not_count_for_the_scale(monkeypatch):

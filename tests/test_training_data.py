@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from depthfm_core.data.folder import write_frame
 from depthfm_core.data.sample import DepthSample
+from depthfm_core.depth.files import write_png
 from depthfm_core.model.codec import LatentCodec, load_codec
 from depthfm_core.training import precompute
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
@@ -18,7 +19,7 @@ from depthfm_core.training.export import save_codec
 from depthfm_core.training.latents import LatentSet, LatentSettings, encode
 from depthfm_core.training.normalize import NormalizationSettings, normalize_target
 from depthfm_core.training.precompute import valid_cells, write_latents
-from depthfm_core.training.sources import folder_frames
+from depthfm_core.training.sources import DataSetSettings, folder_frames, source_frames
 
 PERCENTILES = NormalizationSettings()
 SMALL = LatentSettings(ViewSettings(16, 24), views_per_frame=2, frames_per_shard=2)
@@ -112,6 +113,7 @@ STILL = PhotometricSettings(0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 95, 0, 0)
 def test_photometry_without_strength_changes_nothing():
     image = scene().image
     assert torch.allclose(change_photometry(image, STILL, np.random.default_rng(0)), image, atol=1e-4)
+    assert not STILL.changes_pictures
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_every_photometric_effect_changes_the_picture_and_stays_in_range(effect)
         torch.stack([change_photometry(image, settings, np.random.default_rng(seed)) for seed in range(4)])
         for _ in range(2)
     )
-    assert (changed - image).abs().max() > 0.01
+    assert settings.changes_pictures and (changed - image).abs().max() > 0.01
     assert changed.min() >= 0 and changed.max() <= 1
     assert torch.equal(changed, again)
 
@@ -223,6 +225,30 @@ def test_latents_of_which_no_view_has_depth_are_refused(frames, codec_folder, tm
     assert write([without_depth(frame) for frame in frames], "none") == ["10 of 10 views of frames have no depth"]
     with pytest.raises(ValueError, match="No view of the latents .*none.frames has depth to learn from"):
         LatentSet([tmp_path / "none"])
+
+
+def test_a_number_for_the_sky_is_told_and_left_out_beyond_the_largest_depth(codec_folder, tmp_path, caplog):
+    """Such a map then gives the latents of the one that has 0 there."""
+    for name, sky in (("marked", 1e9), ("zero", 0.0)):
+        (tmp_path / name).mkdir()
+        for seed in range(2):
+            sample = scene(seed, sky_rows=8)
+            write_png(tmp_path / name / f"{seed}.png", sample.image)
+            np.save(tmp_path / name / f"{seed}.npy", sample.depth_m.where(sample.valid, sky)[0].numpy())
+
+    def write(root, label, **more):
+        caplog.clear()
+        settings = DataSetSettings("pairs", root, name="maps", **more)
+        made_with = LatentSettings(ViewSettings(32, 48)), STILL, PERCENTILES, codec_folder
+        write_latents(source_frames(settings, tmp_path, 0)[0], *made_with, tmp_path / label)
+        return load_file(tmp_path / label / "maps-0000.safetensors"), caplog.messages
+
+    marked, told = write("marked", "as it is")
+    cut, silent = write("marked", "cut", max_depth_m=100.0)
+    zero, _ = write("zero", "reference")
+    assert "2 of 2 views of maps have depth over a range of more than 1 to 1000" in told[0] and silent == []
+    assert all(torch.equal(cut[name], zero[name]) for name in zero)
+    assert not torch.equal(marked["depth_latent"], zero["depth_latent"])
 
 
 @pytest.mark.parametrize("spoiled", [float("nan"), 1e6])  # which is no number in half precision

@@ -1,6 +1,7 @@
 """What a recipe hardly means is said, and what it means is not."""
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ import torch
 
 import depthfm_core.training.recipe as recipe_module
 from depthfm_core.__main__ import main
-from depthfm_core.training.doubts import tell_doubts
+from depthfm_core.loading import load_pipeline
+from depthfm_core.model.codec import LatentCodec
+from depthfm_core.training.doubts import tell_doubts, tell_frozen_views
+from depthfm_core.training.export import save_codec
 from depthfm_core.training.latents import LatentBatch
 from depthfm_core.training.objective import step_random
 from depthfm_core.training.recipe import read_recipe, shorten
@@ -16,6 +20,7 @@ from depthfm_core.training.stages import stage_names
 from depthfm_core.training.velocity import draw_batch
 
 from .test_training_recipe import TOY, write_toy, write_toy_frames
+from .test_training_start import RECIPE as FINE_TUNING
 
 LATER = """
 [flow.third]
@@ -101,6 +106,37 @@ def test_a_warm_up_that_never_ends_is_warned_of_where_the_user_sees_it(tmp_path,
             "[flow.first.loop] has warmup_steps 100 and num_steps 2, so its learning rate never reaches 0.001" in text
         )
         assert "[autoencoder.loop]" not in text  # which this run does not train
+
+
+def test_an_autoencoder_whose_latents_the_start_does_not_know_is_warned_of(tmp_path, caplog):
+    own = load_pipeline("nano").codec
+    save_codec(own, tmp_path / "own")
+    save_codec(LatentCodec(own.autoencoder, 2 * own.scaling_factor), tmp_path / "other")
+    text = FINE_TUNING.replace("[network]", '[autoencoder]\npath = "own"\n[network]')
+    assert told(read_recipe(write_toy(tmp_path, text)), caplog, tmp_path) == []
+    other = read_recipe(write_toy(tmp_path, text.replace('"own"', '"other"')))
+    (message,) = told(other, caplog, tmp_path)
+    assert "path other, whose latents are 100 % off those that nano" in message and "leave path out" in message
+    assert told(other, caplog, tmp_path, ["export"]) == []
+
+
+def test_views_that_are_drawn_again_and_again_are_warned_of(tmp_path, caplog):
+    def told_of(old, new, frames=20, output=tmp_path):
+        caplog.clear()
+        text = FINE_TUNING.replace("num_steps = 2\nbatch_size = 2", "num_steps = 200\nbatch_size = 2")
+        tell_frozen_views(read_recipe(write_toy(tmp_path, text.replace(old, new))), output, "small", frames)
+        return caplog.messages
+
+    (message,) = told_of("", "")
+    assert message.startswith("flow.tuned draws each of 20 frames 20 times, always the same crop")
+    assert "raise views_per_frame in [latents.small]" in message
+    assert told_of("[latents.small]", "[latents.small]\nviews_per_frame = 4") == told_of("", "", frames=40) == []
+    paper = Path(recipe_module.__file__).with_name("depthfm_i.toml").read_text(encoding="utf-8")
+    still = re.search(r"\[photometry\]\n(?:.+\n)+", paper)[0]
+    assert told_of("[network]", f"{still}\n[network]") == []
+    (tmp_path / "flow/tuned").mkdir(parents=True)
+    (tmp_path / "flow/tuned/state.pt").touch()
+    assert told_of("", "") == []
 
 
 @pytest.mark.parametrize("name", ["nano", "nano_cpu", "depthfm_i", "depthfm_id"])

@@ -79,7 +79,8 @@ def test_sky_counts_as_far_only_where_it_is_asked_for():
 
 
 def test_percentiles_change_the_depth_that_is_encoded():
-    near, wide = (depth_picture(half_sky(), NormalizationSettings(low, 100 - low)) for low in (2.0, 25.0))
+    percentiles = [NormalizationSettings(low, 100 - low) for low in (2.0, 25.0)]
+    near, wide = (depth_picture(half_sky(), settings, sky_is_far=True) for settings in percentiles)
     assert (near != wide).float().mean() > 0.2
 
 

@@ -46,7 +46,7 @@ def test_a_flow_stage_refuses_latents_whose_holes_the_recipe_takes_for_something
         ("width_px = 24", "width_px = 32", "view"),
         ("views_per_frame = 2", "views_per_frame = 3", "views_per_frame"),
         ("views_per_frame = 2", "views_per_frame = 2\nseed = 1", "seed"),
-        ("views_per_frame = 2", "views_per_frame = 2\nsky_is_far = false", "sky_is_far"),
+        ("views_per_frame = 2", "views_per_frame = 2\nsky_is_far = false", "sky_is_far and filling of holes"),
         ("frames_per_shard = 2", "frames_per_shard = 3", "frames_per_shard and frames"),
         ("held_out = 1", "held_out = 2", "frames"),
     ],

@@ -28,7 +28,8 @@ def test_a_network_that_learns_one_batch_by_heart_reaches_a_delta1_of_95_percent
     codec, frames = load_pipeline("nano").codec, [render_scene(seed, (SIDE_PX, SIDE_PX)) for seed in SEEDS]
     image = torch.stack([frame.image for frame in frames])
     image_latent = encode(codec, image * 2 - 1)
-    depth_latent = encode(codec, torch.stack([depth_picture(frame, NormalizationSettings()) for frame in frames]))
+    depths = [depth_picture(frame, NormalizationSettings(), sky_is_far=True) for frame in frames]
+    depth_latent = encode(codec, torch.stack(depths))
     depth_m, valid = (torch.stack([getattr(frame, name) for frame in frames]) for name in ("depth_m", "valid"))
     latents = {
         "image_latent": image_latent.half(),

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import pickle
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -45,27 +46,83 @@ def names(frames):
     return [frame.name for frame in frames]
 
 
+def split_names(settings, output):
+    """The names of the frames to train on, and of one that is held out."""
+    return [names(frames) for frames in source_frames(settings, output, 1)]
+
+
 def with_frames(text):
     """The toy recipe with other frames."""
     return TOY.replace('[frames]\nfolders = ["frames", "more"]\nheld_out = 2\n', text)
 
 
-def test_the_first_frames_are_held_out_unless_there_is_a_split_for_that(output):
-    train, held_out = source_frames(HYPERSIM, output, 1)
-    assert names(train) == [f"ai_001_001/cam_00/000{n}" for n in (1, 2, 3)]
-    assert names(held_out) == ["ai_001_001/cam_00/0000"]
-    train, held_out = source_frames(dataclasses.replace(HYPERSIM, held_out_split="val"), output, 2)
-    assert len(train) == 4 and names(held_out) == ["ai_002_001/cam_00/0000", "ai_002_001/cam_00/0002"]
-    assert len(source_frames(dataclasses.replace(HYPERSIM, held_out_split="val"), output, 100)[1]) == 5
-    with pytest.raises(ValueError, match="4 frames and 4 are held out"):
-        source_frames(HYPERSIM, output, 4)
+def test_frames_are_held_out_evenly_of_the_scenes_that_the_data_set_keeps_for_that(output):
+    train, held_out = source_frames(HYPERSIM, output, 2)
+    assert names(train) == [f"ai_001_001/cam_00/000{n}" for n in range(4)]
+    assert names(held_out) == ["ai_002_001/cam_00/0000", "ai_002_001/cam_00/0002"]
+    assert len(source_frames(HYPERSIM, output, 100)[1]) == 5
+    assert split_names(dataclasses.replace(HYPERSIM, held_out_split="val"), output) == split_names(HYPERSIM, output)
+    weathers = dataclasses.replace(VKITTI2, variations=("clone", "fog"))
+    shown = [{name.split("/")[0] for name in part} for part in split_names(weathers, output)]
+    assert shown == [{"Scene02", "Scene06", "Scene18", "Scene20"}, {"Scene01"}]  # one view has every weather
+
+
+def test_the_first_frames_are_held_out_where_a_data_set_has_no_splits(tmp_path):
+    write_pairs(tmp_path / "photos", "a", "b", "c")
+    photos = DataSetSettings("pairs", "photos")
+    assert split_names(photos, tmp_path) == [["b", "c"], ["a"]]
+    write_list(tmp_path / "list.txt", "c", "a")
+    assert split_names(dataclasses.replace(photos, frame_list="list.txt"), tmp_path) == [["a"], ["c"]]
+    with pytest.raises(ValueError, match="3 frames and 3 are held out"):
+        source_frames(photos, tmp_path, 3)
+
+
+def test_frames_of_a_list_are_held_out_and_none_of_it_is_trained_on(output):
+    write_pairs(output / "photos", "a", "b", "c", "d")
+    write_list(output / "held_out.txt", "d", "b")
+    photos = DataSetSettings("pairs", "photos", held_out_list="held_out.txt")
+    assert split_names(photos, output) == [["a", "c"], ["d"]]
+    write_list(output / "list.txt", "c", "d")
+    assert split_names(dataclasses.replace(photos, frame_list="list.txt"), output) == [["c"], ["d"]]
+    rooms = dataclasses.replace(HYPERSIM, held_out_list="rooms.txt")  # for who has a part of the scenes
+    write_list(output / "rooms.txt", "ai_001_001/rgb_cam_00_fr0002.png")
+    assert split_names(rooms, output)[1] == ["ai_001_001/cam_00/0002"] and len(split_names(rooms, output)[0]) == 3
+    with pytest.raises(ValueError, match="list.txt names all frames of pairs; leave some"):
+        source_frames(dataclasses.replace(photos, held_out_list="list.txt", frame_list="list.txt"), output, 1)
+    with pytest.raises(ValueError, match="frames to hold out of pairs, held_out_list 'none.txt': There is no split"):
+        source_frames(dataclasses.replace(photos, held_out_list="none.txt"), output, 1)
+    with pytest.raises(ValueError, match="hypersim has held_out_split and held_out_list; set one"):
+        dataclasses.replace(rooms, held_out_split="val")
+
+
+def test_frames_of_scenes_that_are_held_out_are_not_trained_on(output):
+    for settings in (
+        dataclasses.replace(HYPERSIM, held_out_split="train"),
+        dataclasses.replace(HYPERSIM, split="val"),
+        dataclasses.replace(VKITTI2, held_out_split="train"),
+    ):
+        with pytest.raises(ValueError, match="would train on . frames of scenes that held-out frames are taken"):
+            source_frames(settings, output, 1)
+    write_list(output / "list.txt", *(f"Scene{n}/fog/frames/rgb/Camera_0/rgb_00000.jpg" for n in ("01", "02")))
+    with pytest.raises(ValueError, match="on 1 frames .*, as Scene01/fog/Camera_0/00000; .*out of frame_list"):
+        source_frames(dataclasses.replace(VKITTI2, frame_list="list.txt"), output, 1)
+
+
+def test_missing_frames_to_hold_out_are_told_as_such(output):
+    shutil.rmtree(output / "vkitti2" / "Scene01")
+    with pytest.raises(ValueError, match="frames to hold out of vkitti2, held_out_split 'val': .*Scene01"):
+        source_frames(VKITTI2, output, 1)
+    shutil.rmtree(output / "hypersim" / "val")
+    with pytest.raises(ValueError, match="of hypersim, held_out_split 'val': .*name others in a held_out_list"):
+        source_frames(HYPERSIM, output, 1)
 
 
 def test_a_list_and_a_split_choose_the_frames(output):
     listed = dataclasses.replace(HYPERSIM, frame_list="list.txt")
     write_list(output / "list.txt", "ai_001_001/rgb_cam_00_fr0002.png ai_001_001/depth_plane_cam_00_fr0002.png")
     assert names(source_frames(listed, output, 0)[0]) == ["ai_001_001/cam_00/0002"]
-    assert len(source_frames(dataclasses.replace(HYPERSIM, split="val"), output, 0)[0]) == 5
+    other = dataclasses.replace(HYPERSIM, split="val", held_out_split="train")
+    assert len(source_frames(other, output, 0)[0]) == 5
 
 
 def test_frames_with_holes_are_left_out_on_demand_and_looked_for_once(output, monkeypatch):
@@ -79,8 +136,9 @@ def test_frames_with_holes_are_left_out_on_demand_and_looked_for_once(output, mo
     with pytest.raises(ValueError, match="of another root, split or frame_list; run stage frames"):
         source_frames(dataclasses.replace(complete, split="val"), output, 0)
     monkeypatch.setattr(sources.hypersim, "is_complete", lambda _: True)
-    find_complete_frames(dataclasses.replace(complete, split="val"), output)
-    assert len(source_frames(dataclasses.replace(complete, split="val"), output, 0)[0]) == 5
+    other = dataclasses.replace(complete, split="val", held_out_split="train")
+    find_complete_frames(other, output)
+    assert len(source_frames(other, output, 0)[0]) == 5
 
 
 def test_a_list_of_complete_frames_that_names_none_that_is_there_is_refused(output):
@@ -97,7 +155,7 @@ def test_stage_frames_looks_for_complete_frames(output):
     recipe = read_recipe(write_toy(output, with_frames(text + "complete_only = true\n")))
     run_recipe(recipe, output, "frames")
     train, held_out = split_frames(recipe.frames, output)
-    assert names(held_out + train) == ["ai_001_001/cam_00/0001", "ai_001_001/cam_00/0003"]
+    assert names(train) == ["ai_001_001/cam_00/0001", "ai_001_001/cam_00/0003"] and len(held_out) == 1
 
 
 def test_variations_and_crop_of_virtual_kitti_reach_its_reader(output):
@@ -159,11 +217,11 @@ def test_the_log_says_how_many_frames_each_data_set_has_and_how_many_pictures_no
         "frames: 3 frames to train on, 1 held out, 2 other pictures",
         "more: 3 frames to train on, 1 held out",
         "pairs: 1 frames to train on, 1 held out, 1 other pictures",
-        "hypersim: 3 frames to train on, 1 held out",
+        "hypersim: 4 frames to train on, 1 held out",
     ]
     caplog.clear()
     tell_frames(settings, output, *split_frames(settings, output), ["hypersim"])
-    assert caplog.messages == ["hypersim: 3 frames to train on, 1 held out"]
+    assert caplog.messages == ["hypersim: 4 frames to train on, 1 held out"]
 
 
 def test_a_folder_of_other_names_says_which_ones_were_looked_for(tmp_path):
@@ -184,7 +242,7 @@ def test_folders_and_data_sets_are_trained_on_together(output):
     tables = ('kind = "hypersim"\nroot = "hypersim"', 'kind = "frames"\nroot = "frames"')
     text += "".join(f"[[frames.datasets]]\n{table}\n" for table in tables)
     train, held_out = split_frames(read_recipe(write_toy(output, with_frames(text))).frames, output)
-    assert [frame.data_set for frame in train] == ["more"] * 3 + ["hypersim"] * 3 + ["frames"] * 3
+    assert [frame.data_set for frame in train] == ["more"] * 3 + ["hypersim"] * 4 + ["frames"] * 3
     assert [frame.data_set for frame in held_out] == ["more", "hypersim", "frames"]
 
 
@@ -199,6 +257,9 @@ def test_folders_and_data_sets_are_trained_on_together(output):
         ('kind = "vkitti2"\nvariations = "fog"', "variations is 'fog'"),
         ('kind = "vkitti2"\nshare = -0.1', "share of vkitti2 is -0.1"),
         ('kind = "vkitti2"\nshare = nan', "share of vkitti2 is nan"),
+        ('kind = "pairs"\nname = "a/b"', "'a/b' is the name of a data set, and results are called by it"),
+        ('kind = "pairs"\nmax_depth_m = 0', "max_depth_m of pairs is 0.0; it must be positive"),
+        ('kind = "frames"\nmax_depth_m = 9', "frames data set has no max_depth_m"),
         ('kind = "vkitti2"\nshare = inf', "share of vkitti2 is inf"),
         ('kind = "vkitti2"\nshare = 0.1', "only vkitti2 have a share.*all of them"),
         ('kind = "vkitti2"\nname = "more"', "must differ in their names.*'more', 'more'"),
@@ -268,8 +329,8 @@ def test_latents_are_made_of_the_data_sets_that_their_table_names(output):
     shapes = {name: tuple(shard["valid"].shape) for name, shard in sorted(shards.items())}
     assert shapes == {
         "latents/small/hypersim-0000.safetensors": (2, 4, 6),
-        "latents/small/hypersim-0001.safetensors": (1, 4, 6),
-        "latents/streets/vkitti2-0000.safetensors": (7, 2, 8),
+        "latents/small/hypersim-0001.safetensors": (2, 4, 6),
+        "latents/streets/vkitti2-0000.safetensors": (8, 2, 8),
     }
     assert (output / "model.safetensors").exists()
 

@@ -20,7 +20,7 @@ from depthfm_core.model.writing import save_tensors
 from depthfm_core.training import velocity
 from depthfm_core.training.loop import LoopSettings, train
 from depthfm_core.training.objective import Objective
-from depthfm_core.training.state import CHANGEABLE, read_state, write_state
+from depthfm_core.training.state import CHANGEABLE, is_made, read_state, saved_settings, write_state
 
 from .test_replacing import leave_half_written
 from .test_training_recipe import TOY, write_toy, write_toy_frames
@@ -231,6 +231,24 @@ def test_a_run_that_goes_on_with_another_rate_moves_by_it(tmp_path):
     train(model, spoiled_from(9, 1.0, seen), slower, tmp_path)
     steps = [before - after for before, after in pairwise(seen)]
     assert steps == pytest.approx([1e-4] * 3, rel=0.01)  # the first one, and what the schedule says of the others
+
+
+def test_a_training_at_a_constant_rate_can_be_made_longer_bit_for_bit(tmp_path):
+    def trained(folder, num_steps, schedule="constant"):
+        settings = dataclasses.replace(LOOP, schedule=schedule, num_steps=num_steps)
+        train(model := linear(), spoiled_from(9, 1.0), settings, tmp_path / folder)
+        return [parameter.detach() for parameter in model.parameters()]
+
+    once = trained("once", 4)
+    short = trained("twice", 2)
+    assert is_made(tmp_path / "twice" / "state.pt", saved_settings(tmp_path / "twice" / "state.pt"))
+    longer = trained("twice", 4)
+    assert all(torch.equal(one, other) for one, other in zip(once, longer, strict=True))
+    assert not torch.equal(short[1], longer[1])
+    trained("cosine", 4, "cosine")
+    for folder, num_steps, schedule in (("twice", 2, "constant"), ("twice", 6, "cosine"), ("cosine", 6, "cosine")):
+        with pytest.raises(ValueError, match=f"saved with num_steps 4 .now {num_steps}.*may grow at a constant rate"):
+            trained(folder, num_steps, schedule)
 
 
 def test_a_run_that_goes_on_with_another_weight_decay_shrinks_its_weights_by_it(tmp_path):

@@ -180,3 +180,25 @@ def test_other_shares_than_those_of_the_training_are_told(trained, tmp_path):
     run_recipe(recipes[0], output, "flow.first")
     with pytest.raises(ValueError, match=r"with shares \{'frames': 0.9, 'more': 0.1\} \(now \{'frames': 0.5"):
         run_recipe(recipes[1], output, "flow.first")
+
+
+def test_what_others_were_made_from_is_not_trained_for_longer(trained, tmp_path):
+    """Its weights would be gone, and the others refused once it has trained."""
+    output = tmp_path / "out"
+    shutil.copytree(trained, output)
+    for name in ("autoencoder", "flow/first"):
+        state = torch.load(output / name / "state.pt", weights_only=True)
+        torch.save(state | {"settings": state["settings"] | {"schedule": "constant"}}, output / name / "state.pt")
+    constant, longer = 'num_steps = 2\nschedule = "constant"', 'num_steps = 4\nschedule = "constant"'
+    text, head = TOY.replace("num_steps = 2", constant), "[flow.first.loop]\n"
+    flow = read_recipe(write_toy(tmp_path, text.replace(head + constant, head + longer)))
+    with pytest.raises(ValueError, match=r"\[flow.first.loop\] has num_steps 4, and flow.second hold its result, of 2"):
+        run_recipe(flow, output)
+    autoencoder = read_recipe(write_toy(tmp_path, text.replace(constant, longer, 1)))
+    made = r"\[autoencoder.loop\] has num_steps 4, and latents.small, flow.first, flow.second hold its result"
+    with pytest.raises(ValueError, match=made):
+        run_recipe(autoencoder, output)
+    assert torch.load(output / "flow/first/state.pt", weights_only=True)["step"] == 2
+    shutil.rmtree(output / "flow/second")
+    run_recipe(flow, output, "flow.first")
+    assert torch.load(output / "flow/first/state.pt", weights_only=True)["step"] == 4

@@ -68,15 +68,19 @@ def list_entries(root: Path, split: Path | None = None) -> list[Entry]:
     return list(entries.values()) if split is None else _chosen(entries, root, split)
 
 
-def read(entry: Entry) -> DepthSample:
+def read(entry: Entry, *, max_depth_m: float = MAX_DEPTH_M) -> DepthSample:
     """One pair; `valid` where depth was measured.
+
+    Args:
+        entry: as `list_entries` gives it.
+        max_depth_m: from where on depth does not count, in metres.
 
     Raises:
         ValueError: a file that cannot be read, or files of different sizes.
     """
     is_npy = entry.depth.suffix == ".npy"
     depth_m = read_npy(entry.depth) if is_npy else read_png_m(entry.depth, 1000)
-    valid = between(depth_m, MIN_DEPTH_M, MAX_DEPTH_M if is_npy else KNOWN_UP_TO_M)
+    valid = between(depth_m, MIN_DEPTH_M, max_depth_m if is_npy else min(max_depth_m, KNOWN_UP_TO_M))
     return make_sample(read_image(entry.image)[0], depth_m, valid, entry.image)
 
 

@@ -102,6 +102,13 @@ class PhotometricSettings:
         if not 1 <= self.jpeg_quality <= 100:
             raise ValueError(f"jpeg_quality is {self.jpeg_quality}; choose from 1 to 100.")
 
+    @property
+    def changes_pictures(self) -> bool:
+        """Whether any effect has a strength."""
+        always = ("exposure_stops", "contrast", "white_balance", "saturation", "hue_deg")
+        sometimes = ("probability", "grey_probability", "border_probability")
+        return self.gamma > 1 or any(getattr(self, name) > 0 for name in (*always, *sometimes))
+
 
 def check_shares(settings: object, *names: str) -> None:
     """Raises ValueError for settings that are not from 0 to 1."""

@@ -6,6 +6,7 @@ on held-out frames, written into the checkpoint, and multiplied into every uncer
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from ..flow import combine_members
 from ..model.codec import LatentCodec
@@ -25,20 +26,29 @@ def measure_spread_scale(network: DepthFMUNet, codec: LatentCodec, held_out: Hel
     generator = torch.Generator().manual_seed(1)
     error, spread = [], []
     parts = (tensor.split(_AT_ONCE) for tensor in (held_out.image_latent, held_out.depth_m, held_out.valid))
-    for image_latent, depth_m, valid in zip(*parts, strict=True):
-        centre, deviation = _ensemble(network, codec, image_latent, noising_step, generator)
-        error.append(log_depth_error(centre, depth_m, valid)[valid])
-        spread.append(deviation[valid])
+    with tqdm(total=len(held_out.valid) * _MEMBERS, desc="spread", unit="estimate") as bar:
+        for image_latent, depth_m, valid in zip(*parts, strict=True):
+            centre, deviation = _ensemble(network, codec, image_latent, noising_step, generator, bar)
+            error.append(log_depth_error(centre, depth_m, valid)[valid])
+            spread.append(deviation[valid])
     total = torch.cat(spread).square().mean().sqrt()
     return float(torch.cat(error).square().mean().sqrt() / total) if total > 0 else 1.0
 
 
 def _ensemble(
-    network: DepthFMUNet, codec: LatentCodec, image_latent: Tensor, noising_step: int, generator: torch.Generator
+    network: DepthFMUNet,
+    codec: LatentCodec,
+    image_latent: Tensor,
+    noising_step: int,
+    generator: torch.Generator,
+    bar: tqdm,
 ) -> tuple[Tensor, Tensor]:
     """Centre and spread of the log depth of some images, [B, 1, H, W] each."""
     noise = [torch.randn(image_latent.shape, generator=generator) for _ in range(_MEMBERS)]
-    members = [estimate(network, codec, image_latent, member, noising_step) for member in noise]
+    members = []
+    for member in noise:
+        members.append(estimate(network, codec, image_latent, member, noising_step))
+        bar.update(len(image_latent))
     return combine_members(torch.stack(members, dim=1))
 
 

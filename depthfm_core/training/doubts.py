@@ -4,23 +4,29 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from .first_weights import latents_apart
 from .inputs import codec_config_path, network_path
 from .loop import LoopSettings
 from .recipe import Recipe
 
 _LOGGER = logging.getLogger(__name__)
+_LATENTS_APART = 0.1  # half precision and bfloat16 make less of a difference
+_MANY_DRAWS = 10  # of one view
 
 
 def tell_doubts(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
-    """Warns of warm-ups that never end, and of flow stages that draw what those drew that they start from.
+    """Warns of warm-ups that never end, of flow stages that draw what those drew that they start from, and of a start
+    in latents that it does not know.
 
     Only of `stages` that are to begin: of one that has a state in the output folder neither may change any more.
     """
     if recipe.autoencoder.loop is not None and "autoencoder" in stages and _begins(codec_config_path(output)):
         _tell_endless_warmup("autoencoder", recipe.autoencoder.loop)
-    for name, stage in recipe.flow.items():
-        if f"flow.{name}" not in stages or not _begins(network_path(output, name)):
-            continue
+    begun = [name for name in recipe.flow if f"flow.{name}" in stages and _begins(network_path(output, name))]
+    if begun and recipe.network.start and recipe.autoencoder.path:
+        _tell_other_latents(recipe, output)
+    for name in begun:
+        stage = recipe.flow[name]
         _tell_endless_warmup(f"flow.{name}", stage.loop)
         for earlier in _stages_before(recipe, name):
             alike = recipe.flow[earlier].loop.seed == stage.loop.seed
@@ -34,8 +40,43 @@ def tell_doubts(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
                 )
 
 
+def tell_frozen_views(recipe: Recipe, output: Path, which: str, frames: int) -> None:
+    """Warns of flow stages that are to learn the same changed crop of a picture again and again.
+
+    Args:
+        recipe, output: as of `run_recipe`.
+        which: the latents that are to be made.
+        frames: how many frames they are of.
+    """
+    if recipe.latents[which].views_per_frame > 1 or not recipe.photometry.changes_pictures:
+        return
+    for name, stage in recipe.flow.items():
+        draws = stage.loop.num_steps * stage.loop.batch_size / max(1, frames)
+        if stage.latents == (which,) and draws > _MANY_DRAWS and _begins(network_path(output, name)):
+            _LOGGER.warning(
+                "flow.%s draws each of %d frames %d times, always the same crop with the same change of its colors; "
+                "raise views_per_frame in [latents.%s]",
+                name,
+                frames,
+                draws,
+                which,
+            )
+
+
 def _begins(result: Path) -> bool:
     return not result.with_name("state.pt").exists()
+
+
+def _tell_other_latents(recipe: Recipe, output: Path) -> None:
+    apart = latents_apart(recipe.network, output, output / recipe.autoencoder.path)
+    if apart > _LATENTS_APART:
+        _LOGGER.warning(
+            "[autoencoder] has path %s, whose latents are %.0f %% off those that %s, [network] start, knows by its own "
+            "autoencoder; leave path out, unless the network is to learn other latents from the beginning",
+            recipe.autoencoder.path,
+            100 * apart,
+            recipe.network.start,
+        )
 
 
 def _tell_endless_warmup(stage: str, loop: LoopSettings) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..model.bundled import MODELS, find_model
@@ -13,6 +15,7 @@ from ..model.layouts import NULL_TEXT, read_null_text, read_null_text_file
 from ..model.names import ldm_to_diffusers
 from ..model.unet import DepthFMUNet
 from ..replacing import is_same, write_text
+from .latents import encode
 from .null_text import embed_empty_prompt, save_null_text
 from .prior import read_prior
 from .recipe import NetworkSettings
@@ -81,6 +84,25 @@ def start_codec(settings: NetworkSettings, output: Path) -> LatentCodec:
     checkpoint, own = _read_start(settings, output)
     _check_codec(checkpoint, own)
     return load_codec(own) if own else checkpoint.build_codec()
+
+
+def latents_apart(settings: NetworkSettings, output: Path, path: Path) -> float:
+    """How far the latents of an autoencoder are from those that `settings.start` knows, of a picture of soft spots.
+
+    Args:
+        settings, output: as in `first_network`.
+        path: the autoencoder, as `load_codec` reads it.
+
+    Returns:
+        Root mean square of the difference over that of the latents; 0 where the start brings no autoencoder.
+    """
+    checkpoint, own = _read_start(settings, output)
+    if own is None and not checkpoint.codec_tensors:
+        return 0.0
+    spots = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    picture = F.interpolate(spots, scale_factor=8, mode="bilinear")
+    known, given = encode(start_codec(settings, output), picture), encode(load_codec(path), picture)
+    return float(((given - known).square().mean() / known.square().mean()).sqrt())
 
 
 def network_shape(settings: NetworkSettings, output: Path) -> UNetHyperParameters:

@@ -15,6 +15,7 @@ from .sources import DataSetSettings, Frame, count_others, find_complete_frames,
 from .stream import FrameStream, StreamSettings
 
 _LOGGER = logging.getLogger(__name__)
+_SMALLEST_PX = 16  # that `render_scene` takes, which needs optional libraries
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class FrameSettings:
             [frames.stream] table is there; then `folders` is where the held-out ones lie.
 
     Raises:
-        ValueError: nothing to train on, no folder to render into, nothing held out, no workers, settings of
-            rendering where nothing is rendered, two data sets of one name, or shares for some only.
+        ValueError: nothing to train on, no folder to render into, nothing held out, no workers, a size or seed that
+            cannot be rendered, settings of rendering where nothing is rendered, two data sets of one name, or shares
+            for some only.
     """
 
     folders: tuple[str, ...] = ("frames",)
@@ -58,6 +60,11 @@ class FrameSettings:
         if self.held_out < 1:
             raise ValueError(
                 f"[frames] has held_out {self.held_out}; trainings are checked on held-out frames: 1 or more."
+            )
+        if self.first_seed < 0 or min(self.height_px, self.width_px) < _SMALLEST_PX:
+            raise ValueError(
+                f"[frames] has first_seed {self.first_seed}, height_px {self.height_px} and width_px {self.width_px}; "
+                f"choose a seed of 0 or more and sides of {_SMALLEST_PX} or more."
             )
         if self.workers < 1:
             raise ValueError(f"[frames] has workers {self.workers}; choose 1 or more.")

@@ -31,15 +31,15 @@ class LatentSettings:
         datasets: the names of the data sets to encode; none = all.
         views_per_frame: random views of each frame.
         frames_per_shard: frames whose views share a file.
-        sky_is_far: whether pixels without depth count, as the far plane; otherwise the loss leaves them out. Left out,
-            they count for kinds of data sets that are rendered, where they are the sky, and not for "pairs", where
-            they are what a sensor could not see.
+        sky_is_far: whether pixels without depth count, as the far plane; otherwise the nearest depth fills them and the
+            loss leaves them out. Left out, they count for kinds of data sets that are rendered, where they are the
+            sky, and not for "pairs", where they are what a sensor could not see.
         seed: of the views.
         format: of the shards, one of `FORMATS`.
         workers: processes, of one CPU thread each; the latents do not depend on how many.
 
     Raises:
-        ValueError: an unknown format, sides that are no multiples of 8, or counts below 1.
+        ValueError: an unknown format, sides that are no multiples of 8, counts below 1, or a negative seed.
     """
 
     view: ViewSettings
@@ -57,6 +57,8 @@ class LatentSettings:
         for name in ("views_per_frame", "frames_per_shard", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; choose 1 or more.")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; choose 0 or more.")
         size = self.view.height_px, self.view.width_px
         if any(side < 1 or side % LatentCodec.downscale for side in size):
             raise ValueError(

@@ -31,7 +31,7 @@ from ..model.codec import LatentCodec, load_codec
 from ..workers import start_worker
 from .augment import PhotometricSettings, change_photometry, draw_view
 from .latents import LatentSettings, encode, pictures_at_once
-from .normalize import NormalizationSettings, normalize_target
+from .normalize import NormalizationSettings, fill_holes, is_stretched, normalize_target
 from .shards import FORMATS, Shard, check_origin, data_set_of, find_shards, open_shard, write_shard
 from .sources import Frame
 
@@ -45,6 +45,13 @@ class Summary(NamedTuple):
     shards: int
     views: int
     bytes: int
+
+
+class _Odd(NamedTuple):
+    """How many views of a shard have no depth, and how many depth that `is_stretched`."""
+
+    empty: int
+    stretched: int
 
 
 def write_latents(
@@ -61,7 +68,7 @@ def write_latents(
     """Writes the shards that are not yet in `folder`; how many there are once every process has written its own.
 
     The latents do not depend on which process writes them, nor on how many there are. Views without depth, which
-    teach nothing, are counted in the log.
+    teach nothing, and with depth over too wide a range are counted in the log.
 
     Args:
         frames: of any data sets; each data set gets shards of its own.
@@ -88,22 +95,31 @@ def write_latents(
     if settings.workers == 1:
         codec.to(device)
         with _one_thread():
-            _tell_empty(todo, [write(codec, shard) for shard in bar(todo)], settings)
+            _tell_odd(todo, [write(codec, shard) for shard in bar(todo)], settings)
         return len(shards)
     write = partial(_write_in_worker, write, codec_path, str(device))
     with ProcessPoolExecutor(settings.workers, get_context("spawn"), start_worker) as pool:
-        _tell_empty(todo, list(bar(pool.map(write, todo))), settings)
+        _tell_odd(todo, list(bar(pool.map(write, todo))), settings)
     return len(shards)
 
 
-def _tell_empty(shards: Sequence[tuple[Path, list[Frame]]], empty: Sequence[int], settings: LatentSettings) -> None:
-    """Warns of data sets whose shards have views without depth, so many each."""
-    views, without = Counter(), Counter()
-    for (path, frames), count in zip(shards, empty, strict=True):
+def _tell_odd(shards: Sequence[tuple[Path, list[Frame]]], odd: Sequence[_Odd], settings: LatentSettings) -> None:
+    """Warns of data sets whose shards have such views, so many each."""
+    views, empty, stretched = Counter(), Counter(), Counter()
+    for (path, frames), counts in zip(shards, odd, strict=True):
         views[data_set_of(path)] += len(frames) * settings.views_per_frame
-        without[data_set_of(path)] += count
-    for name in +without:
-        _LOGGER.warning("%d of %d views of %s have no depth", without[name], views[name], name)
+        empty[data_set_of(path)] += counts.empty
+        stretched[data_set_of(path)] += counts.stretched
+    for name in +empty:
+        _LOGGER.warning("%d of %d views of %s have no depth", empty[name], views[name], name)
+    for name in +stretched:
+        _LOGGER.warning(
+            "%d of %d views of %s have depth over a range of more than 1 to 1000, which leaves little of it to what is "
+            "near; is it a number for the sky? Write 0 there, or set max_depth_m of pairs",
+            stretched[name],
+            views[name],
+            name,
+        )
 
 
 @contextmanager
@@ -172,7 +188,7 @@ def _unwritten(
             # Shards of earlier versions know their frames by the names alone.
             by_name = _name_all([frame._replace(source="") for frame in frames])
             expected = by_name if shard.origin.get("frames") == by_name else _name_all(frames)
-            check_origin(shard, {**origin, "sky_is_far": _sky_is_far(settings, frames[0]), "frames": expected})
+            check_origin(shard, {**origin, **_without_depth(settings, frames[0]), "frames": expected})
     return [shard for shard in shards if not shard[0].exists()]
 
 
@@ -182,7 +198,13 @@ def check_sky(shard: Shard, frames: Sequence[Frame], settings: LatentSettings) -
     Raises:
         ValueError: as `check_origin`.
     """
-    check_origin(shard, {"sky_is_far": _sky_is_far(settings, frames[0])})
+    check_origin(shard, _without_depth(settings, frames[0]))
+
+
+def _without_depth(settings: LatentSettings, frame: Frame) -> dict[str, object]:
+    """What is made of a frame's pixels without depth, as its shard keeps it; earlier versions left holes far away."""
+    far = _sky_is_far(settings, frame)
+    return {"sky_is_far": far} if far else {"sky_is_far": far, "filling of holes": "nearest depth"}
 
 
 def _sky_is_far(settings: LatentSettings, frame: Frame) -> bool:
@@ -197,11 +219,11 @@ def _name_all(frames: Sequence[Frame]) -> str:
 
 
 def _write_in_worker(
-    write: Callable[[LatentCodec, tuple[Path, list[Frame]]], int],
+    write: Callable[[LatentCodec, tuple[Path, list[Frame]]], _Odd],
     codec_path: Path,
     device: str,
     shard: tuple[Path, list[Frame]],
-) -> int:
+) -> _Odd:
     return write(_worker_codec(codec_path, device), shard)
 
 
@@ -217,22 +239,24 @@ def _write_shard(
     origin: Mapping[str, object],
     codec: LatentCodec,
     shard: tuple[Path, list[Frame]],
-) -> int:
-    """Writes a shard; how many of its views have no depth."""
+) -> _Odd:
+    """Writes a shard; which of its views are to be told."""
     path, frames = shard
     rng = np.random.default_rng([settings.seed, *f"{path.stem}.safetensors".encode()])  # alike in every format
     views = _views(frames, settings, photometry, normalization, rng)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    stretched = 0
     while some := list(islice(views, pictures_at_once(settings.view.height_px * settings.view.width_px))):
-        pictures, depths, valids = (torch.stack(tensors) for tensors in zip(*some, strict=True))
+        pictures, depths, valids = (torch.stack([view[index] for view in some]) for index in range(3))
+        stretched += sum(view[3] for view in some)
         parts.append((encode(codec, pictures).half(), encode(codec, depths).half(), valids[:, 0].to(torch.uint8)))
     image_latent, depth_latent, valid = (torch.cat(part).contiguous() for part in zip(*parts, strict=True))
     for latents in (image_latent, depth_latent):
         _check_finite(latents, [frame for frame in frames for _ in range(settings.views_per_frame)])
     tensors = {"image_latent": image_latent, "depth_latent": depth_latent, "valid": valid}
-    of_frames = {"sky_is_far": _sky_is_far(settings, frames[0]), "frames": _name_all(frames)}
+    of_frames = {**_without_depth(settings, frames[0]), "frames": _name_all(frames)}
     write_shard(path, tensors, {**origin, **of_frames, "depthfm": __version__})
-    return int((~valid.flatten(1).bool().any(1)).sum())
+    return _Odd(int((~valid.flatten(1).bool().any(1)).sum()), stretched)
 
 
 def _check_finite(latents: Tensor, frames: Sequence[Frame]) -> None:
@@ -251,20 +275,27 @@ def _views(
     photometry: PhotometricSettings,
     normalization: NormalizationSettings,
     rng: np.random.Generator,
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Picture and depth picture [3, H, W] in [-1, 1] and the cells that count [1, H/8, W/8] of each view."""
+) -> Iterator[tuple[Tensor, Tensor, Tensor, bool]]:
+    """Picture and depth picture [3, H, W] in [-1, 1] and the cells that count [1, H/8, W/8] of each view, and whether
+    its depth `is_stretched`.
+    """
     for frame in frames:
         sample = frame.read()
         for _ in range(settings.views_per_frame):
             view = draw_view(sample, settings.view, rng)
             picture = change_photometry(view.image, photometry, rng) * 2 - 1
-            cells = valid_cells(view, sky_is_far=_sky_is_far(settings, frame))
-            yield picture, depth_picture(view, normalization), cells
+            far = _sky_is_far(settings, frame)
+            depth, cells = depth_picture(view, normalization, sky_is_far=far), valid_cells(view, sky_is_far=far)
+            yield picture, depth, cells, is_stretched(view.depth_m, view.valid, normalization)
 
 
-def depth_picture(sample: DepthSample, normalization: NormalizationSettings) -> Tensor:
-    """Normalized log depth as a grey picture for the autoencoder, [3, H, W] in [-1, 1]."""
-    return normalize_target(sample.depth_m, sample.valid, normalization).expand(3, -1, -1)
+def depth_picture(sample: DepthSample, normalization: NormalizationSettings, *, sky_is_far: bool) -> Tensor:
+    """Normalized log depth as a grey picture for the autoencoder, [3, H, W] in [-1, 1].
+
+    Pixels without depth are the far plane, or holes that the nearest depth fills.
+    """
+    target = normalize_target(sample.depth_m, sample.valid, normalization)
+    return (target if sky_is_far else fill_holes(target, sample.valid)).expand(3, -1, -1)
 
 
 def valid_cells(sample: DepthSample, *, sky_is_far: bool) -> Tensor:

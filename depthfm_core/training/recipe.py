@@ -19,6 +19,7 @@ from .frames import FrameSettings
 from .latents import LatentSettings
 from .loop import LoopSettings
 from .normalize import NormalizationSettings
+from .sources import check_name
 from .stream import StreamSettings
 from .velocity import FlowSettings
 
@@ -132,8 +133,8 @@ class Recipe:
     """All settings of a training; `flow` stages run in the order of the file, and the last one is exported.
 
     Raises:
-        ValueError: no autoencoder, latents of an unknown data set, a flow stage of latents or a start that do not come
-            before it, or depth that is not normalized as log depth.
+        ValueError: no autoencoder, a name that `check_name` refuses, latents of an unknown data set, a flow stage of
+            latents or a start that do not come before it, or depth that is not normalized as log depth.
     """
 
     network: NetworkSettings
@@ -153,6 +154,9 @@ class Recipe:
                 f"[network] starts from {self.network.start!r}, which knows the latents of its own autoencoder, and "
                 "[autoencoder.loop] trains another; leave that out."
             )
+        for table, names in (("latents", self.latents), ("flow", self.flow)):
+            for name in names:
+                check_name(f"a name in [{table}.NAME]", name)
         labels = [source.label for source in self.frames.sources]
         for name, latents in self.latents.items():
             if self.frames.stream:

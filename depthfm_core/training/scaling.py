@@ -17,7 +17,11 @@ def measure_scaling_factor(autoencoder: AutoencoderTiny, data: AutoencoderData, 
     """The factor that gives latents of pictures and depth maps together a standard deviation of one."""
     rng = np.random.default_rng(0)
     view = ViewSettings(crop_px, crop_px)
-    samples = [draw_view(frame.read(), view, rng) for frame in spread(data.frames, _MEASURED_PICTURES)]
+    frames = spread(data.frames, _MEASURED_PICTURES)
+    samples = [draw_view(frame.read(), view, rng) for frame in frames]
     pictures = [change_photometry(sample.image, data.photometry, rng) * 2 - 1 for sample in samples]
-    depths = [depth_picture(sample, data.normalization) for sample in samples]
+    depths = [
+        depth_picture(sample, data.normalization, sky_is_far=frame.sky_is_far)
+        for sample, frame in zip(samples, frames, strict=True)
+    ]
     return 1 / float(autoencoder.encoder(torch.stack(pictures + depths)).std())

@@ -36,15 +36,20 @@ class DataSetSettings:
         share: how many of the batches are drawn from it, in proportion to the other data sets' shares; 0, which then
             holds for all data sets, mixes all of their views in each batch.
         split: which part to train on (hypersim: train, val, test; vkitti2: train, val).
-        held_out_split: the part that held-out frames are taken from, evenly; "" = the first frames of `split`.
+        held_out_split: the part that held-out frames are taken from, evenly; "" = val, scenes that are not in train.
         frame_list: a file that lists the frames of `split`, absolute or below the output folder; "" = all of them.
+        held_out_list: a file that lists frames of `split` to take the held-out ones from, evenly; none of it is trained
+            on. "" = `held_out_split`; for kinds without it the first frames, by name or as `frame_list` has them.
         complete_only: whether to leave out frames of `split` with pixels of unknown depth. Stage `frames` reads all
             depth maps for that, once, and keeps the names in `lists/NAME.txt`.
         variations: of Virtual KITTI 2.
         crop: whether to cut Virtual KITTI 2's frames to the KITTI benchmark's 352 x 1216.
+        max_depth_m: from where on depth of pairs does not count, in metres: maps may hold a large number for the sky.
 
     Raises:
-        ValueError: an unknown kind, a share that is negative or not finite, or an option that the kind does not have.
+        ValueError: an unknown kind, a name that `check_name` refuses, a share that is negative or not finite, a largest
+            depth that is not positive, an option that the kind does not have, or held-out frames of a split and of a
+            list.
     """
 
     kind: str
@@ -54,25 +59,40 @@ class DataSetSettings:
     split: str = "train"
     held_out_split: str = ""
     frame_list: str = ""
+    held_out_list: str = ""
     complete_only: bool = False
     variations: tuple[str, ...] = vkitti2.MARIGOLD_VARIATIONS
     crop: bool = False
+    max_depth_m: float = math.inf
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"Unknown kind of data set {self.kind!r}; choose one of {', '.join(KINDS)}.")
+        check_name("the name of a data set", self.label)
         if not 0 <= self.share < math.inf:
             raise ValueError(f"The share of {self.label} is {self.share}; it must be positive, or 0 for no shares.")
+        if not self.max_depth_m > 0:
+            raise ValueError(f"The max_depth_m of {self.label} is {self.max_depth_m}; it must be positive.")
         accepted = (*_COMMON, *KINDS[self.kind].options)
         given = [field.name for field in dataclasses.fields(self) if getattr(self, field.name) != field.default]
         foreign = [name for name in given if name not in accepted]
         if foreign:
             raise ValueError(f"A {self.kind} data set has no {', '.join(foreign)}; it takes {', '.join(accepted)}.")
+        if self.held_out_split and self.held_out_list:
+            raise ValueError(f"{self.label} has held_out_split and held_out_list; set one of them.")
 
     @property
     def label(self) -> str:
         """The name, which its latents are called by."""
         return self.name or self.kind
+
+
+def check_name(what: str, name: str) -> None:
+    """Raises ValueError for a name that results cannot lie under, as one file or folder."""
+    if name in ("", ".", "..") or set(name) & set("/\\:"):
+        raise ValueError(
+            f"{name!r} is {what}, and results are called by it; choose one without /, \\ and :, as 'rooms'."
+        )
 
 
 class Frame(NamedTuple):
@@ -94,12 +114,15 @@ class _Kind(NamedTuple):
 
     `sky_is_far`: whether pixels without depth are the sky, as in what is rendered, or holes of a sensor, near ones too.
     `pictures`: those below a root with and without depth, where these make the data set.
+    `held_out_split`: what to hold out unless it is said; the first frames of `split` would show what is trained on,
+    from nearby or in other weather.
     """
 
     frames: Callable[[DataSetSettings, Path, str, Path | None], list[Frame]]
     options: tuple[str, ...] = ()
     sky_is_far: bool = True
     pictures: Callable[[Path], list[Path]] | None = None
+    held_out_split: str = ""
 
 
 def folder_frames(folder: Path, label: str) -> list[Frame]:
@@ -116,18 +139,56 @@ def source_frames(settings: DataSetSettings, output: Path, held_out: int) -> tup
         held_out: how many to keep apart.
 
     Raises:
-        ValueError: no such data set, one with nothing left to train on, or a missing list of complete frames.
+        ValueError: no such data set, one with nothing left to train on, a missing list of complete frames, or frames to
+            train on of scenes that are held out.
     """
     frames = _listed(settings, output)
     if settings.complete_only:
         frames = _complete(frames, settings, output)
-    if settings.held_out_split:
-        apart = KINDS[settings.kind].frames(settings, output / settings.root, settings.held_out_split, None)
-        return frames, spread(apart, held_out)
+    if apart := _held_out_frames(settings, output):
+        return _without(frames, apart, settings), spread(apart, held_out)
     if len(frames) <= held_out:
         where, remedy = output / settings.root, _remedy(frames, settings)
         raise ValueError(f"{where} has {len(frames)} frames and {held_out} are held out; {remedy}.")
     return frames[held_out:], frames[:held_out]
+
+
+def _held_out_frames(settings: DataSetSettings, output: Path) -> list[Frame]:
+    """The frames that held-out ones are taken from; none where they are the first of those to train on."""
+    kind = KINDS[settings.kind]
+    listed, split = settings.held_out_list, settings.held_out_split or kind.held_out_split
+    if not listed and not split:
+        return []
+    try:
+        if listed:
+            return kind.frames(settings, output / settings.root, settings.split, output / listed)
+        return kind.frames(settings, output / settings.root, split, None)
+    except ValueError as error:
+        which = f"held_out_list {listed!r}" if listed else f"held_out_split {split!r}"
+        others = " Or name others in a held_out_list." if not listed and "held_out_list" in kind.options else ""
+        raise ValueError(f"The frames to hold out of {settings.label}, {which}: {error}{others}") from error
+
+
+def _without(frames: list[Frame], apart: list[Frame], settings: DataSetSettings) -> list[Frame]:
+    """The frames that are not held out. A list may name any of them, but a split's scenes must be others."""
+    if settings.held_out_list:
+        names = {frame.name for frame in apart}
+        kept = [frame for frame in frames if frame.name not in names]
+        if not kept:
+            raise ValueError(f"{settings.held_out_list} names all frames of {settings.label}; leave some to train on.")
+        return kept
+    scenes = {_scene(frame) for frame in apart}
+    seen = [frame for frame in frames if _scene(frame) in scenes]
+    if seen:
+        raise ValueError(
+            f"{settings.label} would train on {len(seen)} frames of scenes that held-out frames are taken from, as "
+            f"{seen[0].name}; set another split or held_out_split, or leave these out of frame_list."
+        )
+    return frames
+
+
+def _scene(frame: Frame) -> str:
+    return frame.name.partition("/")[0]
 
 
 def _remedy(frames: Sequence[Frame], settings: DataSetSettings) -> str:
@@ -149,7 +210,7 @@ def count_others(settings: DataSetSettings, output: Path, paired: int) -> int:
         paired: how many frames that found, held-out ones included.
     """
     pictures = KINDS[settings.kind].pictures
-    if pictures is None or settings.frame_list:
+    if pictures is None or settings.frame_list or settings.held_out_list:
         return 0
     return sum(not _SHOWS_DEPTH.search(path.stem) for path in pictures(output / settings.root)) - paired
 
@@ -211,6 +272,8 @@ def spread(frames: Sequence[Frame], count: int) -> list[Frame]:
 
 def _from_entries(settings: DataSetSettings, entries: list[Entry], read: Callable[[Entry], DepthSample]) -> list[Frame]:
     source = f"{settings.root}, cropped" if settings.crop else settings.root
+    if settings.max_depth_m < math.inf:
+        source = f"{source}, below {settings.max_depth_m} m"
     far = KINDS[settings.kind].sky_is_far
     return [Frame(settings.label, entry.name, partial(read, entry), source, far) for entry in entries]
 
@@ -220,7 +283,8 @@ def _of_folder(settings: DataSetSettings, root: Path, _split: str, _listed: Path
 
 
 def _of_pairs(settings: DataSetSettings, root: Path, _split: str, listed: Path | None) -> list[Frame]:
-    return _from_entries(settings, pairs.list_entries(root, listed), pairs.read)
+    read = partial(pairs.read, max_depth_m=settings.max_depth_m)
+    return _from_entries(settings, pairs.list_entries(root, listed), read)
 
 
 def _of_hypersim(settings: DataSetSettings, root: Path, split: str, listed: Path | None) -> list[Frame]:
@@ -237,7 +301,18 @@ KINDS: dict[str, _Kind] = {
     # NAME_rgb.jpg with NAME_depth_mm.png in one folder, as the synthetic scenes are kept.
     "frames": _Kind(_of_folder, pictures=photos_in),
     # Pictures with depth maps in any layout of `data.pairs`, also in folders below.
-    "pairs": _Kind(_of_pairs, ("frame_list",), sky_is_far=False, pictures=partial(photos_in, below=True)),
-    "hypersim": _Kind(_of_hypersim, ("split", "held_out_split", "frame_list", "complete_only")),
-    "vkitti2": _Kind(_of_vkitti2, ("split", "held_out_split", "frame_list", "variations", "crop")),
+    "pairs": _Kind(
+        _of_pairs,
+        ("frame_list", "held_out_list", "max_depth_m"),
+        sky_is_far=False,
+        pictures=partial(photos_in, below=True),
+    ),
+    "hypersim": _Kind(
+        _of_hypersim,
+        ("split", "held_out_split", "frame_list", "held_out_list", "complete_only"),
+        held_out_split="val",
+    ),
+    "vkitti2": _Kind(
+        _of_vkitti2, ("split", "held_out_split", "frame_list", "variations", "crop"), held_out_split="val"
+    ),
 }

@@ -32,7 +32,7 @@ from ..model.unet import DepthFMUNet
 from ..model.writing import save_tensors
 from .autoencoder import AutoencoderData, train_autoencoder
 from .calibration import measure_spread_scale
-from .doubts import tell_doubts
+from .doubts import tell_doubts, tell_frozen_views
 from .engine import training_device
 from .export import export, save_codec
 from .first_weights import RESULT, first_network, start_codec, untrained_network
@@ -165,7 +165,9 @@ def prepare_latents(
     made_with = recipe.latents[which], recipe.photometry, recipe.normalization, _codec_path(recipe, output)
     train, held_out = split_frames(recipe.frames, output)
     if share.is_first:
-        tell_frames(recipe.frames, output, train, held_out, recipe.latents[which].datasets)
+        labels = recipe.latents[which].datasets
+        tell_frames(recipe.frames, output, train, held_out, labels)
+        tell_frozen_views(recipe, output, which, sum(not labels or frame.data_set in labels for frame in train))
     return write_latents(train, *made_with, latents_folder(output, which), share=share, device=device)
 
 
@@ -263,6 +265,7 @@ def _export(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | No
     device = training_device()
     network, codec = _network(recipe, output, last).eval().to(device), _codec(recipe, output).to(device)
     frames = spread(split_frames(recipe.frames, output)[1], _CALIBRATED_FRAMES)
+    _LOGGER.info("measuring an ensemble's spread on %d held-out frames, which takes a while on a CPU", len(frames))
     spread_scale = measure_spread_scale(network, codec, encode_held_out(frames, view, codec), settings.noising_step)
     network, codec = network.cpu(), codec.cpu()
     resolution = min(view.height_px, view.width_px)

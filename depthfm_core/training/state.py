@@ -15,7 +15,8 @@ from ..model.reading import CheckpointError
 from ..replacing import remove_leftovers, replacing
 
 _LOGGER = logging.getLogger(__name__)
-# What a run may change when it goes on: how it steps and in what memory, but neither from what nor how far.
+# What a run may change when it goes on: how it steps and in what memory, but neither from what nor how far; but for
+# `grows`, since then the steps that are done would be the same.
 CHANGEABLE = (
     "learning_rate",
     "weight_decay",
@@ -89,7 +90,8 @@ def _what_is_there(path: Path) -> str:
 def read_state(path: Path, settings: dict[str, Any], *, mapped: bool = False) -> dict[str, Any] | None:
     """The state in a file, on the CPU, or None where there is no file.
 
-    Of the settings those in `CHANGEABLE` may differ, which is logged. What a killed run left half written is removed.
+    Of the settings those in `CHANGEABLE` may differ, and `num_steps` where it `grows`, which is logged. What a killed
+    run left half written is removed.
 
     Args:
         path: the file.
@@ -113,6 +115,8 @@ def read_state(path: Path, settings: dict[str, Any], *, mapped: bool = False) ->
 
 def is_made(result: Path, settings: dict[str, Any]) -> bool:
     """Whether a training is done and its result written, which then stays as it is: others were made from its bits.
+
+    One that `grows` is not done.
 
     Args:
         result: what the training's stage writes after the last step, beside `state.pt`.
@@ -141,6 +145,12 @@ def tell_made(stage: str, result: Path, settings: dict[str, Any]) -> None:
     _LOGGER.info("%s is done and stays as it is%s", stage, f"; it was trained with {changed}" if changed else "")
 
 
+def grows(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether a run only has more steps at a constant rate, so that those of the saved settings are its first ones."""
+    constant = saved.get("schedule") == settings.get("schedule") == "constant"
+    return constant and settings["num_steps"] > saved["num_steps"]
+
+
 def saved_settings(path: Path) -> dict[str, Any]:
     """The settings that a state was saved with; nothing where there is no file. Errors: `read_state`."""
     return _load(path, mapped=True)["settings"] if path.exists() else {}
@@ -162,12 +172,13 @@ def _changed(path: Path, state: dict[str, Any], settings: dict[str, Any]) -> lis
     """The settings that differ from the state's; raises ValueError for one that may not."""
     saved = state["settings"]
     changed = {name for name in settings if settings[name] != saved.get(name)}
-    refused = sorted((changed - set(CHANGEABLE)) | (settings.keys() ^ saved.keys()))
+    free = {*CHANGEABLE, *(["num_steps"] if grows(saved, settings) else [])}
+    refused = sorted((changed - free) | (settings.keys() ^ saved.keys()))
     if refused:
         raise ValueError(
             f"{path} was saved with {', '.join(_said(name, saved, settings) for name in refused)}. Use the old "
             f"settings, or delete {path.parent} and what was made from it to begin it anew, or choose another output "
-            f"folder; only {', '.join(CHANGEABLE)} may change."
+            f"folder; only {', '.join(CHANGEABLE)} may change, and num_steps may grow at a constant rate."
         )
     return sorted(changed)
 

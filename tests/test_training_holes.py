@@ -1,0 +1,66 @@
+"""Holes of a sensor: what takes their place, and that the cells beside them learn what they would without them."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from depthfm_core.loading import load_pipeline
+from depthfm_core.training import precompute as stages_precompute
+from depthfm_core.training.latents import encode
+from depthfm_core.training.normalize import NormalizationSettings, fill_holes
+from depthfm_core.training.precompute import depth_picture, valid_cells
+from depthfm_core.training.recipe import read_recipe
+from depthfm_core.training.stages import run_recipe
+
+from .precomputing import with_holes
+from .test_training_data import scene
+
+PERCENTILES = NormalizationSettings()
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 1.0])
+def test_a_hole_takes_the_value_of_the_nearest_pixel_in_steps_along_rows_and_columns(share):
+    places = torch.cartesian_prod(torch.arange(9), torch.arange(13))
+    valid = torch.rand(9, 13, generator=torch.Generator().manual_seed(1)) <= share
+    filled = fill_holes(torch.arange(9 * 13.0).view(1, 9, 13), valid[None])
+    taken = places[filled.flatten().long()]
+    nearest = (places[:, None] - places[valid.flatten()]).abs().sum(-1).amin(1)
+    assert valid.flatten()[filled.flatten().long()].all()
+    assert torch.equal((places - taken).abs().sum(-1), nearest)
+
+
+def test_a_picture_without_depth_is_filled_with_nothing():
+    values = torch.rand(1, 3, 4)
+    assert torch.equal(fill_holes(values, torch.zeros(1, 3, 4, dtype=torch.bool)), values)
+
+
+def test_cells_beside_a_hole_have_the_latents_of_the_frame_without_it():
+    """And not where a hole is the far plane, which the autoencoder carries into them."""
+    whole = scene(height=64, width=96)
+    valid = torch.rand(1, 64, 96, generator=torch.Generator().manual_seed(0)) > 0.3
+    valid[:, 16:44, 24:60] = False  # ends within cells
+    holed = dataclasses.replace(whole, depth_m=whole.depth_m.where(valid, 0.0), valid=valid)
+    counted = valid_cells(holed, sky_is_far=False)[0]
+    sky_is_far = (True, False)
+    depths = [depth_picture(whole, PERCENTILES, sky_is_far=True)]
+    depths += [depth_picture(holed, PERCENTILES, sky_is_far=far) for far in sky_is_far]
+    reference, far, filled = encode(load_pipeline("nano").codec, torch.stack(depths))[:, :, counted]
+    off = [float((latent - reference).square().mean().sqrt()) for latent in (far, filled)]
+    assert off[0] > 0.5 and off[1] < 0.1
+
+
+def test_latents_whose_holes_were_not_filled_are_refused_of_a_sensor_and_kept_of_what_is_rendered(
+    precompute, output, tmp_path, monkeypatch
+):
+    recipe = with_holes(output)
+    monkeypatch.setattr(stages_precompute, "_without_depth", lambda settings, frame: {"sky_is_far": frame.sky_is_far})
+    written, _ = precompute("--latents", "small", recipe=recipe)  # as an earlier version did
+    monkeypatch.undo()
+    _, said = precompute("--latents", "small", recipe=recipe, code=2)
+    assert "pairs-0000.safetensors was made with another filling of holes than this recipe's; delete it" in said.err
+    with pytest.raises(ValueError, match="pairs-0000.safetensors was made with another filling of holes"):
+        run_recipe(read_recipe(tmp_path / "recipe.toml"), output, "flow.main")
+    (output / "latents" / "small" / "pairs-0000.safetensors").unlink()
+    again, _ = precompute("--latents", "small", recipe=recipe)
+    assert [name for name in written if written[name] != again[name]] == ["small/pairs-0000.safetensors"]
