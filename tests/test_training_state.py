@@ -170,6 +170,20 @@ def test_a_run_may_go_on_with_other_rates_but_not_to_another_end(tmp_path, caplo
     assert f"delete {tmp_path} and what was made from it to begin it anew, or choose" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (SETTINGS | {"shuffle": None}, "shuffle unset (now None)"),
+        (SETTINGS | {"ema_decay": 0.9}, "ema_decay unset (now 0.9)"),  # though it may change
+        ({"num_steps": 4}, "learning_rate 0.1 (now unset)"),
+    ],
+)
+def test_a_state_of_settings_that_there_were_or_are_not_is_refused(tmp_path, settings, told):
+    write_state(tmp_path / "state.pt", {"settings": SETTINGS, "step": 3})
+    with pytest.raises(ValueError, match=re.escape(f"saved with {told}. Use")):
+        read_state(tmp_path / "state.pt", settings)
+
+
 def test_what_may_change_are_the_settings_of_the_loop_that_the_documentation_names():
     named = {"learning_rate", "weight_decay", "max_grad_norm", "ema_decay", "save_every", "mixed_precision"}
     assert set(CHANGEABLE) == named | {"micro_batch_size", "gradient_checkpointing"}
