@@ -116,6 +116,12 @@ def test_an_edge_beside_the_rim_does_not_overshoot(row):
     assert enlarged.min() >= 0 and enlarged.max() <= 1
 
 
+def test_a_map_that_turns_beside_the_rim_ends_level():
+    _, frame = fit(torch.zeros(1, 1, 40, 40), 4, 1)
+    row = torch.tensor([0.5, 0.4, 1.0, 1.0])  # goes on neither down nor up
+    assert frame.enlarge(row.expand(1, 1, 4, 4))[..., :5].eq(0.5).all()
+
+
 def test_a_map_of_few_cells_is_enlarged_too():
     for cells in (1, 2, 3):
         _, frame = fit(torch.zeros(1, 1, 8 * cells, 16), cells, 1)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -122,9 +123,12 @@ def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(flow_stage, tmp_p
     assert not (folder / "state.pt").exists() and not list(folder.glob(".*"))
 
 
-def test_a_state_comes_back_as_it_was(tmp_path):
+def test_a_state_comes_back_as_it_was(tmp_path, monkeypatch):
+    waited, fsync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: waited.append(fsync(file)))
     state = {"settings": SETTINGS, "step": 3, "weights": [torch.arange(5.0)]}
     write_state(tmp_path / "new" / "state.pt", state)
+    assert len(waited) >= 1  # a power failure leaves it
     back = read_state(tmp_path / "new" / "state.pt", SETTINGS)
     assert torch.equal(back.pop("weights")[0], state.pop("weights")[0]) and back == state
     assert read_state(tmp_path / "none.pt", SETTINGS) is None
