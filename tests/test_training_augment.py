@@ -1,4 +1,4 @@
-"""Crops at their limits, and each photometric effect's known answers."""
+"""Crops at their limits, and each photometric effect's known answers, for one picture and for many at once."""
 
 import dataclasses
 import io
@@ -10,6 +10,7 @@ from PIL import Image
 
 from depthfm_core.data.sample import DepthSample
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
+from depthfm_core.training.batched_views import change_photometry_of_batch
 
 from .test_training_data import STILL, scene
 
@@ -21,9 +22,21 @@ def test_a_crop_may_lie_at_every_edge():
     assert seen == {1.0, 2.0, 3.0, 4.0}
 
 
-def test_photometry_without_strength_changes_nothing():
+def of_one(image, settings, rng):
+    return change_photometry(image, settings, rng)
+
+
+def of_many(image, settings, rng):
+    return change_photometry_of_batch(image.expand(3, -1, -1, -1), settings, rng)[1]
+
+
+one_and_many = pytest.mark.parametrize("change", [of_one, of_many])
+
+
+@one_and_many
+def test_photometry_without_strength_changes_nothing(change):
     image = scene().image
-    assert torch.allclose(change_photometry(image, STILL, np.random.default_rng(0)), image, atol=1e-4)
+    assert torch.allclose(change(image, STILL, np.random.default_rng(0)), image, atol=1e-4)
 
 
 def luma(image):
@@ -33,21 +46,20 @@ def luma(image):
 class Strongest:
     """Draws every effect at its upper end, and lets all happen that may."""
 
-    def random(self):
-        return 0.0
+    def random(self, size=()):
+        return np.zeros(size)[()]
 
-    def uniform(self, _low, high):
-        return high
+    def integers(self, _high, size=()):
+        return np.zeros(size, int)[()]
 
-    def normal(self, _mean, deviation, shape):
-        return np.full(shape, deviation)
+    def uniform(self, _low, high, size=()):
+        return np.full(size, high)[()]
 
-    def standard_normal(self, shape, dtype):
-        return np.ones(shape, dtype)
+    def normal(self, _mean, deviation, size):
+        return np.full(size, deviation)
 
-
-def strongest(image, **effect):
-    return change_photometry(image, dataclasses.replace(STILL, **effect), Strongest())
+    def standard_normal(self, size, dtype):
+        return np.ones(size, dtype)
 
 
 STRONGEST = {
@@ -61,20 +73,26 @@ STRONGEST = {
 }
 
 
+@one_and_many
 @pytest.mark.parametrize("effect", STRONGEST)
-def test_an_effect_at_its_strongest_is_what_its_name_says(effect):
+def test_an_effect_at_its_strongest_is_what_its_name_says(change, effect):
     image, (strength, expected) = scene().image * 0.2 + 0.4, STRONGEST[effect]
-    assert torch.allclose(strongest(image, **{effect: strength}), expected(image), atol=1e-4)
+    changed = change(image, dataclasses.replace(STILL, **{effect: strength}), Strongest())
+    assert torch.allclose(changed, expected(image), atol=1e-4)
 
 
-def test_the_effects_of_lens_and_sensor_at_their_strongest_are_what_their_names_say():
-    always = {"probability": 1.0, "jpeg_quality": 100}
-    grey, line = torch.full((3, 33, 33), 0.5), torch.zeros(3, 33, 33)
-    assert torch.allclose(strongest(grey, noise=0.2, **always), grey + 0.2, atol=0.01)
-    shaded = strongest(grey, vignette=0.8, **always)
-    assert shaded[0, 16, 16] == pytest.approx(0.5, abs=0.01) and shaded[0, 0, 0] == pytest.approx(0.1, abs=0.01)
+@one_and_many
+def test_the_effects_of_lens_and_sensor_at_their_strongest_are_what_their_names_say(change):
+    def strongest(image, **effect):
+        settings = dataclasses.replace(STILL, probability=1.0, jpeg_quality=100, **effect)
+        return change(image, settings, Strongest())
+
+    grey, line = torch.full((3, 64, 64), 0.5), torch.zeros(3, 64, 64)
+    assert (strongest(grey, noise=0.2) - grey).square().mean().sqrt() == pytest.approx(0.2, abs=0.01)
+    shaded = strongest(grey, vignette=0.8)
+    assert shaded[0, 32, 32] == pytest.approx(0.5, abs=0.01) and shaded[0, 0, 0] == pytest.approx(0.1, abs=0.01)
     line[:, :, 16] = 1
-    blurred = strongest(line, blur_px=1.0, **always)
+    blurred = strongest(line, blur_px=1.0)
     assert blurred[0, 16, 16:19].tolist() == pytest.approx([0.399, 0.242, 0.054], abs=0.015)  # the normal density
 
 
@@ -82,21 +100,23 @@ def test_the_worst_jpeg_has_the_quality_that_is_asked_for():
     pixels, file = (scene().image * 255).round().byte(), io.BytesIO()
     Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=5)
     expected = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1) / 255
-    assert torch.equal(strongest(pixels / 255, probability=1.0, jpeg_quality=5), expected)
+    settings = dataclasses.replace(STILL, probability=1.0, jpeg_quality=5)
+    assert torch.equal(change_photometry(pixels / 255, settings, Strongest()), expected)
 
 
-def test_changed_pictures_stay_in_range_and_are_those_of_their_seed():
+@one_and_many
+def test_changed_pictures_stay_in_range_and_are_those_of_their_seed(change):
     wild = PhotometricSettings(probability=1.0, exposure_stops=2.0, contrast=1.0, noise=0.3, border_probability=0.5)
     changed, again = (
-        torch.stack([change_photometry(scene().image, wild, np.random.default_rng(seed)) for seed in range(8)])
-        for _ in range(2)
+        torch.stack([change(scene().image, wild, np.random.default_rng(seed)) for seed in range(8)]) for _ in range(2)
     )
     assert changed.min() >= 0 and changed.max() <= 1 and torch.equal(changed, again)
 
 
-def test_a_border_covers_the_edges_and_leaves_the_middle():
+@one_and_many
+def test_a_border_covers_the_edges_and_leaves_the_middle(change):
     image = scene().image
     bordered = dataclasses.replace(STILL, border_probability=1.0, border=0.25)
-    changed = change_photometry(image, bordered, np.random.default_rng(0))
+    changed = change(image, bordered, np.random.default_rng(0))
     assert torch.allclose(changed[:, 8:-8, 12:-12], image[:, 8:-8, 12:-12], atol=1e-4)
     assert not torch.allclose(changed[:, 0], image[:, 0], atol=0.01)
