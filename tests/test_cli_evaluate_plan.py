@@ -38,3 +38,7 @@ def test_a_run_goes_on_only_with_the_same(name, options):
 @pytest.mark.parametrize(("dataset", "size"), [("nyu", 0), ("folder", None)])
 def test_a_benchmarks_pictures_are_not_resized_again(dataset, size):
     assert planned("--model", "geowizard", dataset=dataset)[0].options.processing_resolution == size
+
+
+def test_an_alignment_that_is_chosen_twice_is_measured_once():
+    assert planned("--align", "log", "scale", "log")[0].alignments == ("log", "scale")

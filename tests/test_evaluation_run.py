@@ -269,3 +269,14 @@ def test_a_table_of_other_columns_is_not_gone_on_with(tmp_path):
     with pytest.raises(ValueError, match="images.csv has other columns .* choose another --output"):
         list(evaluate(perfect("depth"), BENCHMARK, ENTRIES, ["affine"], tmp_path))
     assert path.read_bytes() == before
+
+
+def test_a_score_that_an_image_cannot_have_is_left_empty(tmp_path):
+    def sparse(entry):
+        """No two neighbors are measured, so that there is no boundary to look for."""
+        checkered = (torch.arange(SIZE[0])[:, None] + torch.arange(SIZE[1])) % 2 == 0
+        return replace(read(entry), valid=checkered[None])
+
+    list(evaluate(perfect("depth_m"), replace(BENCHMARK, read=sparse), ENTRIES[:1], ["affine"], tmp_path))
+    row = read_rows(tmp_path)["a"]
+    assert row["affine.boundary_f1"] == "" and row["affine.abs_rel"] != ""

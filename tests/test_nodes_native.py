@@ -70,6 +70,7 @@ def test_overflow_in_half_precision_goes_on_in_float32_and_leaves_the_model_as_i
 
 def test_a_network_that_fails_in_float32_too_is_an_error_that_says_so(facts):
     assert "NaN" in facts["hopeless"]
+    assert facts["hopeless_calls_in_float32"] == 3  # steps: in float32 already, so nothing is tried again
 
 
 def test_weights_are_stored_in_the_chosen_dtype(facts):
