@@ -235,6 +235,10 @@ def _float32_facts(folder: Path) -> dict:
     half.model.diffusion_model.forward = lambda *args, **kwargs: forward(*args, **kwargs) * float("nan")
     hopeless = error_of(lambda: _log_depth(half, ensemble_size=1))
     half.unpatch_model()
+    whole, calls = toy_model(folder), []
+    exact = whole.model.diffusion_model.forward
+    whole.model.diffusion_model.forward = lambda *args, **kw: calls.append(1) or exact(*args, **kw) * float("nan")
+    error_of(lambda: _log_depth(whole, ensemble_size=1, num_steps=3))
     return {
         "dtypes_after_overflow": dtypes,
         "finite_after_overflow": bool(log_depth.isfinite().all() and adaptive.isfinite().all()),
@@ -242,6 +246,7 @@ def _float32_facts(folder: Path) -> dict:
         "stored_dtype_after_overflow": str(half.model.get_dtype()),
         "cast_dtype_after_overflow": str(half.model.manual_cast_dtype),
         "hopeless": str(hopeless),
+        "hopeless_calls_in_float32": len(calls),
     }
 
 

@@ -1,5 +1,6 @@
 """Facts about what is connected to the loader and patched in behind it; `comfyui_native_facts.py` answers with them."""
 
+import os
 from pathlib import Path
 
 from comfyui_process import error_of, image, relative, settings
@@ -64,7 +65,22 @@ def empty_prompt_facts(folder: Path) -> dict:
         "no_empty_prompt": str(error_of(lambda: loaded(pruned.name, None))),
         "wrong_empty_prompt": str(error_of(lambda: loaded(pruned.name, [[text[..., :3], {}]]))),
         "two_empty_prompts": str(error_of(lambda: loaded(pruned.name, [[text, {}]] * 2))),
-        "linked_prompt": len(load.LoadDepthFMModel.fingerprint_inputs(whole.name, "a", "b", empty_prompt=None)),
+        "fingerprints": _fingerprints(pruned),
     }
     load.model_path = real
     return found
+
+
+def _fingerprints(path: Path) -> list:
+    """Of a file twice, of the node's other choices, and of the file at another time and at another size."""
+    from a_pack.nodes.load import LoadDepthFMModel
+
+    def fingerprint(weight_dtype="default", attention="plain", empty_prompt=None):
+        return LoadDepthFMModel.fingerprint_inputs(path.name, weight_dtype, attention, empty_prompt)
+
+    found = [fingerprint(), fingerprint(), fingerprint("float16"), fingerprint(attention="rescaled")]
+    os.utime(path, (1, 1))
+    found.append(fingerprint())
+    path.write_bytes(path.read_bytes() + b" ")
+    os.utime(path, (1, 1))
+    return [*found, fingerprint()]

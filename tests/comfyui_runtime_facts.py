@@ -29,6 +29,7 @@ def facts(folder: Path) -> dict:
         **decode_facts(model),
         **_folder_facts(),
         "growth": _growth(model),
+        "difference_beyond_the_range": _difference_beyond_the_range(model),
     }
 
 
@@ -293,6 +294,14 @@ def _growth(model) -> dict:
             _estimate(model, num_steps=1, ensemble_size=1, seed=seed)
         counts.append(alive())
     return {"objects": counts[1] - counts[0], "loaded_models": len(mm.current_loaded_models)}
+
+
+def _difference_beyond_the_range(model) -> float:
+    """How far the depth of a picture that was sharpened beyond [0, 1] is from that of the picture cut to it."""
+    from a_pack.nodes.runtime import estimate
+
+    sharpened, quick = 1.4 * image() - 0.2, settings(num_steps=1, ensemble_size=1)
+    return relative(*(estimate(model, one, quick, None).log_depth for one in (sharpened, sharpened.clamp(0, 1))))
 
 
 if __name__ == "__main__":

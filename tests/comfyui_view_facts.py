@@ -89,7 +89,7 @@ def _geometry_facts() -> dict:
     from a_pack.depthfm_core.depth.geometry import da3_geometry, moge_geometry
     from a_pack.nodes.geometry import DepthToGeometry
 
-    image = torch.rand(2, 6, 9, 3, generator=torch.Generator().manual_seed(1))
+    image = 1.2 * torch.rand(2, 6, 9, 3, generator=torch.Generator().manual_seed(1))  # as sharpening may leave it
     inputs = DepthToGeometry.GET_SCHEMA().inputs
     found = {
         "signature": (
@@ -102,7 +102,8 @@ def _geometry_facts() -> dict:
     for name, focal_px in (("field of view", 0.0), ("focal length", 20.0)):
         given = DepthToGeometry.execute(_prediction(), image, fov_deg=40.0, focal_px=focal_px).args
         camera = {"fov_deg": 40.0, "focal_px": focal_px or None}
-        wanted = [make(_prediction(), image.permute(0, 3, 1, 2), **camera) for make in (moge_geometry, da3_geometry)]
+        pixels = image.clamp(0, 1).permute(0, 3, 1, 2)
+        wanted = [make(_prediction(), pixels, **camera) for make in (moge_geometry, da3_geometry)]
         outputs = [output.display_name for output in DepthToGeometry.GET_SCHEMA().outputs]
         found["geometry"][name] = dict(zip(outputs, map(_same, given, wanted), strict=True))
     found["wrong_image"] = str(error_of(lambda: DepthToGeometry.execute(_prediction(), image[:, 1:], 40.0, 0.0)))

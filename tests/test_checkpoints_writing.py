@@ -54,13 +54,13 @@ def test_an_autoencoder_and_all_settings_travel_inside(golden_dir, reference, tm
         reference,
         noising_step=300,
         processing_resolution=192,
-        spread_scale=1.25,
+        spread_scale=1.2345678,
         codec_tensors=codec.autoencoder.state_dict(),
         codec_config=dict(codec.autoencoder.config) | {"_class_name": "AutoencoderKL", "scaling_factor": 0.5},
     )
     save_checkpoint(whole, tmp_path / "whole.safetensors", "float32")
     back = load_checkpoint(tmp_path / "whole.safetensors")
-    assert (back.noising_step, back.processing_resolution, back.spread_scale) == (300, 192, 1.25)
+    assert (back.noising_step, back.processing_resolution, back.spread_scale) == (300, 192, 1.2345678)
     image = torch.rand(1, 3, 32, 32) * 2 - 1
     with torch.no_grad():
         expected = codec.encode(image) / codec.scaling_factor * 0.5

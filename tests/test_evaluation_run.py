@@ -192,8 +192,10 @@ def test_the_uncertainty_of_an_ensemble_is_scored_and_of_others_left_empty(tmp_p
 
 def test_pictures_are_kept_of_the_largest_errors_alone(tmp_path):
     list(evaluate(Method("rough", "log_depth", rough), BENCHMARK, ENTRIES, ["log"], tmp_path, num_pictures=2))
-    names = worst_names(list(read_rows(tmp_path).values()), "log", 2)
-    assert len(names) == 2
+    rows = read_rows(tmp_path)
+    names = worst_names(list(rows.values()), "log", 2)
+    errors = {name: float(row["log.abs_rel"]) for name, row in rows.items() if row["log.abs_rel"]}
+    assert names == sorted(errors, key=errors.get, reverse=True)[:2] and len(errors) > 2
     for name in names:
         picture = np.asarray(Image.open(picture_path(tmp_path / "worst", name)))
         assert picture.shape == (240, 4 * 320, 3)
@@ -286,3 +288,14 @@ def test_a_table_of_other_columns_is_not_gone_on_with(tmp_path):
     with pytest.raises(ValueError, match="images.csv has other columns .* choose another --output"):
         list(evaluate(perfect("depth"), BENCHMARK, ENTRIES, ["affine"], tmp_path))
     assert path.read_bytes() == before
+
+
+def test_a_score_that_an_image_cannot_have_is_left_empty(tmp_path):
+    def sparse(entry):
+        """No two neighbors are measured, so that there is no boundary to look for."""
+        checkered = (torch.arange(SIZE[0])[:, None] + torch.arange(SIZE[1])) % 2 == 0
+        return replace(read(entry), valid=checkered[None])
+
+    list(evaluate(perfect("depth_m"), replace(BENCHMARK, read=sparse), ENTRIES[:1], ["affine"], tmp_path))
+    row = read_rows(tmp_path)["a"]
+    assert row["affine.boundary_f1"] == "" and row["affine.abs_rel"] != ""

@@ -171,3 +171,7 @@ def test_of_two_files_with_one_name_our_folder_wins_and_other_models_are_not_off
 
 def test_fifty_runs_in_a_row_leave_nothing_behind(facts):
     assert facts["growth"] == {"objects": 0, "loaded_models": 2}
+
+
+def test_a_picture_that_was_sharpened_beyond_its_range_has_the_depth_of_what_is_shown_of_it(facts):
+    assert facts["difference_beyond_the_range"] == 0

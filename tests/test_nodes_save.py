@@ -171,16 +171,22 @@ def test_the_date_in_a_prefix_becomes_a_folder_of_today_as_with_save_image(comfy
     assert path.parent.name in days and path.name == "of_75_00001_.png"
 
 
-@pytest.mark.parametrize("prefix", ["again/DepthFM", "again/%batch_num%_frame", "again/%year%"])
-def test_no_run_replaces_a_file_of_an_earlier_one(comfyui, prefix):
+@pytest.mark.parametrize(
+    ("prefix", "names"),
+    [
+        ("again/DepthFM", ["DepthFM_00001_", "DepthFM_00002_"]),  # counted as Save Image does
+        ("again/%batch_num%_frame", ["0_frame_00001_", "1_frame_00002_"]),
+        ("again/%year%", ["%Y_00001_", "%Y_00002_"]),
+    ],
+)
+def test_no_run_replaces_a_file_of_an_earlier_one(comfyui, prefix, names):
     first = saved_files(comfyui, save_graph(prefix, "npy", frames=True))
     before = [path.read_bytes() for path in first]
     second = saved_files(comfyui, save_graph(prefix, "npy", "near white", frames=True))
     third = saved_files(comfyui, save_graph(prefix, "png16", frames=True))
     assert [path.read_bytes() for path in first] == before
     assert len({path.with_suffix("") for path in (*first, *second, *third)}) == 6
-    assert not any("%" in path.name for path in first)
-    assert [path.stem[-7:] for path in first] == ["_00001_", "_00002_"]  # counted as Save Image does
+    assert [path.stem for path in first] == [time.strftime(name) for name in names]
 
 
 @pytest.mark.parametrize("prefix", ["../../x", "depth/../../x", "/x", "../output_x/y"])

@@ -105,6 +105,22 @@ def test_dopri5_does_not_try_a_rejected_last_step_again():
     assert sum(math.isclose(t, 0.65) for t in calls) == 1  # the second stage of a step from 0.5 to 1
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_dopri5s_tolerance_is_relative_to_the_larger_end_of_a_step(sign):
+    # From 0 to 100, or from 100 to 0: either way an error of a few is within a tenth of 100.
+    x_0 = torch.full((1, 1), 0.0 if sign > 0 else 100.0)
+    solution = integrate(lambda x, t: torch.full_like(x, sign * 600 * t**5), x_0, 1, "dopri5", rtol=0.1, atol=1e-4)
+    assert solution.num_calls == 7
+
+
+def test_dopri5s_steps_are_those_that_the_worst_sample_of_a_batch_needs():
+    def calls(*speeds):
+        speed = torch.tensor(speeds)[:, None]
+        return integrate(lambda x, t: 40 * math.cos(40 * t) * speed, torch.zeros_like(speed), 1, "dopri5").num_calls
+
+    assert calls(1.0, *[0.0] * 99) == calls(1.0)
+
+
 def test_dopri5_gives_up_at_its_step_limit():
     with pytest.raises(RuntimeError, match="max_steps"):
         integrate(lambda x, t: x * float("nan") if t else x, X_0, 4, "dopri5", max_steps=5)

@@ -116,6 +116,12 @@ def test_the_codec_sees_pixels_from_minus_one_to_one_once_an_image(recording):
     assert all((x.min(), x.max()) == (-1, 1) for x in recording.codec.seen)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_a_picture_of_another_precision_is_taken_in_float32(recording, dtype):
+    image = torch.rand(1, 3, 36, 52).half()
+    assert torch.equal(recording(image.to(dtype), QUICK).log_depth, recording(image.float(), QUICK).log_depth)
+
+
 def test_the_network_sees_raw_time_and_the_clean_image_latent(recording):
     image = torch.rand(1, 3, 32, 32)
     recording(image, replace(QUICK, num_steps=4))

@@ -107,11 +107,19 @@ def test_enlarging_agrees_with_linear_interpolation_between_the_centers_of_cells
     torch.testing.assert_close(frame.enlarge(cells)[inside], wanted[inside], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("row", [[0.0, 1.0, 1.0, 1.0], [0.0, 1.0, 0.5, 0.5], [0.5, 0.5, 0.0, 1.0]])
+@pytest.mark.parametrize(
+    "row", [[0.0, 1.0, 1.0, 1.0], [0.0, 1.0, 0.5, 0.5], [0.1, 0.2, 1.0, 1.0], [0.5, 0.5, 0.0, 1.0]]
+)
 def test_an_edge_beside_the_rim_does_not_overshoot(row):
     _, frame = fit(torch.zeros(1, 1, 40, 40), 4, 1)
     enlarged = frame.enlarge(torch.tensor(row).expand(1, 1, 4, 4))
     assert enlarged.min() >= 0 and enlarged.max() <= 1
+
+
+def test_a_map_that_turns_beside_the_rim_ends_level():
+    _, frame = fit(torch.zeros(1, 1, 40, 40), 4, 1)
+    row = torch.tensor([0.5, 0.4, 1.0, 1.0])  # goes on neither down nor up
+    assert frame.enlarge(row.expand(1, 1, 4, 4))[..., :5].eq(0.5).all()
 
 
 def test_a_map_of_few_cells_is_enlarged_too():

@@ -289,3 +289,18 @@ def test_weight_decay_pulls_weights_towards_zero(tmp_path):
         return model.weight.detach().norm()
 
     assert norm(10.0) < 0.95 * norm(0.0)
+
+
+def test_a_check_leaves_the_training_as_it_was(tmp_path):
+    def run(name, check=None):
+        model, modes, toy = linear(), [], quadratic([])
+
+        def losses(module, batch):
+            modes.append(module.training)
+            return toy.losses(module, batch)
+
+        train(model, toy._replace(losses=losses), LOOP, tmp_path / name, check)
+        return model.weight, modes
+
+    (plain, _), (checked, modes) = run("plain"), run("checked", lambda: Checked({}, torch.zeros(3, 4, 4)))
+    assert torch.equal(plain, checked) and modes == [True] * LOOP.num_steps

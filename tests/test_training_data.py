@@ -13,7 +13,7 @@ from depthfm_core.data.sample import DepthSample
 from depthfm_core.depth.files import write_png
 from depthfm_core.model.codec import LatentCodec, load_codec
 from depthfm_core.training import precompute
-from depthfm_core.training.augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
+from depthfm_core.training.augment import PhotometricSettings, ViewSettings, draw_view
 from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder
 from depthfm_core.training.export import save_codec
 from depthfm_core.training.latents import LatentSet, LatentSettings, encode
@@ -22,6 +22,7 @@ from depthfm_core.training.precompute import valid_cells, write_latents
 from depthfm_core.training.sources import DataSetSettings, folder_frames, source_frames
 
 PERCENTILES = NormalizationSettings()
+STILL = PhotometricSettings(0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 95, 0, 0)
 SMALL = LatentSettings(ViewSettings(16, 24), views_per_frame=2, frames_per_shard=2)
 
 
@@ -105,68 +106,6 @@ def test_the_largest_view_without_jitter_is_the_frame_itself():
     view = draw_view(sample, mirrored, np.random.default_rng(0))
     assert torch.allclose(view.image, sample.image.flip(-1), atol=1e-6)
     assert torch.equal(view.depth_m, sample.depth_m.flip(-1))
-
-
-STILL = PhotometricSettings(0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 95, 0, 0)
-
-
-def test_photometry_without_strength_changes_nothing():
-    image = scene().image
-    assert torch.allclose(change_photometry(image, STILL, np.random.default_rng(0)), image, atol=1e-4)
-    assert not STILL.changes_pictures
-
-
-@pytest.mark.parametrize(
-    "effect",
-    [
-        {"exposure_stops": 1.0},
-        {"gamma": 2.0},
-        {"contrast": 0.5},
-        {"white_balance": 0.3},
-        {"saturation": 0.9},
-        {"hue_deg": 90.0},
-        {"grey_probability": 1.0},
-        {"probability": 1.0, "vignette": 0.9},
-        {"probability": 1.0, "blur_px": 3.0},
-        {"probability": 1.0, "noise": 0.2},
-        {"probability": 1.0, "jpeg_quality": 5},
-        {"border_probability": 1.0, "border": 0.3},
-    ],
-)
-def test_every_photometric_effect_changes_the_picture_and_stays_in_range(effect):
-    image = scene().image
-    settings = dataclasses.replace(STILL, **effect)
-    changed, again = (
-        torch.stack([change_photometry(image, settings, np.random.default_rng(seed)) for seed in range(4)])
-        for _ in range(2)
-    )
-    assert settings.changes_pictures and (changed - image).abs().max() > 0.01
-    assert changed.min() >= 0 and changed.max() <= 1
-    assert torch.equal(changed, again)
-
-
-def test_a_border_covers_the_edges_and_leaves_the_middle():
-    image = scene().image
-    bordered = dataclasses.replace(STILL, border_probability=1.0, border=0.25)
-    changed = change_photometry(image, bordered, np.random.default_rng(0))
-    assert torch.allclose(changed[:, 8:-8, 12:-12], image[:, 8:-8, 12:-12], atol=1e-4)
-    assert not torch.allclose(changed[:, 0], image[:, 0], atol=0.01)
-
-
-def test_hue_keeps_the_mean_of_the_channels_and_saturation_the_luma():
-    image = scene().image * 0.2 + 0.4
-    for settings, weights in (({"hue_deg": 90.0}, (1 / 3, 1 / 3, 1 / 3)), ({"saturation": 0.5}, (0.299, 0.587, 0.114))):
-        changed = change_photometry(image, dataclasses.replace(STILL, **settings), np.random.default_rng(0))
-        before, after = (torch.einsum("c,chw->hw", torch.tensor(weights), picture) for picture in (image, changed))
-        assert torch.allclose(before, after, atol=1e-3) and (changed - image).abs().max() > 1e-3
-
-
-def test_a_picture_without_color_is_its_luma():
-    image = scene().image * 0.2 + 0.4
-    grey = change_photometry(image, dataclasses.replace(STILL, grey_probability=1.0), np.random.default_rng(0))
-    assert (grey - grey.mean(0)).abs().max() < 1e-6
-    luma = torch.einsum("c,chw->hw", torch.tensor([0.299, 0.587, 0.114]), image)
-    assert torch.allclose(grey[0], luma, atol=1e-4)
 
 
 def test_a_cell_counts_when_half_of_its_pixels_are_measured_or_sky_counts():

@@ -15,10 +15,10 @@ from depthfm_core.training.velocity import FlowSettings, build_network, flow_obj
 from .test_training import LOOP, TOY
 
 
-def write_shard(folder, name, count, height, value):
+def write_shard(folder, name, count, height, value, width=8):
     """Latents of `count` views whose every number is `value`."""
-    latent = torch.full((count, 4, height, 8), float(value)).half()
-    valid = torch.ones(count, height, 8, dtype=torch.uint8)
+    latent = torch.full((count, 4, height, width), float(value)).half()
+    valid = torch.ones(count, height, width, dtype=torch.uint8)
     tensors = {"image_latent": latent, "depth_latent": latent.clone(), "valid": valid}
     folder.mkdir(parents=True, exist_ok=True)
     shards.write_shard(folder / f"{name}-0000.safetensors", tensors, origin={})
@@ -28,7 +28,7 @@ def write_shard(folder, name, count, height, value):
 def mixed(tmp_path):
     """Latents of two data sets of different size and number, in two folders."""
     write_shard(tmp_path / "rooms", "hypersim", 3, 8, 1)
-    write_shard(tmp_path / "streets", "vkitti2", 50, 4, 2)
+    write_shard(tmp_path / "streets", "vkitti2", 50, 10, 2, width=4)
     return [tmp_path / "rooms", tmp_path / "streets"]
 
 
@@ -40,7 +40,7 @@ def test_nine_of_ten_batches_are_of_the_data_set_with_nine_tenths_and_each_is_of
     assert np.mean(rooms) == pytest.approx(0.9, abs=0.02)  # three standard deviations are 0.016
     for batch, is_room in zip(batches[:100], rooms, strict=False):
         assert batch.image_latent.eq(1 if is_room else 2).all() and len(batch.image_latent) == 2
-    assert len(latents) == 53 and latents.tokens == 64
+    assert len(latents) == 53 and latents.size == (8, 8) and latents.tokens == 64
 
 
 def test_latents_that_cannot_be_drawn_as_the_shares_say_are_refused(mixed):
@@ -81,5 +81,5 @@ def test_a_mixed_training_that_was_stopped_equals_an_unbroken_one_bit_for_bit(mi
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "broken", stop=3)
     resumed = run(tmp_path / "broken")
-    assert sizes[:6] == sizes[6:] and set(sizes) == {4, 8}
+    assert sizes[:6] == sizes[6:] and set(sizes) == {8, 10}
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)

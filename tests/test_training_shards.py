@@ -110,6 +110,12 @@ def test_a_shard_that_does_not_say_what_made_it_is_refused(tmp_path):
         LatentSet([tmp_path])
 
 
+def test_a_shard_that_does_not_say_all_that_a_recipe_does_is_refused(tmp_path):
+    make_shard(tmp_path / "a-0000.safetensors")
+    with pytest.raises(ValueError, match="a-0000.safetensors was made with another lens than this recipe's"):
+        LatentSet([tmp_path], origins=[{"lens": "wide"}])
+
+
 def test_tensors_that_are_no_latents_are_refused(tmp_path):
     latent, valid = torch.zeros(2, 4, 2, 3).half(), torch.zeros(2, 2, 3, dtype=torch.uint8)
     for image_latent in (latent.float(), latent[:1].clone(), latent[:, :3].clone(), latent[..., :2].clone()):

@@ -165,6 +165,7 @@ def test_variations_and_crop_of_virtual_kitti_reach_its_reader(output):
     assert len(train) == 16 and {name[:7] for name in names(held_out)} == {"Scene01"}
     assert source_frames(VKITTI2, output, 0)[0][0].read().image.shape == (3, 375, 1242)
     assert train[0].read().image.shape == (3, 352, 1216)
+    assert train[0].source != source_frames(VKITTI2, output, 0)[0][0].source  # whose latents are none of these
 
 
 def test_pairs_are_a_data_set_and_their_list_chooses_of_them(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -122,9 +123,12 @@ def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(flow_stage, tmp_p
     assert not (folder / "state.pt").exists() and not list(folder.glob(".*"))
 
 
-def test_a_state_comes_back_as_it_was(tmp_path):
+def test_a_state_comes_back_as_it_was(tmp_path, monkeypatch):
+    waited, fsync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: waited.append(fsync(file)))
     state = {"settings": SETTINGS, "step": 3, "weights": [torch.arange(5.0)]}
     write_state(tmp_path / "new" / "state.pt", state)
+    assert len(waited) >= 1  # a power failure leaves it
     back = read_state(tmp_path / "new" / "state.pt", SETTINGS)
     assert torch.equal(back.pop("weights")[0], state.pop("weights")[0]) and back == state
     assert read_state(tmp_path / "none.pt", SETTINGS) is None
@@ -168,6 +172,20 @@ def test_a_run_may_go_on_with_other_rates_but_not_to_another_end(tmp_path, caplo
         read_state(tmp_path / "state.pt", SETTINGS | {"num_steps": 5, "learning_rate": 0.01, "seed": 1})
     assert "saved with num_steps 4 (now 5), seed unset (now 1). Use" in str(caught.value)  # and nothing that may change
     assert f"delete {tmp_path} and what was made from it to begin it anew, or choose" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (SETTINGS | {"shuffle": None}, "shuffle unset (now None)"),
+        (SETTINGS | {"ema_decay": 0.9}, "ema_decay unset (now 0.9)"),  # though it may change
+        ({"num_steps": 4}, "learning_rate 0.1 (now unset)"),
+    ],
+)
+def test_a_state_of_settings_that_there_were_or_are_not_is_refused(tmp_path, settings, told):
+    write_state(tmp_path / "state.pt", {"settings": SETTINGS, "step": 3})
+    with pytest.raises(ValueError, match=re.escape(f"saved with {told}. Use")):
+        read_state(tmp_path / "state.pt", settings)
 
 
 def test_what_may_change_are_the_settings_of_the_loop_that_the_documentation_names():

@@ -126,16 +126,19 @@ def test_a_stream_that_is_left_renders_no_further():
     assert not stream._thread.is_alive()
 
 
-def test_a_frame_that_cannot_be_rendered_ends_the_training():
-    with FrameStream(range(2), (8, 8), 1, CPU) as stream, pytest.raises(RuntimeError, match="16x16"):
-        stream.wait_for(1)
+def test_a_frame_that_cannot_be_rendered_ends_the_training(rng):
+    with FrameStream(range(2), (8, 8), 1, CPU) as stream:
+        with pytest.raises(RuntimeError, match="16x16"):
+            stream.wait_for(1)
+        with pytest.raises(RuntimeError, match="16x16"):
+            StreamedViews(stream, NOTHING, NormalizationSettings()).draw(1, ViewSettings(8, 8), rng)
 
 
 def test_streamed_latents_are_those_of_the_views(frames, codec, rng):
     view = ViewSettings(24, 32, min_scale=1, aspect_jitter=0, flip_probability=0)
     views = still_views((frames[0][:1], frames[1][:1]))
-    latents = StreamedLatents(views, view, StreamSettings(kept_views=8), codec)
-    batch = latents.draw(3, rng)
+    latents = StreamedLatents(views, view, StreamSettings(first_views=2, kept_views=8), codec)
+    batch = latents.draw(3, rng)  # of the two that are made
     expected = encode(codec, frames[0][:1] / 255 * 2 - 1)
     assert latents.size == (3, 4) and latents.tokens == 12 and batch.valid.all()
     torch.testing.assert_close(batch.image_latent, expected.expand(3, -1, -1, -1), rtol=1e-2, atol=1e-2)

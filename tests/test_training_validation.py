@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from depthfm_core.data.sample import DepthSample
-from depthfm_core.training import stages, velocity
+from depthfm_core.training import stages, validation, velocity
 from depthfm_core.training.augment import ViewSettings
 from depthfm_core.training.recipe import read_recipe
 from depthfm_core.training.sources import Frame
-from depthfm_core.training.validation import encode_held_out
+from depthfm_core.training.validation import HeldOut, check_estimates, encode_held_out
 
 from .test_training_recipe import write_toy, write_toy_frames
 
@@ -32,8 +32,27 @@ def test_the_codec_sees_held_out_pictures_from_minus_one_to_one():
     sample, codec = DepthSample(image, 1 + image[:1], torch.ones(1, 32, 48).bool()), RecordingCodec()
     held_out = encode_held_out([Frame("made up", "edge", lambda: sample)], ViewSettings(32, 48), codec)
     (seen,) = codec.seen
-    assert [seen.min(), seen.max()] == pytest.approx([-1, 1])
-    assert [held_out.image.min(), held_out.image.max()] == pytest.approx([0, 1])
+    torch.testing.assert_close(seen[0], 2 * image - 1)
+    torch.testing.assert_close(held_out.image[0], image)  # not mirrored
+    assert torch.equal(held_out.depth_m[0], sample.depth_m)
+
+
+def test_every_check_starts_from_the_same_noise(monkeypatch):
+    seen, depth_m = [], torch.rand(2, 1, 16, 16) + 1
+    monkeypatch.setattr(validation, "estimate", lambda *args: seen.append(args[3]) or depth_m.log())
+    held_out = HeldOut(torch.zeros(2, 4, 2, 2), depth_m, depth_m > 0, depth_m.expand(-1, 3, -1, -1) / 2)
+    for _ in range(2):
+        check_estimates(None, None, held_out, 400)
+    assert torch.equal(*seen) and seen[0].std() == pytest.approx(1, abs=0.3)
+
+
+def test_an_estimate_far_below_the_range_is_cut_as_in_the_benchmarks(monkeypatch):
+    log_depth = torch.tensor([-1.0, 1.0]).repeat(1, 1, 100, 50)
+    depth_m = log_depth.exp()
+    log_depth[..., 50, 50] = -100  # the fit leaves it at e^-50
+    monkeypatch.setattr(validation, "estimate", lambda *_: log_depth)
+    held_out = HeldOut(torch.zeros(1, 4, 12, 12), depth_m, depth_m > 0, depth_m.expand(-1, 3, -1, -1) / 3)
+    assert check_estimates(None, None, held_out, 400).scores["rmse_log"] < 0.6
 
 
 def test_a_stage_is_checked_and_calibrated_with_the_noise_that_it_was_trained_with(tmp_path, monkeypatch):

@@ -78,3 +78,11 @@ def test_a_wall_seen_head_on_does_not_fill_the_range():
     together = normalize_targets(depth_m[None], NormalizationSettings())[0]
     for target in (alone, together):
         assert 0.1 < target.max() - target.min() < 0.3
+
+
+@pytest.mark.parametrize("draw", [views_of_one, views_of_many])
+def test_the_largest_crop_of_a_wide_frame_lies_anywhere_across(draw):
+    centers, _ = boxes(draw(ViewSettings(CANVAS, CANVAS, min_scale=1, aspect_jitter=0), np.random.default_rng(0)))
+    across, down = (centers - torch.tensor([SIZE[1], SIZE[0]]) / 2).T
+    room = (SIZE[1] - SIZE[0]) / 2
+    assert -1.05 < across.min() / room < -0.9 and 0.9 < across.max() / room < 1.05 and down.abs().max() < 1
