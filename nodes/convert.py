@@ -3,8 +3,6 @@
 from einops import rearrange
 from torch import Tensor
 
-from ..depthfm_core.depth.prediction import stored
-
 
 def channels_first(image: Tensor) -> Tensor:
     """IMAGE [B, H, W, 3 or 4] as [B, 3, H, W], alpha dropped; a view, so that a long video is not copied whole.
@@ -33,9 +31,5 @@ def image_to_comfy(image: Tensor) -> Tensor:
 
 
 def mask_to_comfy(values: Tensor) -> Tensor:
-    """[B, 1, H, W] to MASK [B, H, W] in [0, 1], float32 on the CPU; larger values are clipped.
-
-    What is a single value in memory stays one: an ensemble of one has a black mask, which a video has no room for.
-    """
-    clipped = stored(values).float().clamp(0, 1).cpu().expand(values.shape)
-    return rearrange(clipped, "b 1 h w -> b h w")
+    """[B, 1, H, W] to MASK [B, H, W] in [0, 1], float32 on the CPU; larger values are clipped."""
+    return rearrange(values, "b 1 h w -> b h w").float().clamp(0, 1).cpu()

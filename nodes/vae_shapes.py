@@ -20,6 +20,8 @@ from ..depthfm_core.model.reading import CheckpointError, mismatch
 _BLOCK_OUT_CHANNELS, _LAYERS_PER_BLOCK = (128, 256, 512, 512), 2
 # Of a KL autoencoder's configuration; ComfyUI's network has no other, and the tensors do not tell.
 _KL_FIXED = {"act_fn": "silu", "norm_num_groups": 32, "latent_channels": 4}
+# What a network's class raises for a configuration of other types or numbers.
+_UNBUILDABLE = (AttributeError, TypeError, ValueError, IndexError, ZeroDivisionError, RuntimeError)
 
 
 def check_inside(tensors: Mapping[str, Tensor], config: Mapping, source: Path) -> None:
@@ -39,7 +41,11 @@ def check_inside(tensors: Mapping[str, Tensor], config: Mapping, source: Path) -
     if found != kind:
         remedy = f"ComfyUI runs an AutoencoderKL or an AutoencoderTiny; these tensors look like an {kind}."
         raise CheckpointError(source, f"says that it holds a {found}.", remedy)
-    problem = _tiny_problem(tensors) if tiny else _kl_problem(tensors, config)
+    try:
+        problem = _tiny_problem(tensors) if tiny else _kl_problem(tensors, config)
+    except _UNBUILDABLE as error:
+        remedy = "Download it again, or choose another file."
+        raise CheckpointError(source, f"has a configuration that fits no {kind} ({error}).", remedy) from error
     if problem:
         shape = "TAESD's shape" if tiny else "Stable Diffusion's kind"
         remedy = f"ComfyUI runs {shape} only; download it again if it should have that."

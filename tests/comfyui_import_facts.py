@@ -7,6 +7,7 @@ from pathlib import Path
 
 from comfyui_process import GOLDEN, answer, error_of, image, relative, settings
 
+_FAULTS = ("missing", "extra", "shape", "kind", "groups", "levels", "layers")
 _TENSOR = {"tiny": "vae.decoder.layers.0.weight", "kl": "vae.decoder.conv_in.weight"}
 
 
@@ -66,7 +67,7 @@ def _refused(folder: Path) -> dict[str, list[str]]:
     faulty = folder / "faulty.safetensors"
     found = {}
     for inside, path in (("tiny", NANO_PATH), ("kl", folder / "kl.safetensors")):
-        for fault in ("missing", "extra", "shape", "kind", "groups", "levels")[: 4 if inside == "tiny" else 6]:
+        for fault in _FAULTS if inside == "kl" else _FAULTS[:4]:
             _spoil(path, _TENSOR[inside], fault, faulty)
             error = error_of(lambda: load_model(faulty, "default", "plain"))
             found[f"{inside} {fault}"] = [type(error).__name__, str(error)]
@@ -91,7 +92,8 @@ def _spoil(path: Path, name: str, fault: str, target: Path) -> None:
     elif fault == "levels":
         config["block_out_channels"] = config["block_out_channels"][:3]
     else:
-        config |= {"kind": {"_class_name": "VQModel"}, "groups": {"norm_num_groups": 16}}[fault]
+        changed = {"kind": {"_class_name": "VQModel"}, "groups": {"norm_num_groups": 16}}
+        config |= changed.get(fault, {"layers_per_block": "two"})
     save_file(tensors, target, metadata=metadata | {"codec_config": json.dumps(config)})
 
 

@@ -35,7 +35,10 @@ def test_an_autoencoder_of_another_kind_is_refused(facts, inside):
     assert kind == "CheckpointError" and "VQModel" in text
 
 
-@pytest.mark.parametrize(("fault", "said"), [("groups", "norm_num_groups is 16, not 32"), ("levels", "3 levels")])
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("groups", "norm_num_groups is 16, not 32"), ("levels", "3 levels"), ("layers", "fits no AutoencoderKL")],
+)
 def test_a_configuration_that_comfyuis_network_would_not_follow_is_refused(facts, fault, said):
     kind, text = facts["refused"][f"kl {fault}"]
     assert kind == "CheckpointError" and said in text
