@@ -115,6 +115,12 @@ def shrink(image: Tensor, size: tuple[int, int]) -> Tensor:
     """Pictures or maps [B, C, h, w] at another size (H, W), bilinear, with a filter against aliasing."""
     if tuple(image.shape[-2:]) == size:
         return image
+    if size[1] == 1:  # PyTorch 2.14 filters what is one pixel wide wrongly, and what is one pixel high rightly
+        return _filtered(image.mT, size[::-1]).mT
+    return _filtered(image, size)
+
+
+def _filtered(image: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
 
 

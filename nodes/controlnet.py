@@ -3,7 +3,6 @@
 from comfy_api.latest import io
 
 from ..depthfm_core.depth.controlnet import GRAY_RANGES, SIZINGS, controlnet_image, gray_range
-from ..depthfm_core.depth.normalize import check_percentiles
 from ..depthfm_core.depth.prediction import DepthPrediction
 from .frames import picture_of_each
 from .sockets import CATEGORY, schema
@@ -57,16 +56,9 @@ class DepthToControlNetImage(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls,
-        low_percentile: float | None = None,
-        high_percentile: float | None = None,
-        normalization: str | None = None,
-        sizing: str | None = None,
-    ) -> bool | str:
-        """True, or why they cannot be."""
-        menus = {"normalization": (normalization, GRAY_RANGES), "sizing": (sizing, SIZINGS)}
-        return validated(menus, (check_percentiles, low_percentile, high_percentile))
+    def validate_inputs(cls, normalization: str | None = None, sizing: str | None = None) -> bool | str:
+        """True, or what the menu offers instead."""
+        return validated({"normalization": (normalization, GRAY_RANGES), "sizing": (sizing, SIZINGS)})
 
     @classmethod
     def execute(

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..depthfm_core.depth.prediction import DepthPrediction
 from ..depthfm_core.flow import combine_members
-from .frames import empty_maps
+from .frames import empty_maps, prediction_of
 from .vae import VaeCodec
 
 
@@ -30,7 +30,7 @@ def decode(latent: Tensor, vae: object, ensemble_size: int, reduction: str) -> D
     _check_latent(latent, ensemble_size)
     num_frames = len(latent) // ensemble_size
     size = [side * codec.downscale for side in latent.shape[-2:]]
-    maps, members = empty_maps(num_frames, size), torch.empty(1, ensemble_size, 1, *size)
+    maps, members = empty_maps(num_frames, size, ensemble_size), torch.empty(1, ensemble_size, 1, *size)
     progress = comfy.utils.ProgressBar(len(latent))
     for frame in range(num_frames):
         for member, one in enumerate(latent[frame::num_frames].split(1)):
@@ -39,7 +39,7 @@ def decode(latent: Tensor, vae: object, ensemble_size: int, reduction: str) -> D
         prediction = DepthPrediction.from_log_depth(*combine_members(members, reduction))
         for name, values in maps.items():
             values[frame] = getattr(prediction, name)[0]
-    return DepthPrediction(**maps)
+    return prediction_of(maps)
 
 
 def _check_latent(latent: Tensor, ensemble_size: int) -> None:

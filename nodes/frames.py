@@ -14,9 +14,16 @@ from ..depthfm_core.depth.prediction import DepthPrediction
 from .convert import image_to_comfy
 
 
-def empty_maps(num_frames: int, size: Sequence[int]) -> dict[str, Tensor]:
-    """The fields of a `DepthPrediction` of this height and width, [num_frames, 1, H, W] each, to be filled."""
-    return {name: torch.empty(num_frames, 1, *size) for name in ("depth", "log_depth", "uncertainty")}
+def empty_maps(num_frames: int, size: Sequence[int], ensemble_size: int) -> dict[str, Tensor]:
+    """What `prediction_of` takes, [num_frames, 1, H, W] each, to be filled; one member alone has no uncertainty."""
+    names = ("depth", "log_depth") if ensemble_size == 1 else ("depth", "log_depth", "uncertainty")
+    return {name: torch.empty(num_frames, 1, *size) for name in names}
+
+
+def prediction_of(maps: dict[str, Tensor], working_log_depth: Tensor | None = None) -> DepthPrediction:
+    """The prediction of maps from `empty_maps`; where there is no uncertainty it is 0, of a single value in memory."""
+    none = torch.zeros(1, 1, 1, 1).expand_as(maps["depth"])
+    return DepthPrediction(**{"uncertainty": none} | maps, working_log_depth=working_log_depth)
 
 
 def frames_of(depth: DepthPrediction) -> Iterator[DepthPrediction]:

@@ -8,7 +8,7 @@ import logging
 import uuid
 
 import comfy.model_patcher
-from comfy.patcher_extension import merge_nested_dicts
+from comfy.patcher_extension import WrappersMP, merge_nested_dicts
 from torch import Tensor
 
 from .sampling import DepthFMSampling
@@ -22,6 +22,7 @@ _OF_THE_SAMPLERS = (
     "sampler_pre_cfg_function",
     "sampler_post_cfg_function",
 )
+_OF_THE_NETWORK = (WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL)
 
 
 def check_patches(patcher: comfy.model_patcher.ModelPatcher) -> None:
@@ -36,9 +37,16 @@ def check_patches(patcher: comfy.model_patcher.ModelPatcher) -> None:
             f"A node replaced the model's sampling by {type(sampling).__name__}, but DepthFM knows its own path alone. "
             "Take out the node between Load DepthFM Model and this one that does so, such as ModelSamplingDiscrete."
         )
-    left_out = [name for name in _OF_THE_SAMPLERS if name in patcher.model_options]
+    left_out = [name for name in _OF_THE_SAMPLERS if name in patcher.model_options] + _wrappers_left_out(patcher)
     if left_out:
         logger.warning("The DepthFM Sampler leaves out what was patched in as %s.", ", ".join(left_out))
+
+
+def _wrappers_left_out(patcher: comfy.model_patcher.ModelPatcher) -> list[str]:
+    """The wrappers around parts of core's samplers, each with the name that its node goes by, if it gave one."""
+    others = {kind: named for kind, named in patcher.wrappers.items() if kind not in _OF_THE_NETWORK}
+    found = [(kind, name) for kind, named in others.items() for name, wrappers in named.items() if wrappers]
+    return [kind if name is None else f"{kind} of {name}" for kind, name in found]
 
 
 def transformer_options(patcher: comfy.model_patcher.ModelPatcher, sigma: Tensor) -> dict:

@@ -21,7 +21,7 @@ from ..depthfm_core.model.autoencoders import SD_SCALING_FACTORS
 from ..depthfm_core.pipeline import DepthFMPipeline, EstimationSettings
 from ..depthfm_core.resize import fit
 from .convert import rgb
-from .frames import empty_maps
+from .frames import empty_maps, prediction_of
 from .native import Facts, depthfm_of, in_float32
 from .out_of_memory import AutoencoderOutOfMemory, is_out_of_memory
 from .patches import check_patches
@@ -59,7 +59,7 @@ def estimate(
     at_once = 1 if settings.is_adaptive else _pairs_that_fit(pipeline, image, settings)
     size = frames_at_once or max(1, at_once // settings.ensemble_size)
     settings = replace(settings, members_at_once=min(at_once, size * settings.ensemble_size))
-    maps, working = empty_maps(len(image), image.shape[2:]), []
+    maps, working = empty_maps(len(image), image.shape[2:], settings.ensemble_size), []
     with _running(patcher):
         for start in range(0, len(image), size):
             group = slice(start, start + size)
@@ -71,7 +71,7 @@ def estimate(
                 values[group] = getattr(prediction, name)
             working.append(prediction.working_log_depth)
             progress.show(prediction)
-    return DepthPrediction(**maps, working_log_depth=torch.cat(working) if working[0] is not None else None)
+    return prediction_of(maps, torch.cat(working) if working[0] is not None else None)
 
 
 class Progress:

@@ -4,7 +4,7 @@ import torch
 from comfy_api.latest import io
 
 from ..depthfm_core.depth.controlnet import controlnet_image
-from ..depthfm_core.depth.prediction import DepthPrediction
+from ..depthfm_core.depth.prediction import DepthPrediction, stored
 from ..depthfm_core.flow import GRIDS, REDUCTIONS, SOLVERS
 from ..depthfm_core.pipeline import EstimationSettings
 from ..depthfm_core.resize import MAX_SIDE_PX
@@ -133,8 +133,9 @@ def depth_sockets(uncertainty: str) -> list[io.Output]:
 
 
 def depth_outputs(depth: DepthPrediction) -> tuple[torch.Tensor, DepthPrediction, torch.Tensor]:
-    """What goes into `depth_sockets`."""
-    return picture_of_each(depth, controlnet_image), depth, mask_to_comfy(depth.uncertainty)
+    """What goes into `depth_sockets`; the black mask of an ensemble of one is a single value in memory, too."""
+    mask = mask_to_comfy(stored(depth.uncertainty)).expand(depth.depth[:, 0].shape)  # [B, H, W]
+    return picture_of_each(depth, controlnet_image), depth, mask
 
 
 def reduction_widget() -> io.Input:

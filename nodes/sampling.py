@@ -4,11 +4,15 @@ ComfyUI's sigma runs from 1, the noised image latent, to 0, the depth latent; th
 core's KSampler with euler, simple, cfg 1 and denoise 1 takes the same steps as our own Euler.
 """
 
+import logging
+
 import torch
 from torch import Tensor, nn
 
 from ..depthfm_core.flow import noise_source
 from ..depthfm_core.model.parameterization import PARAMETERIZATIONS
+
+logger = logging.getLogger(__name__)
 
 
 class DepthFMSampling(nn.Module):
@@ -51,8 +55,20 @@ class DepthFMSampling(nn.Module):
         velocity = self.ask.velocity(output, x_t, self.timestep(sigma))
         return x_t + velocity * sigma.reshape(sigma.shape[:1] + (1,) * (x_t.ndim - 1))
 
-    def noise_scaling(self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False) -> Tensor:  # noqa: ARG002
-        """The source of the path: the image latent with the model's amount of noise."""
+    def noise_scaling(
+        self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool | None = None
+    ) -> Tensor:
+        """The source of the path: the image latent with the model's amount of noise.
+
+        There is none for a start at a smaller sigma, which core's samplers announce by a `max_denoise` of False; where
+        it is not a run's start that they ask for, as in inpainting, they leave it out.
+        """
+        if max_denoise is False:
+            logger.warning(
+                "The sampler begins in the middle of DepthFM's path (sigma %.3g in place of 1), so the depth will be "
+                "wrong; choose the scheduler simple, not ddim_uniform, and denoise 1.",
+                sigma.max().item(),
+            )
         return noise_source(latent_image, self.noising_step, noise)
 
     def inverse_noise_scaling(self, sigma: Tensor, latent: Tensor) -> Tensor:  # noqa: ARG002

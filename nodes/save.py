@@ -1,12 +1,13 @@
 """The node that saves depth with more than 8 bits.
 
-The names are those of ComfyUI's Save Image, with two differences: a name that exists is never taken, also where a
-placeholder in the prefix keeps ComfyUI from counting; and %date:FORMAT% is resolved here, since the front end does so
-for ComfyUI's own nodes only.
+The names are those of ComfyUI's Save Image, with three differences: a name that exists is never taken, also where a
+placeholder in the prefix keeps ComfyUI from counting; an empty one is filled in; and %date:FORMAT% is resolved here,
+since the front end does so for ComfyUI's own nodes only.
 """
 
 import itertools
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -20,16 +21,16 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..depthfm_core.depth.files import write_exr, write_npy, write_png16
-from ..depthfm_core.depth.normalize import DisplayLimits, for_single_frames, normalize_depth
 from ..depthfm_core.depth.prediction import DepthPrediction, over_own_range
 from ..depthfm_core.replacing import write_text
 from .convert import image_to_comfy
 from .frames import frames_of
+from .save_values import NORMALIZATIONS, PER_IMAGE, UNBOUNDED, VALUES
 from .sockets import CATEGORY, schema
-from .widgets import depth_input, unknown_choice
+from .widgets import Menus, depth_input, unknown_choice, validated
 
 Metadata = dict[str, str]
-Shown = tuple[str, DisplayLimits]  # as of `for_single_frames`
+NAME = "DepthFM"  # of a file, before its number
 
 
 class Format(NamedTuple):
@@ -60,24 +61,6 @@ FORMATS = {
 }
 _ENDINGS = (*(kind.ending for kind in FORMATS.values()), ".json")
 
-PER_IMAGE = "per image"
-NORMALIZATIONS = (PER_IMAGE, "batch")
-
-
-def _disparity(frame: DepthPrediction, shown: Shown) -> Tensor:
-    """1 at the nearest point, of this frame or of the batch."""
-    normalization, limits = shown
-    return frame.disparity if normalization == PER_IMAGE else frame.disparity_from(limits.nearest)
-
-
-VALUES: dict[str, Callable[[DepthPrediction, Shown], Tensor]] = {
-    "depth": lambda frame, shown: normalize_depth(frame, *shown),
-    "near white": lambda frame, shown: 1 - normalize_depth(frame, *shown),
-    "disparity": _disparity,
-    "log depth": lambda frame, _shown: frame.log_depth,
-}
-_UNBOUNDED = "log depth"
-
 _DATE_TOKEN = re.compile("dd?|MM?|hh?|mm?|ss?|yyyy|yy")
 _DATE = re.compile("%date:([^%]+)%")
 
@@ -100,7 +83,7 @@ class SaveDepth(io.ComfyNode):
                 depth_input(),
                 io.String.Input(
                     "filename_prefix",
-                    default="depth/DepthFM",
+                    default=f"depth/{NAME}",
                     tooltip="Where in the output folder, and how the names begin. %date:yyyy-MM-dd%, or %year%, "
                     "%month%, %day%, %hour%, %minute% and %second%, become the time, %width% and %height% the size. "
                     "No file is ever replaced.",
@@ -117,9 +100,9 @@ class SaveDepth(io.ComfyNode):
                     "values",
                     options=list(VALUES),
                     default="depth",
-                    tooltip="'depth': 0 = nearest, 1 = farthest point. 'near white': 1 - depth. 'disparity': inverse "
-                    "depth, 1 = nearest point. 'log depth': as the network gave it, about -1 to 1, for 'exr' and "
-                    "'npy' only.",
+                    tooltip="'depth': 0 = nearest, 1 = farthest point, so near = black. 'near white': 1 - depth. "
+                    "'depth image': near = white, as the DepthFM Sampler's picture. 'disparity': inverse depth, 1 = "
+                    "nearest point. 'log depth': as the network gave it, about -1 to 1, for 'exr' and 'npy' only.",
                 ),
                 io.Combo.Input(
                     "normalization",
@@ -134,14 +117,10 @@ class SaveDepth(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls,
-        filename_prefix: str | None = None,
-        format: str | None = None,
-        values: str | None = None,
-        normalization: str | None = None,
+        cls, format: str | None = None, values: str | None = None, normalization: str | None = None
     ) -> bool | str:
-        """True, or why they cannot be; None is what comes by a link and is not known before the run."""
-        return _refusal(filename_prefix or "", format, values, normalization) or True
+        """True, or what the menu offers instead."""
+        return validated(_menus(format, values, normalization))
 
     @classmethod
     def execute(
@@ -161,12 +140,12 @@ class SaveDepth(io.ComfyNode):
         if refusal := _refusal(filename_prefix, format, values, normalization):
             raise ValueError(refusal)
         kind, metadata = FORMATS[format], _metadata(cls.hidden)
-        shown = for_single_frames(depth, normalization, DisplayLimits())
-        on_one_scale = normalization != PER_IMAGE and values != _UNBOUNDED
+        values_of = VALUES[values](depth, normalization)
+        on_one_scale = normalization != PER_IMAGE and values != UNBOUNDED
         files = _files(filename_prefix, depth.depth.shape, kind.ending)
         saved, pictures = [], []
         for frame, (path, subfolder) in zip(frames_of(depth), files, strict=False):  # the files have no end
-            maps = VALUES[values](frame, shown)
+            maps = values_of(frame)
             kind.write(path, maps[0, 0], metadata)
             saved.append({"filename": path.name, "subfolder": subfolder, "type": "output"})
             preview = _gray(maps if on_one_scale else over_own_range(maps))
@@ -174,16 +153,19 @@ class SaveDepth(io.ComfyNode):
         return io.NodeOutput(ui={"images": pictures, "files": saved})
 
 
-def _refusal(prefix: str, format: str | None, values: str | None, normalization: str | None) -> str | None:
-    """Why this cannot be saved, as far as it is known."""
-    menus = {
+def _menus(format: str | None, values: str | None, normalization: str | None) -> Menus:
+    return {
         "format": (format, FORMATS),
         "values": (values, VALUES),
         "normalization": (normalization, NORMALIZATIONS),
     }
-    if unknown := unknown_choice(menus):
+
+
+def _refusal(prefix: str, format: str, values: str, normalization: str) -> str | None:
+    """Why this cannot be saved."""
+    if unknown := unknown_choice(_menus(format, values, normalization)):
         return unknown
-    if values == _UNBOUNDED and format is not None and not FORMATS[format].any_values:
+    if values == UNBOUNDED and not FORMATS[format].any_values:
         return (
             f"{format} stores 0 to 1 only, but 'log depth' goes beyond; choose the format exr or npy, or other values."
         )
@@ -206,11 +188,17 @@ def _dated(prefix: str, now: datetime) -> str:
     return _DATE.sub(lambda date: _DATE_TOKEN.sub(written, date.group(1)), prefix)
 
 
+def _with_a_name(prefix: str) -> str:
+    """The prefix, or one of this name where it has none: ComfyUI would begin the file's with a dot, which hides it."""
+    folder, name = os.path.split(os.path.normpath(prefix))
+    return prefix if name.strip(" .") else os.path.join(folder, NAME)
+
+
 def _files(prefix: str, shape: torch.Size, ending: str) -> Iterator[tuple[Path, str]]:
     """Where frame after frame of a batch [B, 1, H, W] goes, and the subfolder as the front end wants to hear it."""
     height, width = shape[2:]
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-        _dated(prefix, datetime.now()), folder_paths.get_output_directory(), width, height
+        _with_a_name(_dated(prefix, datetime.now())), folder_paths.get_output_directory(), width, height
     )
     for frame in itertools.count():
         stem = _free_stem(Path(folder), name.replace("%batch_num%", str(frame)), counter + frame)

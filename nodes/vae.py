@@ -3,11 +3,9 @@
 import copy
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import comfy.model_management as mm
 import comfy.sd
-import comfy.taesd.taesd
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -16,8 +14,8 @@ from ..depthfm_core.model.autoencoders import SD_SCALING_FACTOR, is_tiny, skip_i
 from ..depthfm_core.model.checkpoints import DepthFMCheckpoint
 from ..depthfm_core.model.digest import tensor_digest
 from ..depthfm_core.model.precision import codec_layout
-from ..depthfm_core.model.reading import CheckpointError, mismatch
 from .out_of_memory import AutoencoderOutOfMemory, is_out_of_memory
+from .vae_shapes import check_inside, kl_parameters, ldm_names
 
 EXAMPLE_VAE = "vae-ft-mse-840000-ema-pruned.safetensors"  # for messages: one that fits
 # Alive at an autoencoder's peak: full-size layers of so many channels, and two pictures. ComfyUI's own estimates,
@@ -118,24 +116,9 @@ def vae_inside(checkpoint: DepthFMCheckpoint) -> tuple[comfy.sd.VAE | None, floa
     tensors, config = checkpoint.codec_tensors, checkpoint.codec_config or {}
     if not tensors:
         return None, SD_SCALING_FACTOR
-    if is_tiny(tensors) and config.get("_class_name", "AutoencoderTiny") == "AutoencoderTiny":
-        _check_tiny(tensors, checkpoint.path)
-        return build_vae(tensors, config), config.get("scaling_factor") or 1.0
-    codec = checkpoint.build_codec()  # checks the tensors, by diffusers' network
-    return build_vae(tensors, codec.autoencoder.config), codec.scaling_factor
-
-
-def _check_tiny(tensors: Mapping[str, Tensor], source: Path) -> None:
-    """That ComfyUI's network, which takes whatever it is given, gets all of its tensors and no others."""
-    with torch.device("meta"):
-        network = comfy.taesd.taesd.TAESD(latent_channels=4)
-    behind_the_clamp = nn.Sequential(*network.taesd_decoder[1:])
-    expected = {f"encoder.layers.{name}": t.shape for name, t in network.taesd_encoder.state_dict().items()}
-    expected |= {f"decoder.layers.{name}": t.shape for name, t in behind_the_clamp.state_dict().items()}
-    problem = mismatch(expected, {name: tensor.shape for name, tensor in tensors.items()})
-    if problem:
-        remedy = "ComfyUI runs TAESD's shape only; download it again if it should have that."
-        raise CheckpointError(source, f"holds an autoencoder that does not fit: {problem}", remedy)
+    check_inside(tensors, config, checkpoint.path)
+    usual = 1.0 if is_tiny(tensors) else SD_SCALING_FACTOR
+    return build_vae(tensors, config), config.get("scaling_factor") or usual
 
 
 def build_vae(tensors: Mapping[str, Tensor], config: Mapping) -> comfy.sd.VAE:
@@ -143,7 +126,7 @@ def build_vae(tensors: Mapping[str, Tensor], config: Mapping) -> comfy.sd.VAE:
 
     Args:
         tensors: of diffusers' `AutoencoderTiny` or `AutoencoderKL`, under its names.
-        config: its configuration.
+        config: its configuration; see `vae_shapes.check_inside` for what fits.
     """
     vae = _tiny_vae(tensors) if is_tiny(tensors) else _kl_vae(tensors, config)
     vae.depthfm_content = tensor_digest(tensors)
@@ -190,22 +173,9 @@ def _tiny_vae(tensors: Mapping[str, Tensor]) -> comfy.sd.VAE:
 
 
 def _kl_vae(tensors: Mapping[str, Tensor], config: Mapping) -> comfy.sd.VAE:
-    """ComfyUI's AutoencoderKL, which converts diffusers' names itself."""
-    channels = config["block_out_channels"]
-    ddconfig = {
-        "double_z": True,
-        "z_channels": config["latent_channels"],
-        "resolution": 256,  # not used by the network
-        "in_channels": 3,
-        "out_ch": 3,
-        "ch": channels[0],
-        "ch_mult": [width // channels[0] for width in channels],
-        "num_res_blocks": config["layers_per_block"],
-        "attn_resolutions": [],
-        "dropout": 0.0,
-    }
-    params = {"ddconfig": ddconfig, "embed_dim": config["latent_channels"]}
-    return _with_memory_counted(comfy.sd.VAE(sd=dict(tensors), config={"params": params}, dtype=torch.float32))
+    """ComfyUI's AutoencoderKL."""
+    config = {"params": kl_parameters(config)}
+    return _with_memory_counted(comfy.sd.VAE(sd=ldm_names(tensors), config=config, dtype=torch.float32))
 
 
 def _with_memory_counted(vae: comfy.sd.VAE) -> comfy.sd.VAE:

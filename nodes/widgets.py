@@ -1,12 +1,14 @@
 """Inputs that several of the nodes have, and what is refused before a graph runs."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from comfy_api.latest import io
 
 from ..depthfm_core.depth.normalize import HIGH_PERCENTILE, LOW_PERCENTILE
 from .sockets import DepthType
+
+Menus = dict[str, tuple[str | None, Iterable[str]]]
 
 
 def depth_input() -> io.Input:
@@ -56,27 +58,22 @@ def camera_inputs() -> list[io.Input]:
     ]
 
 
-def validated(menus: dict[str, tuple[str | None, Iterable[str]]], *checks: tuple[Callable, ...]) -> bool | str:
-    """What a node's `validate_inputs` answers: True, or why a widget is refused.
+def validated(menus: Menus) -> bool | str:
+    """What a node's `validate_inputs` answers: True, or what a menu offers instead.
+
+    Only what no menu offers is refused there. Of a node that is refused before the run the front end shows nothing but
+    a red frame while another output can run, and ComfyUI says the sentence once for each argument of
+    `validate_inputs`. An error of `execute` opens a dialog.
+    """
+    return unknown_choice(menus) or True
+
+
+def unknown_choice(menus: Menus) -> str | None:
+    """What is wrong with a value that its menu lacks: ComfyUI 0.3.75 leaves that to the node.
 
     Args:
         menus: the value and the choices of each menu; None is what comes by a link and is not known before the run.
-        checks: functions of the core that raise ValueError, each followed by its numbers. One that is not there is left
-            to the run, and what is no number to ComfyUI.
     """
-    if unknown := unknown_choice(menus):
-        return unknown
-    for check, *numbers in checks:
-        if all(isinstance(number, (int, float)) for number in numbers):
-            try:
-                check(*numbers)
-            except ValueError as refused:
-                return str(refused)
-    return True
-
-
-def unknown_choice(menus: dict[str, tuple[str | None, Iterable[str]]]) -> str | None:
-    """What is wrong with a value that its menu lacks: ComfyUI 0.3.75 leaves that to the node."""
     for name, (value, choices) in menus.items():
         if value is not None and value not in choices:
             return f"Unknown {name} {value!r}; choose one of {', '.join(choices)}."

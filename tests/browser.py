@@ -109,9 +109,9 @@ class FrontEnd:
         self.page.wait_for_timeout(300)  # for the page to hear of it
         return entry
 
-    def fit(self) -> None:
-        """Moves the whole open graph into view and waits until previews are drawn."""
-        self.page.evaluate("app.canvas.fitViewToSelectionAnimated({zoom: 0.9, duration: 1})")
+    def fit(self, share: float = 0.9) -> None:
+        """Moves the selected nodes, or the whole open graph, into that share of the view and waits for the previews."""
+        self.page.evaluate("zoom => app.canvas.fitViewToSelectionAnimated({zoom, duration: 1})", share)
         self.page.wait_for_timeout(1500)
 
     def _on_console(self, message: object) -> None:

@@ -23,7 +23,8 @@ def facts(scratch: Path) -> dict:
         "files_at_cancel": len(list((scratch / "saved").iterdir())),
         "bar": _bar(scratch),
         "planes_beside_the_result": _planes(scratch),
-        "planes_of_estimate": _planes_of_estimate(scratch),
+        "planes_of_estimate": [_planes_of_estimate(scratch, ensemble_size) for ensemble_size in (1, 2)],
+        "planes_of_outputs": [_planes_of_outputs(scratch, ensemble_size) for ensemble_size in (1, 2)],
     }
 
 
@@ -145,7 +146,24 @@ def _planes(scratch: Path) -> dict:
     return planes
 
 
-def _planes_of_estimate(scratch: Path) -> float:
+def _planes_of_outputs(scratch: Path, ensemble_size: int) -> float:
+    """How many planes more the Sampler's three outputs hold for each frame more."""
+    import torch
+    from a_pack.nodes.sample import DepthFMSampler
+
+    chosen = {"seed": 0, "num_steps": 1, "solver": "euler", "grid": "uniform", "ensemble_size": ensemble_size}
+    chosen |= {"reduction": "mean", "processing_resolution": 0, "noise": "shared", "frames_at_once": 1}
+    model, held = toy_model(scratch), []
+    for frames in (2, 2, 12):  # the first loads the model
+        image = torch.rand(frames, HEIGHT, WIDTH, 3)
+        with LiveBytes() as live:
+            outputs = DepthFMSampler.execute(model, image, **chosen).args
+        held.append(live.now)
+        del outputs
+    return (held[2] - held[1]) / PLANE / 10
+
+
+def _planes_of_estimate(scratch: Path, ensemble_size: int) -> float:
     """How many planes more are alive at most for each frame more."""
     import torch
     from a_pack.nodes.runtime import estimate
@@ -154,7 +172,7 @@ def _planes_of_estimate(scratch: Path) -> float:
     for frames in (2, 2, 12):  # the first loads the model
         image = torch.rand(frames, HEIGHT, WIDTH, 3).permute(0, 3, 1, 2)
         with LiveBytes() as live:
-            estimate(model, image, settings(num_steps=1, ensemble_size=1), None, frames_at_once=1)
+            estimate(model, image, settings(num_steps=1, ensemble_size=ensemble_size), None, frames_at_once=1)
         peaks.append(live.peak)
     return (peaks[2] - peaks[1]) / PLANE / 10
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from comfyui_process import error_of, image, relative, settings
+from comfyui_process import error_of, image, logged, relative, settings
 
 
 def _log_depth(patcher):
@@ -14,23 +14,47 @@ def _log_depth(patcher):
 
 def patch_facts(patcher) -> dict:
     """Core's own node that replaces the sampling, and a patch that only core's samplers call."""
-    import logging
-
     from a_pack.nodes import patches
     from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 
     (resampled,) = ModelSamplingDiscrete().patch(patcher, "eps", False)
-    wrapped, said = patcher.clone(), []
+    wrapped = patcher.clone()
     wrapped.set_model_unet_function_wrapper(lambda *_args: None)
-    handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())
-    patches.logger.addHandler(handler)
-    difference = relative(_log_depth(wrapped), _log_depth(patcher))
-    patches.logger.removeHandler(handler)
     return {
         "resampled": str(error_of(lambda: _log_depth(resampled))),
-        "function_wrapper_said": said,
-        "function_wrapper_difference": difference,
+        "function_wrapper_said": logged(patches.logger, lambda: _log_depth(wrapped)),
+        "function_wrapper_difference": relative(_log_depth(wrapped), _log_depth(patcher)),
+        "caches": {name: _cache_facts(patcher, name) for name in ("EasyCacheNode", "LazyCacheNode")},
+        "ksampler_said": _ksampler_said(patcher),
+    }
+
+
+def _cache_facts(patcher, name: str) -> list:
+    """What one of core's caching nodes makes of the depth, and what the log says to it."""
+    from a_pack.nodes import patches
+    from comfy_extras import nodes_easycache
+
+    (cached,) = getattr(nodes_easycache, name).execute(patcher, 3.0, 0.0, 1.0, False).args
+    said = logged(patches.logger, lambda: _log_depth(cached))
+    return [relative(_log_depth(cached), _log_depth(patcher)), said]
+
+
+def _ksampler_said(patcher) -> dict[str, list[str]]:
+    """What core's sampler leaves in our log: at a start where the path begins, in its middle, and with a mask."""
+    import comfy.sample
+    import torch
+    from a_pack.nodes.sampling import logger
+
+    latent, text = torch.zeros(1, 4, 8, 8), [[patcher.model.facts.source.null_text, {}]]
+
+    def run(scheduler: str, **options: object) -> list[str]:
+        given = patcher, latent, 4, 1.0, "euler", scheduler, text, text, latent
+        return logged(logger, lambda: comfy.sample.sample(*given, **options))
+
+    said = {name: run(name) for name in ("simple", "karras", "beta", "ddim_uniform")}
+    return said | {
+        "denoise 0.5": run("simple", denoise=0.5),
+        "mask": run("simple", noise_mask=torch.ones(1, 1, 8, 8)),
     }
 
 

@@ -5,6 +5,7 @@ ComfyUI's modules (`comfy`, `nodes`, `folder_paths`) must not mix with the other
 
 import importlib.util
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -85,6 +86,18 @@ def error_of(action: Callable[[], object]) -> BaseException | None:
     except BaseException as error:  # noqa: BLE001 (whatever comes is what the test looks at)
         return error
     return None
+
+
+def logged(logger: logging.Logger, action: Callable[[], object]) -> list[str]:
+    """The messages that an action leaves in a log."""
+    said, handler = [], logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logger.addHandler(handler)
+    try:
+        action()
+    finally:
+        logger.removeHandler(handler)
+    return said
 
 
 def relative(found, expected) -> float:

@@ -160,8 +160,7 @@ def _save_facts(scratch: Path) -> dict:
         with Image.open(scratch / f"{name}_00001_.png") as file:
             texts[name] = file.text
     linked = {
-        "passes before the run": SaveDepth.validate_inputs(format=None, values="log depth") is True
-        and SaveDepth.validate_inputs(format="png16", values=None) is True,
+        "passes before the run": SaveDepth.validate_inputs(format=None, values="log depth") is True,
         "colon": str(error_of(lambda: node.execute(_prediction(), "a:b", "npy", "depth"))),
         "noise": str(error_of(lambda: DepthFMSampler.execute(None, None, **(SAMPLER | {"noise": "per_frame"})))),
         "at the run": str(error_of(lambda: node.execute(_prediction(), "linked", "png16", "log depth"))),

@@ -56,5 +56,10 @@ def test_beside_its_result_a_node_needs_the_memory_of_one_frame_however_many_the
     assert many < 60
 
 
-def test_an_estimate_keeps_the_three_maps_of_each_frame_and_no_more(facts):
-    assert facts["planes_of_estimate"] == pytest.approx(3, abs=0.1)
+def test_an_estimate_keeps_the_maps_of_each_frame_and_no_more_and_no_uncertainty_of_a_single_member(facts):
+    assert facts["planes_of_estimate"] == pytest.approx([2, 3], abs=0.1)
+
+
+def test_the_samplers_outputs_hold_no_zeros_for_what_a_single_member_does_not_know(facts):
+    """Three planes of picture and two maps; the uncertainty, and the mask that is made of it, of an ensemble only."""
+    assert facts["planes_of_outputs"] == pytest.approx([5, 7], abs=0.1)

@@ -101,6 +101,29 @@ def test_a_patch_that_only_cores_samplers_call_is_left_out_and_the_log_says_so(f
     ]
 
 
+@pytest.mark.parametrize(
+    ("node", "named"),
+    [
+        ("EasyCacheNode", "outer_sample of easycache, calc_cond_batch of easycache"),
+        ("LazyCacheNode", "outer_sample of lazycache, predict_noise of lazycache"),
+    ],
+)
+def test_a_node_that_wraps_cores_samplers_is_left_out_and_the_log_names_it(facts, node, named):
+    difference, said = facts["caches"][node]
+    assert difference == 0
+    assert said == [f"The DepthFM Sampler leaves out what was patched in as {named}."]
+
+
+@pytest.mark.parametrize("start", ["denoise 0.5", "ddim_uniform"])
+def test_the_log_says_that_a_sampler_begins_in_the_middle_of_the_path(facts, start):
+    (said,) = facts["ksampler_said"][start]
+    assert "in the middle of DepthFM's path" in said and "denoise 1" in said
+
+
+def test_the_log_says_nothing_of_a_sampler_that_begins_at_the_picture(facts):
+    assert [facts["ksampler_said"][start] for start in ("simple", "karras", "beta", "mask")] == [[], [], [], []]
+
+
 def test_a_file_without_the_embedding_takes_the_empty_prompt_from_the_socket_and_others_keep_their_own(facts):
     assert max(facts["empty_prompt_differences"]) < 1e-6  # loaded, loaded again, and a file with its own
     assert facts["another_prompt_difference"] > 1e-4

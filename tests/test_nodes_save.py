@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from depthfm_core.depth.controlnet import controlnet_image
 from depthfm_core.depth.normalize import normalize_depth
 
 from .comfyui_graphs import error_of, expected_depth, picture_image, refusal_of, sampler_graph
@@ -19,12 +20,14 @@ FORMATS = ("png16", "exr", "npy")
 CORE_VALUES = {
     "depth": lambda prediction: prediction.depth,
     "near white": lambda prediction: 1 - prediction.depth,
+    "depth image": lambda prediction: controlnet_image(prediction)[:, :1],
     "disparity": lambda prediction: prediction.disparity,
     "log depth": lambda prediction: prediction.log_depth,
 }
 BATCH_VALUES = {
     "depth": lambda prediction: normalize_depth(prediction, "batch"),
     "near white": lambda prediction: 1 - normalize_depth(prediction, "batch"),
+    "depth image": lambda prediction: controlnet_image(prediction, normalization="batch")[:, :1],
     "disparity": lambda prediction: (prediction.log_depth.amin() - prediction.log_depth).exp(),
     "log depth": lambda prediction: prediction.log_depth,
 }
@@ -189,7 +192,13 @@ def test_no_run_replaces_a_file_of_an_earlier_one(comfyui, prefix, names):
     assert [path.stem for path in first] == [time.strftime(name) for name in names]
 
 
-@pytest.mark.parametrize("prefix", ["../../x", "depth/../../x", "/x", "../output_x/y"])
+@pytest.mark.parametrize("prefix", ["", ".", "..", " ", "depth/..", "./"])
+def test_a_prefix_without_a_name_makes_no_hidden_file(comfyui, prefix):
+    (path,) = saved_files(comfyui, save_graph(prefix))
+    assert path.parent == comfyui.base / "output" and path.name.startswith("DepthFM_")
+
+
+@pytest.mark.parametrize("prefix", ["../../x", "../..", "depth/../../x", "/x", "../output_x/y"])
 def test_a_prefix_that_leaves_the_output_folder_is_refused_and_nothing_is_written(comfyui, prefix):
     before = everything_under(comfyui.base.parent)
     message = error_of(comfyui, save_graph(prefix))
@@ -200,18 +209,24 @@ def test_a_prefix_that_leaves_the_output_folder_is_refused_and_nothing_is_writte
 @pytest.mark.parametrize(
     ("widgets", "reason"),
     [
-        ({"format": "png16", "values": "log depth"}, "choose the format exr or npy"),
         ({"format": "jpg", "values": "depth"}, "Unknown format 'jpg'; choose one of png16, exr, npy"),
         ({"format": "exr", "values": "meters"}, "Unknown values 'meters'; choose one of depth, near white"),
         ({"normalization": "video"}, "Unknown normalization 'video'; choose one of per image, batch"),
     ],
 )
-def test_what_cannot_be_saved_is_refused_before_anything_runs(comfyui, widgets, reason):
+def test_what_is_not_on_a_menu_is_refused_before_anything_runs(comfyui, widgets, reason):
     assert reason in refusal_of(comfyui, save_graph("refused/x", **widgets), "save")
 
 
+def test_what_a_file_cannot_hold_ends_in_an_error_for_the_front_ends_dialog(comfyui):
+    before = everything_under(comfyui.base / "output")
+    message = error_of(comfyui, save_graph("refused/x", "png16", "log depth"))
+    assert "png16 stores 0 to 1 only" in message and "choose the format exr or npy" in message
+    assert everything_under(comfyui.base / "output") == before
+
+
 @pytest.mark.parametrize("prefix", ["a:b", "C:/x", "%date:hh:mm%", "%data:yyyy%", "%date:%", "%date:yyyy"])
-def test_a_prefix_with_a_colon_is_refused_on_every_system_before_anything_runs(comfyui, prefix):
-    message = refusal_of(comfyui, save_graph(prefix), "save")
+def test_a_prefix_with_a_colon_is_refused_on_every_system(comfyui, prefix):
+    message = error_of(comfyui, save_graph(prefix))
     assert f"filename_prefix is {prefix!r}, but names on Windows hold no ':'" in message
     assert "%date:yyyy-MM-dd_hh-mm-ss%" in message

@@ -147,17 +147,27 @@ def test_every_option_of_the_controlnet_image_changes_it_as_the_core_does(comfyu
     [
         ("DepthFM_Colorize", {"colormap": "jet"}, "Unknown colormap 'jet'; choose one of spectral, viridis"),
         ("DepthFM_Colorize", {"normalization": "video"}, "Unknown normalization 'video'; choose one of per image"),
-        ("DepthFM_Colorize", {"normalization": "percentile", "low_percentile": 90.0}, "but 90.0 and 90.0 came"),
-        ("DepthFM_Colorize", {"normalization": "batch percentile", "high_percentile": 1.0}, "but 5.0 and 1.0 came"),
-        ("DepthFM_Colorize", {"normalization": "fixed range", "nearest": 0.5}, "must have nearest < farthest, but 0.5"),
         ("DepthFM_Normal", {"convention": "vulkan"}, "Unknown convention 'vulkan'; choose one of opengl, directx"),
         ("DepthFM_ControlNetImage", {"normalization": "video"}, "Unknown normalization 'video'; choose one of per"),
         ("DepthFM_ControlNetImage", {"sizing": "fit"}, "Unknown sizing 'fit'; choose one of pad, crop, stretch"),
-        ("DepthFM_ControlNetImage", {"low_percentile": 95.0}, "but 95.0 and 90.0 came"),
     ],
 )
-def test_what_a_view_cannot_show_is_refused_before_anything_runs(comfyui, node, widgets, reason):
+def test_what_is_not_on_a_views_menu_is_refused_before_anything_runs(comfyui, node, widgets, reason):
     assert reason in refusal_of(comfyui, view_graph(node, **(DEFAULTS[node] | widgets)), "view")
+
+
+@pytest.mark.parametrize(
+    ("node", "widgets", "reason"),
+    [
+        ("DepthFM_Colorize", {"normalization": "percentile", "low_percentile": 90.0}, "but 90.0 and 90.0 came"),
+        ("DepthFM_Colorize", {"normalization": "batch percentile", "high_percentile": 1.0}, "but 5.0 and 1.0 came"),
+        ("DepthFM_Colorize", {"normalization": "fixed range", "nearest": 0.5}, "must have nearest < farthest, but 0.5"),
+        ("DepthFM_ControlNetImage", {"low_percentile": 95.0}, "but 95.0 and 90.0 came"),
+        ("DepthFM_ControlNetImage", {"normalization": "batch", "low_percentile": 95.0}, "but 95.0 and 90.0 came"),
+    ],
+)
+def test_limits_that_make_no_range_end_in_an_error_for_the_front_ends_dialog(comfyui, node, widgets, reason):
+    assert reason in error_of(comfyui, view_graph(node, **(DEFAULTS[node] | widgets)))
 
 
 @pytest.mark.parametrize("normalization", ["per image", "fixed range"])

@@ -152,6 +152,17 @@ def test_ram_usage_is_that_of_all_float32_maps():
     assert smaller.get_ram_usage() == (3 * 5 * 7 + 3 * 4) * 2 * 4
 
 
+def test_ram_usage_counts_an_expanded_map_as_the_value_that_it_is_in_memory():
+    prediction = DepthPrediction.from_log_depth(torch.rand(2, 1, 5, 7), torch.zeros(1, 1, 1, 1).expand(2, 1, 5, 7))
+    assert prediction.get_ram_usage() == 2 * 2 * 5 * 7 * 4 + 4
+
+
+def test_nan_in_an_expanded_map_is_refused():
+    values = torch.tensor([[[[0.0]]], [[[torch.nan]]]]).expand(2, 1, 5, 7)
+    with pytest.raises(ValueError, match="uncertainty has 35 NaN"):
+        DepthPrediction.from_log_depth(torch.rand(2, 1, 5, 7), values)
+
+
 def test_a_map_of_other_images_is_refused_and_one_in_double_precision_is_taken():
     log_depth = torch.zeros(2, 1, 4, 4, dtype=torch.float64)
     assert DepthPrediction.from_log_depth(log_depth, log_depth, log_depth).working_log_depth.dtype == torch.float32

@@ -179,12 +179,21 @@ def test_the_registry_reads_every_field_that_it_shows(project):
     assert "Operating System :: OS Independent" in project["project"]["classifiers"]
 
 
-def test_what_comfyui_manager_installs_is_what_the_library_needs_and_never_replaces_torch(project):
-    lines = (PACK / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    installed = [line for line in lines if not line.startswith("#")]
-    needed = project["project"]["dependencies"]
-    assert "torch" in installed and "torch>=2.6" in needed
-    assert sorted({*installed, "torch>=2.6"} - {"torch"}) == sorted(needed)
+def test_what_comfyui_manager_installs_is_what_the_library_needs_without_diffusers_and_never_replaces_torch(project):
+    needed = set(project["project"]["dependencies"])
+    (diffusers,) = (line for line in needed if line.startswith("diffusers"))
+    assert set(to_be_installed(PACK)) == {"torch", *needed} - {"torch>=2.6", diffusers}
+
+
+def test_comfyui_manager_installs_no_package_that_comfyui_does_not_have_itself():
+    packs = (to_be_installed(folder) for folder in (PACK, find_comfyui()))
+    ours, theirs = ({re.match(r"[\w-]+", line)[0].lower() for line in lines} for lines in packs)
+    assert len(ours) > 5 and ours <= theirs
+
+
+def to_be_installed(folder: Path) -> list[str]:
+    lines = (folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def test_the_registry_offers_the_models_where_the_download_command_finds_them(project):

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depthfm_core.resize import MAX_ASPECT, MAX_STRETCH, fit
+from depthfm_core.resize import MAX_ASPECT, MAX_STRETCH, enlarge, fit
 
 SIZES = [(1, 1), (1, 7), (17, 4001), (63, 65), (64, 64), (480, 640), (241, 119)]
 
@@ -67,6 +67,13 @@ def test_padding_keeps_every_column_of_a_wide_picture_in_any_dtype(dtype):
     picture = (torch.arange(4 * 2100) % 251).reshape(1, 1, 4, 2100).to(dtype)
     fitted, frame = fit(picture, 0, 64)
     assert fitted.shape[-2:] == (64, 2112) and torch.equal(fitted[..., 30:34, 6:2106], picture)
+
+
+def test_a_map_is_shrunk_to_a_column_as_it_is_to_a_row():
+    ramp = torch.linspace(0, 1, 768).expand(1, 1, 3, 768)
+    row = enlarge(ramp, (1, 300))
+    assert (row - ((torch.arange(300) + 0.5) / 300)).abs().max() < 0.002  # the centers of its pixels
+    assert torch.allclose(enlarge(ramp.mT, (300, 1)), row.mT, atol=1e-6)
 
 
 def test_shrinking_does_not_alias():

@@ -38,11 +38,23 @@ def test_every_thumbnail_is_a_small_jpeg(name):
     assert file.stat().st_size < 120_000
 
 
+def test_no_two_thumbnails_are_alike():
+    grays = {name: np.asarray(Image.open(FOLDER / f"{name}.jpg").convert("L")).astype(int) for name in NAMES}
+    for one, other in itertools.combinations(NAMES, 2):
+        assert (abs(grays[one] - grays[other]) > 64).mean() > 0.01, (one, other)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_note_says_what_comes_out_and_names_every_file_that_is_needed(name):
     notes = "".join(n["widgets_values"][0] for n in read_workflow(name)["nodes"] if n["type"] == "MarkdownNote")
     assert "**What comes out" in notes and "**Settings to try**" in notes
     assert all(f"`{file}`" in notes for file in MODEL_FILES.get(name, ()))
+
+
+def test_a_note_gives_smoothing_by_the_size_of_the_picture_since_it_counts_its_pixels():
+    notes = "".join(n["widgets_values"][0] for n in read_workflow("normals")["nodes"] if n["type"] == "MarkdownNote")
+    (advice,) = re.findall(r"^- \*smoothing\*: .*\n.*$", notes, re.MULTILINE)
+    assert "short side divided by 192" in advice
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -139,6 +151,19 @@ def test_a_workflow_that_needs_only_nano_runs_to_the_end_in_the_browser(editor, 
         assert file.stat().st_size > 0
         if file.suffix == ".png":
             assert len(np.unique(np.asarray(Image.open(file)))) > 20
+
+
+@pytest.mark.comfy
+def test_what_save_depth_refuses_is_said_in_a_dialog_though_another_output_runs(editor):
+    workflow = read_workflow("depth_and_color")
+    (save,) = (node for node in workflow["nodes"] if node["type"] == "DepthFM_Save")
+    save["widgets_values"][save["widgets_values"].index("png16") + 1] = "log depth"
+    editor.open(workflow)
+    entry = editor.run()
+    assert entry["status"]["status_str"] == "error"
+    said = dict(entry["status"]["messages"])["execution_error"]["exception_message"]
+    assert any(said.strip() in text for text in editor.dialogs()) and "choose the format exr or npy" in said
+    editor.close_dialogs()
 
 
 @pytest.mark.comfy

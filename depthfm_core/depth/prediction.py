@@ -112,8 +112,13 @@ class DepthPrediction:
         return self.maps
 
     def get_ram_usage(self) -> int:
-        """Their bytes, under the name that ComfyUI's cache asked for until 2026."""
-        return sum(values.nbytes for values in self.maps)
+        """Their bytes in memory, under the name that ComfyUI's cache asked for until 2026."""
+        return sum(stored(values).nbytes for values in self.maps)
+
+
+def stored(values: Tensor) -> Tensor:
+    """What memory holds of a map: one cell along every axis that it was expanded on, as an ensemble of one's spread."""
+    return values[tuple(slice(None) if step else slice(1) for step in values.stride())]
 
 
 def exp_below_max(log_values: Tensor, *, over_batch: bool = False) -> Tensor:
@@ -149,7 +154,7 @@ def _check_map(name: str, values: Tensor) -> None:
     if values.dtype != torch.float32:
         raise ValueError(f"{name} must be float32, but came as {values.dtype}; convert it with .float().")
     # The ends tell, since NaN spreads to them; a map of where would take as much memory as a long video's depth.
-    if not torch.stack(values.aminmax()).isfinite().all():
+    if not torch.stack(stored(values).aminmax()).isfinite().all():
         broken = int((~values.isfinite()).sum())
         raise ValueError(
             f"{name} has {broken} NaN or infinite values among {values.numel()}; if the network ran in half "
