@@ -62,6 +62,13 @@ def diffusers_folder(golden_dir, folder):
     return folder
 
 
+def beside_a_network(folder):
+    """The folder above, with a network's configuration and weights."""
+    (folder.parent / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}', encoding="utf-8")
+    (folder.parent / "diffusion_pytorch_model.safetensors").write_bytes(b"a network")
+    return folder.parent
+
+
 def old_names_file(golden_dir, tmp_path):
     old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
     tensors = load_file(golden_dir / "micro-vae-diffusers.safetensors")
@@ -81,6 +88,7 @@ LAYOUTS = {
     "diffusers file": lambda golden_dir, _: golden_dir / "micro-vae-diffusers.safetensors",
     "diffusers folder": lambda golden_dir, tmp: diffusers_folder(golden_dir, tmp / "vae-folder"),
     "pipeline folder": lambda golden_dir, tmp: diffusers_folder(golden_dir, tmp / "pipeline" / "vae").parent,
+    "network with vae": lambda golden_dir, tmp: beside_a_network(diffusers_folder(golden_dir, tmp / "both" / "vae")),
     "old diffusers names": old_names_file,
     "LDM file": ldm_file,
     "LDM file with training's tensors": lambda golden_dir, tmp: with_training_tensors(ldm_file(golden_dir, tmp)),
@@ -121,6 +129,7 @@ def test_a_tiny_autoencoder_is_recognized_and_idle_blocks_change_nothing(tmp_pat
     for block in (whole.encoder.layers[1], whole.decoder.layers[-2]):
         for parameter in block.parameters():
             parameter.zero_()
+    next(whole.encoder.layers[3].parameters()).zero_()  # a part of a block, which is not idle
     save_file(whole.state_dict(), tmp_path / "tiny.safetensors")
     whole.to(memory_format=torch.channels_last)  # as the codec, which rounds alike then
     codec = load_codec(tmp_path / "tiny.safetensors")
