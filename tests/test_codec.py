@@ -220,15 +220,25 @@ def test_a_wrong_tensor_is_named(golden_dir, tmp_path, broken):
         load_codec(tmp_path / "vae.safetensors")
 
 
+TWO_LEVELS = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
+
+
 @pytest.mark.parametrize(
-    "change",
-    [{"_class_name": "VQModel"}, {"latent_channels": 16}, {"block_out_channels": [32, 7]}, {"_class_name": None}],
+    ("change", "told"),
+    [
+        ({"_class_name": "VQModel"}, "is a VQModel"),
+        ({"latent_channels": 16}, "has 16 latent channels and 4 levels; DepthFM needs 4 and 4"),
+        ({"block_out_channels": [32, 32], **TWO_LEVELS}, "has 4 latent channels and 2 levels; DepthFM needs 4 and 4"),
+        ({"block_out_channels": [32, 7]}, "has a configuration that fits no AutoencoderKL"),
+        ({"act_fn": "relu"}, "has the activation 'relu'; 'silu' is used"),
+        ({"_class_name": None}, "has 4 latent channels and 1 levels"),
+    ],
 )
-def test_a_configuration_that_does_not_fit_is_refused(golden_dir, tmp_path, change):
+def test_a_configuration_that_does_not_fit_is_refused(golden_dir, tmp_path, change, told):
     folder = diffusers_folder(golden_dir, tmp_path / "vae")
     config = json.loads((folder / "config.json").read_text()) | change
     if change == {"_class_name": None}:  # as of another kind of network, a text encoder say
         config = {"hidden_size": 1024}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=told):
         load_codec(folder)
