@@ -279,8 +279,25 @@ def _loader_facts(folder: Path) -> dict:
         "bare_vae": bare.model.facts.vae,
         "nano_vae": type(nano.model.facts.vae).__name__,
         "linked_name": [LoadDepthFMModel.validate_inputs(None), LoadDepthFMModel.fingerprint_inputs(None, "a", "b")],
+        "dtypes_where_the_files_tensors_are_taken": _dtypes_as_newer_versions_load(),
         "devices": [str(nano.load_device) == str(mm.get_torch_device()), str(nano.model.device)],
     }
+
+
+def _dtypes_as_newer_versions_load() -> list[str]:
+    """Of a float16 file that is asked for in bfloat16, where a patcher says that it moves weights by itself."""
+    import comfy.model_patcher
+    from a_pack.depthfm_core.model.bundled import NANO_PATH
+    from a_pack.nodes import native
+
+    class Dynamic(comfy.model_patcher.ModelPatcher):
+        def is_dynamic(self) -> bool:
+            return True
+
+    real, native._patcher_class = native._patcher_class, lambda: Dynamic
+    model = native.load_model(NANO_PATH, "bfloat16", "plain").model
+    native._patcher_class = real
+    return sorted({str(parameter.dtype) for parameter in model.diffusion_model.parameters()})
 
 
 if __name__ == "__main__":

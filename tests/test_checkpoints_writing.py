@@ -171,3 +171,10 @@ def test_weights_of_the_wanted_dtype_stay_mapped_from_disk(golden_dir, tmp_path)
     checkpoint = load_checkpoint(tmp_path / "a.safetensors")
     network = checkpoint.build_unet()
     assert network.unet.conv_in.weight.data_ptr() == checkpoint.state_dict[FIRST].data_ptr()
+
+
+@pytest.mark.parametrize(("stated", "own"), [(None, False), (0.18215, False), (1.0, False), (0.9, True)])
+def test_latents_of_another_scale_than_stable_diffusions_are_the_models_own(reference, stated, own):
+    config = {} if stated is None else {"scaling_factor": stated}
+    whole = replace(reference, codec_tensors={"weight": torch.zeros(1)}, codec_config=config)
+    assert whole.has_latents_of_its_own == own and not reference.has_latents_of_its_own

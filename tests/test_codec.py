@@ -62,6 +62,13 @@ def diffusers_folder(golden_dir, folder):
     return folder
 
 
+def beside_a_network(folder):
+    """The folder above, with a network's configuration and weights."""
+    (folder.parent / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}', encoding="utf-8")
+    (folder.parent / "diffusion_pytorch_model.safetensors").write_bytes(b"a network")
+    return folder.parent
+
+
 def old_names_file(golden_dir, tmp_path):
     old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
     tensors = load_file(golden_dir / "micro-vae-diffusers.safetensors")
@@ -81,6 +88,7 @@ LAYOUTS = {
     "diffusers file": lambda golden_dir, _: golden_dir / "micro-vae-diffusers.safetensors",
     "diffusers folder": lambda golden_dir, tmp: diffusers_folder(golden_dir, tmp / "vae-folder"),
     "pipeline folder": lambda golden_dir, tmp: diffusers_folder(golden_dir, tmp / "pipeline" / "vae").parent,
+    "network with vae": lambda golden_dir, tmp: beside_a_network(diffusers_folder(golden_dir, tmp / "both" / "vae")),
     "old diffusers names": old_names_file,
     "LDM file": ldm_file,
     "LDM file with training's tensors": lambda golden_dir, tmp: with_training_tensors(ldm_file(golden_dir, tmp)),
@@ -121,6 +129,7 @@ def test_a_tiny_autoencoder_is_recognized_and_idle_blocks_change_nothing(tmp_pat
     for block in (whole.encoder.layers[1], whole.decoder.layers[-2]):
         for parameter in block.parameters():
             parameter.zero_()
+    next(whole.encoder.layers[3].parameters()).zero_()  # a part of a block, which is not idle
     save_file(whole.state_dict(), tmp_path / "tiny.safetensors")
     whole.to(memory_format=torch.channels_last)  # as the codec, which rounds alike then
     codec = load_codec(tmp_path / "tiny.safetensors")
@@ -211,15 +220,25 @@ def test_a_wrong_tensor_is_named(golden_dir, tmp_path, broken):
         load_codec(tmp_path / "vae.safetensors")
 
 
+TWO_LEVELS = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
+
+
 @pytest.mark.parametrize(
-    "change",
-    [{"_class_name": "VQModel"}, {"latent_channels": 16}, {"block_out_channels": [32, 7]}, {"_class_name": None}],
+    ("change", "told"),
+    [
+        ({"_class_name": "VQModel"}, "is a VQModel"),
+        ({"latent_channels": 16}, "has 16 latent channels and 4 levels; DepthFM needs 4 and 4"),
+        ({"block_out_channels": [32, 32], **TWO_LEVELS}, "has 4 latent channels and 2 levels; DepthFM needs 4 and 4"),
+        ({"block_out_channels": [32, 7]}, "has a configuration that fits no AutoencoderKL"),
+        ({"act_fn": "relu"}, "has the activation 'relu'; 'silu' is used"),
+        ({"_class_name": None}, "has 4 latent channels and 1 levels"),
+    ],
 )
-def test_a_configuration_that_does_not_fit_is_refused(golden_dir, tmp_path, change):
+def test_a_configuration_that_does_not_fit_is_refused(golden_dir, tmp_path, change, told):
     folder = diffusers_folder(golden_dir, tmp_path / "vae")
     config = json.loads((folder / "config.json").read_text()) | change
     if change == {"_class_name": None}:  # as of another kind of network, a text encoder say
         config = {"hidden_size": 1024}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=told):
         load_codec(folder)
