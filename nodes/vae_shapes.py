@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..depthfm_core.model.autoencoders import is_tiny
-from ..depthfm_core.model.reading import CheckpointError, mismatch
+from ..depthfm_core.model.reading import CheckpointError, mismatch, not_plain
 
 # What a file that says nothing of its KL autoencoder is taken for: Stable Diffusion's own.
 _BLOCK_OUT_CHANNELS, _LAYERS_PER_BLOCK = (128, 256, 512, 512), 2
@@ -42,7 +42,7 @@ def check_inside(tensors: Mapping[str, Tensor], config: Mapping, source: Path) -
         remedy = f"ComfyUI runs an AutoencoderKL or an AutoencoderTiny; these tensors look like an {kind}."
         raise CheckpointError(source, f"says that it holds a {found}.", remedy)
     try:
-        problem = _tiny_problem(tensors) if tiny else _kl_problem(tensors, config)
+        problem = not_plain(tensors) or (_tiny_problem(tensors) if tiny else _kl_problem(tensors, config))
     except _UNBUILDABLE as error:
         remedy = "Download it again, or choose another file."
         raise CheckpointError(source, f"has a configuration that fits no {kind} ({error}).", remedy) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from comfyui_process import GOLDEN, answer, error_of, image, relative, settings
 
-_FAULTS = ("missing", "extra", "shape", "kind", "groups", "levels", "layers")
+_FAULTS = ("missing", "extra", "shape", "integers", "kind", "groups", "levels", "layers")
 _TENSOR = {"tiny": "vae.decoder.layers.0.weight", "kl": "vae.decoder.conv_in.weight"}
 
 
@@ -67,7 +67,7 @@ def _refused(folder: Path) -> dict[str, list[str]]:
     faulty = folder / "faulty.safetensors"
     found = {}
     for inside, path in (("tiny", NANO_PATH), ("kl", folder / "kl.safetensors")):
-        for fault in _FAULTS if inside == "kl" else _FAULTS[:4]:
+        for fault in _FAULTS if inside == "kl" else _FAULTS[:5]:
             _spoil(path, _TENSOR[inside], fault, faulty)
             error = error_of(lambda: load_model(faulty, "default", "plain"))
             found[f"{inside} {fault}"] = [type(error).__name__, str(error)]
@@ -89,6 +89,8 @@ def _spoil(path: Path, name: str, fault: str, target: Path) -> None:
         tensors[f"{name}.more"] = torch.zeros(1)
     elif fault == "shape":
         tensors[name] = tensors[name].repeat(1, 4, 1, 1)  # of 16 latent channels
+    elif fault == "integers":
+        tensors[name] = tensors[name].int()
     elif fault == "levels":
         config["block_out_channels"] = config["block_out_channels"][:3]
     else:
