@@ -1,9 +1,11 @@
 """A file takes its place whole, and what a killed process left of it goes without harm to what others write."""
 
+import os
+
 import pytest
 import torch
 
-from depthfm_core.replacing import remove_leftovers, replacing
+from depthfm_core.replacing import remove_leftovers, replacing, replacing_folder
 from depthfm_core.training.shards import open_shard, write_shard
 
 LONG = "photos_of_the_old_town_in_the_summer_of_2024"
@@ -43,3 +45,24 @@ def test_leftovers_of_a_file_go_and_those_of_others_stay(tmp_path, name):
     kept = leave_half_written(other)
     remove_leftovers(path)
     assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_of_two_processes_that_write_a_folder_the_quicker_ones_stays(tmp_path, monkeypatch):
+    def quicker(_temporary, path):
+        path.mkdir()
+        raise OSError("Directory not empty")
+
+    monkeypatch.setattr(os, "replace", quicker)
+    with replacing_folder(tmp_path / "graph"):
+        pass
+    assert list(tmp_path.iterdir()) == [tmp_path / "graph"]
+
+
+def test_a_folder_that_cannot_take_its_place_is_an_error(tmp_path, monkeypatch):
+    def refused(_temporary, _path):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "replace", refused)
+    with pytest.raises(OSError, match="No space left"), replacing_folder(tmp_path / "graph"):
+        pass
+    assert not list(tmp_path.iterdir())
