@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from depthfm_core.model.bundled import NANO_PATH
 from depthfm_core.model.checkpoints import load_checkpoint
 from depthfm_core.model.codec import LatentCodec, load_codec
-from depthfm_core.model.reading import CheckpointError
+from depthfm_core.model.reading import CheckpointError, weight_files
 
 LDM_NAMES = [  # diffusers -> LDM, written down here a second time on purpose
     ("mid_block.resnets.0", "mid.block_1"),
@@ -242,3 +242,10 @@ def test_a_configuration_that_does_not_fit_is_refused(golden_dir, tmp_path, chan
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=told):
         load_codec(folder)
+
+
+def test_of_a_folders_weights_the_whole_ones_come_before_their_variants_and_torchs(tmp_path):
+    expected = ["model.safetensors", "model.fp16.safetensors", "model.non_ema.safetensors", "model.bin"]
+    for name in expected:
+        (tmp_path / name).touch()
+    assert [file.name for file in weight_files(tmp_path)] == expected

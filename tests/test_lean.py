@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 
 from depthfm_core.loading import load_pipeline
@@ -157,3 +158,14 @@ def test_an_autoencoder_of_another_activation_is_refused(codec, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config | {"act_fn": "relu"}))
     with pytest.raises(ValueError, match="'relu'; 'silu' is used"):
         load_codec(tmp_path)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("overwrites", [True, False])
+def test_a_blocks_input_is_written_over_only_where_that_is_allowed(monkeypatch, overwrites):
+    monkeypatch.setattr(lean, "pays", lambda *_: True)
+    block = lean.ResidualBlock(ResnetBlock2D(in_channels=32, temb_channels=None), True, overwrites)
+    features = torch.rand(1, 32, 16, 16).contiguous(memory_format=torch.channels_last)
+    before = features.clone()
+    block(features)
+    assert torch.equal(features, before) != overwrites

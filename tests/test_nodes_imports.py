@@ -25,10 +25,8 @@ def test_a_model_gives_the_same_depth_where_diffusers_cannot_be_imported(facts, 
 @pytest.mark.parametrize(("inside", "tensor"), [("tiny", "decoder.layers.0.weight"), ("kl", "decoder.conv_in.weight")])
 def test_a_wrong_tensor_of_the_autoencoder_inside_is_named(facts, inside, tensor, fault):
     kind, text = facts["refused"][f"{inside} {fault}"]
-    said = {"extra": "unexpected", "shape": "of another shape", "integers": "not plain floating point"}.get(
-        fault, fault
-    )
-    assert kind == "CheckpointError" and said in text and tensor in text
+    said = {"extra": "unexpected", "shape": "of another shape", "integers": "not plain floating point"}
+    assert kind == "CheckpointError" and said.get(fault, fault) in text and tensor in text
 
 
 @pytest.mark.parametrize("inside", ["tiny", "kl"])

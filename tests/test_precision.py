@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from depthfm_core.model import precision
-from depthfm_core.model.precision import LARGE_NETWORK, choose_dtype, cpu_multiplies_bfloat16, multiplies_bfloat16
+from depthfm_core.model.precision import (
+    LARGE_NETWORK,
+    choose_dtype,
+    codec_layout,
+    cpu_multiplies_bfloat16,
+    multiplies_bfloat16,
+    network_layout,
+)
 
 CPU = torch.device("cpu")
 
@@ -61,3 +68,16 @@ def test_an_older_pytorch_that_cannot_tell_counts_as_a_cpu_without_bfloat16(monk
     for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
         monkeypatch.delattr(torch.cpu, name)
     assert not cpu_multiplies_bfloat16()
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "network", "codec"),
+    [
+        ("cpu", torch.bfloat16, torch.contiguous_format, torch.channels_last),
+        ("cuda", torch.bfloat16, torch.channels_last, torch.contiguous_format),
+        ("cuda", torch.float32, torch.contiguous_format, torch.contiguous_format),
+        ("mps", torch.float16, torch.contiguous_format, torch.contiguous_format),
+    ],
+)
+def test_convolutions_have_the_layout_in_which_their_device_is_fastest(device, dtype, network, codec):
+    assert network_layout(torch.device(device), dtype) == network and codec_layout(torch.device(device)) == codec

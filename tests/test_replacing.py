@@ -1,12 +1,20 @@
 """A file takes its place whole, and what a killed process left of it goes without harm to what others write."""
 
 import json
+import os
 
 import pytest
 import torch
 
 from depthfm_core import replacing as module
-from depthfm_core.replacing import OutputError, remove_leftovers, replacing, write_json, write_text
+from depthfm_core.replacing import (
+    OutputError,
+    remove_leftovers,
+    replacing,
+    replacing_folder,
+    write_json,
+    write_text,
+)
 from depthfm_core.training.shards import open_shard, write_shard
 
 LONG = "photos_of_the_old_town_in_the_summer_of_2024"
@@ -63,3 +71,24 @@ def test_json_comes_back_and_a_folder_that_is_not_there_is_named(tmp_path):
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == content
     with pytest.raises(OutputError, match="the folder .*nowhere does not exist; make it first"):
         write_json(tmp_path / "nowhere" / "a.json", content)
+
+
+def test_of_two_processes_that_write_a_folder_the_quicker_ones_stays(tmp_path, monkeypatch):
+    def quicker(_temporary, path):
+        path.mkdir()
+        raise OSError("Directory not empty")
+
+    monkeypatch.setattr(os, "replace", quicker)
+    with replacing_folder(tmp_path / "graph"):
+        pass
+    assert list(tmp_path.iterdir()) == [tmp_path / "graph"]
+
+
+def test_a_folder_that_cannot_take_its_place_is_an_error(tmp_path, monkeypatch):
+    def refused(_temporary, _path):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "replace", refused)
+    with pytest.raises(OSError, match="No space left"), replacing_folder(tmp_path / "graph"):
+        pass
+    assert not list(tmp_path.iterdir())

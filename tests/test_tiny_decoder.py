@@ -136,3 +136,11 @@ def test_predict_and_evaluate_decode_with_the_decoder_that_they_are_given(saved,
     options = MethodOptions(settings=settings, vae=cli_model[3])
     own, other = (load_method(cli_model[1], replace(options, decoder=d))(image) for d in (None, file))
     assert (own - other).abs().max() > 1e-2
+
+
+def test_where_another_autoencoder_decodes_it_is_the_one_that_is_compiled(golden_dir, tiny, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda function, **_how: asked.append(function) or function)
+    decoding = load_tiny_decoder(diffusers_folder(tiny, tmp_path))
+    SplitCodec(load_codec(golden_dir / "micro-vae-diffusers.safetensors"), decoding).compile_decoder(dynamic=False)
+    assert asked == [decoding._decode]
