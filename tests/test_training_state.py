@@ -21,7 +21,7 @@ from depthfm_core.model.reading import CheckpointError
 from depthfm_core.training import velocity
 from depthfm_core.training.loop import LoopSettings, train
 from depthfm_core.training.objective import Objective
-from depthfm_core.training.state import CHANGEABLE, read_state, write_state
+from depthfm_core.training.state import CHANGEABLE, is_made, read_state, write_state
 
 from .test_replacing import leave_half_written
 from .test_training_recipe import TOY, write_toy, write_toy_frames
@@ -132,6 +132,15 @@ def test_a_state_comes_back_as_it_was(tmp_path, monkeypatch):
     back = read_state(tmp_path / "new" / "state.pt", SETTINGS)
     assert torch.equal(back.pop("weights")[0], state.pop("weights")[0]) and back == state
     assert read_state(tmp_path / "none.pt", SETTINGS) is None
+
+
+@pytest.mark.parametrize(("step", "done"), [(3, False), (4, True)])
+def test_a_stage_is_made_when_its_result_is_there_and_its_last_step_is_done(tmp_path, step, done):
+    result = tmp_path / "network.safetensors"
+    write_state(tmp_path / "state.pt", {"settings": SETTINGS, "step": step})
+    assert not is_made(result, SETTINGS)
+    result.touch()
+    assert is_made(result, SETTINGS) == done
 
 
 def broken_states(folder):
