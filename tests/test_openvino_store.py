@@ -132,3 +132,33 @@ def test_what_another_process_stored_meanwhile_stays_in_its_place(tmp_path):
     stored = []
     assert store.GraphStore(tmp_path).graph("first", {}, slowly, half=False).get_ops()
     assert [written(entry) for entry in entries(tmp_path)] == stored
+
+
+def test_what_was_just_made_stays_though_it_is_larger_than_the_bound(tmp_path):
+    store.GraphStore(tmp_path, max_bytes=1).graph("large", {}, tiny_graph, half=False)
+    assert len(entries(tmp_path)) == 1
+
+
+def test_another_precision_and_another_openvino_have_graphs_of_their_own(tmp_path, monkeypatch):
+    kept = store.GraphStore(tmp_path)
+    for half in (False, True):
+        kept.graph("linear", {}, tiny_graph, half=half)
+    monkeypatch.setattr(store.openvino, "get_version", lambda: "another")
+    kept.graph("linear", {}, tiny_graph, half=False)
+    assert len(entries(tmp_path)) == 3
+
+
+def test_the_newest_digests_are_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "_MAX_DIGESTS", 2)
+    kept, sources = store.GraphStore(tmp_path / "openvino"), [tmp_path / name for name in "abc"]
+    for value, source in enumerate(sources):
+        source.touch()
+        kept.digest({"a": torch.full((3,), value)}, source)
+    assert kept.digest({"a": torch.zeros(5)}, sources[2]) == store.tensor_digest({"a": torch.full((3,), 2)})
+
+
+def test_a_graph_that_does_not_read_back_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(store.openvino, "save_model", lambda _graph, path, **_how: path.write_text("<net", "ascii"))
+    with pytest.raises(OSError, match="what was written does not read back"):
+        store.GraphStore(tmp_path).graph("linear", {}, tiny_graph, half=False)
+    assert entries(tmp_path) == []

@@ -134,6 +134,15 @@ def test_a_state_comes_back_as_it_was(tmp_path, monkeypatch):
     assert read_state(tmp_path / "none.pt", SETTINGS) is None
 
 
+@pytest.mark.parametrize(("step", "done"), [(3, False), (4, True)])
+def test_a_stage_is_made_when_its_result_is_there_and_its_last_step_is_done(tmp_path, step, done):
+    result = tmp_path / "network.safetensors"
+    write_state(tmp_path / "state.pt", {"settings": SETTINGS, "step": step})
+    assert not is_made(result, SETTINGS)
+    result.touch()
+    assert is_made(result, SETTINGS) == done
+
+
 def broken_states(folder):
     """A file cut short, an empty one, one of text, a model, and a list."""
     write_state(folder / "whole.pt", {"settings": SETTINGS, "step": 3, "weights": torch.zeros(1000)})
