@@ -83,7 +83,7 @@ class DepthFMPipeline:
         _check_noise(noise, image_latent)
         # Combined at the working size: an ensemble at the size of the picture would fill the memory.
         centre, spread = self._combined(image_latent, noise, settings, on_step, frame)
-        if self._sharpens(settings):
+        if self.sharpens(settings):
             centre = sharpen_edges(centre, frame.crop(fitted).cpu())
             log_depth = enlarge_sharply(centre, image.cpu().float())
         else:
@@ -117,6 +117,12 @@ class DepthFMPipeline:
         for part in x_1.split(self._chunk_size(len(x_1), decodes_that_fit(self._pixels(image_latent)))):
             yield self.codec.decode_log_depth(part)
             end_of_stage(self._pixels(image_latent))
+
+    def sharpens(self, settings: EstimationSettings) -> bool:
+        """Whether the edges of the depth are moved onto those of the picture: as told, or as suits the model."""
+        if settings.sharpen_edges is None:
+            return self.processing_resolution < SHARPENED_BELOW_PX
+        return settings.sharpen_edges
 
     def _combined(
         self,
@@ -155,11 +161,6 @@ class DepthFMPipeline:
         x_1 = torch.cat([self._solve(*(of.to(self.device) for of in pair), settings, on_step) for pair in pairs])
         end_of_stage(self._pixels(image_latent))
         return x_1
-
-    def _sharpens(self, settings: EstimationSettings) -> bool:
-        if settings.sharpen_edges is None:
-            return self.processing_resolution < SHARPENED_BELOW_PX
-        return settings.sharpen_edges
 
     def _pixels(self, latent: Tensor) -> int:
         """Of the picture of a latent."""
