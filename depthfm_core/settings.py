@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 
+import numpy as np
 import torch
 
 from .flow import SOLVERS, combine_members, cosine_alpha_bar, integrate, member_noise, time_grid
@@ -71,7 +72,7 @@ class EstimationSettings:
             _check_type(field.name, field.type, getattr(self, field.name))
         if self.average not in AVERAGES:
             raise ValueError(f"Unknown average {self.average!r}; choose one of {', '.join(AVERAGES)}.")
-        if self.sharpen_edges not in (None, False, True):
+        if self.sharpen_edges is not None and not isinstance(self.sharpen_edges, bool):
             raise ValueError(
                 f"sharpen_edges is {self.sharpen_edges!r}; choose True, False or None for the model's own."
             )
@@ -133,5 +134,7 @@ def _check_type(name: str, kind: object, value: object) -> None:
     """That a number is one and a name is one; `_whole` has those without a fraction."""
     if kind is float and (not isinstance(value, Real) or isinstance(value, bool)):
         raise ValueError(f"{name} is {value!r}; expected a number.")
+    if kind is bool and not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} is {value!r}; expected True or False.")
     if kind is str and not isinstance(value, str):
         raise ValueError(f"{name} is {value!r}; expected a name.")

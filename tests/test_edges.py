@@ -114,6 +114,20 @@ def test_a_map_that_is_not_enlarged_is_resized_as_any_other():
     assert torch.equal(enlarge_sharply(depth, small), enlarge(depth, (24, 32)))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
+def test_the_defaults_of_pytorch_make_no_difference(dtype):
+    depth, image = scene()
+    ramp = blurred(depth)
+    sharp, large = sharpen_edges(ramp, image), enlarge_sharply(ramp, enlarge(image, (96, 128)))
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("meta"):
+            assert torch.equal(sharpen_edges(ramp, image), sharp)
+            assert torch.equal(enlarge_sharply(ramp, enlarge(image, (96, 128))), large)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (2, 3)])
 def test_pictures_of_any_size_are_sharpened(size):
     depth = torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(0))
@@ -157,7 +171,7 @@ def test_normals_are_of_the_sharpened_map(photo):
     assert torch.equal(on.log_depth, enlarge_sharply(on.working_log_depth, photo))
 
 
-@pytest.mark.parametrize("value", ["yes", 2, 0.5])
+@pytest.mark.parametrize("value", ["yes", 2, 1.0], ids=repr)
 def test_a_choice_that_is_none_is_refused(value):
     with pytest.raises(ValueError, match="sharpen_edges is .*True, False or None"):
         EstimationSettings(sharpen_edges=value)

@@ -217,7 +217,15 @@ NO_AUTOENCODERS = {
     "a sparse tensor": lambda vae: vae | {"encoder.conv_in.weight": vae["encoder.conv_in.weight"].to_sparse()},
     "a tensor without values": lambda vae: vae | {"encoder.conv_in.weight": vae["encoder.conv_in.weight"].to("meta")},
     "a dictionary in itself": lambda _: in_itself(),
+    "a few dictionaries that are shared a billion times": lambda _: shared_ever_more(),
 }
+
+
+def shared_ever_more():
+    inner = {"w": torch.zeros(1)}
+    for _ in range(30):
+        inner = {"a": inner, "b": inner}
+    return inner
 
 
 def in_itself():

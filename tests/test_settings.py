@@ -86,3 +86,10 @@ def test_settings_of_many_steps_are_made_in_no_time():
     start = time.perf_counter()
     EstimationSettings(num_steps=10_000, solver="rk4")
     assert time.perf_counter() - start < 0.5
+
+
+@pytest.mark.parametrize("name", ["align_members", "noise_per_image"])
+@pytest.mark.parametrize("value", ["no", 2, 1.0, None], ids=repr)
+def test_a_switch_takes_no_other_type(name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value!r}; expected True or False"):
+        EstimationSettings(**{name: value})

@@ -1,6 +1,6 @@
 """A depth map and its views: each file here turns a `DepthPrediction`, or plain depth, into something to use.
 
 In reading order: `prediction` (what the network says), `align` (to metres) and `inliers` (what it can fit to),
-`normalize` (to [0, 1] for display), `color`, `controlnet`, `points`, `normals`, `predicted_normals`, `point_cloud`,
-`geometry` (pictures and geometry), `decoding` and `files` (from and to disk).
+`edges` (onto those of the picture), `normalize` (to [0, 1] for display), `color`, `controlnet`, `points`, `normals`,
+`predicted_normals`, `point_cloud`, `geometry` (pictures and geometry), `decoding` and `files` (from and to disk).
 """

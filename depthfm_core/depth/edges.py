@@ -70,20 +70,19 @@ def _median(log_depth: Tensor, image: Tensor, spacing: int, chosen: Tensor) -> T
 
     And then the mean of what is about as deep, or a curved surface would become a staircase, which normals show.
     """
-    reach, width = _TAPS * spacing, log_depth.shape[-1]
     surface = _SURFACE_SIGMA * _extent(log_depth)
-    padded, padded_image = _pad(log_depth, reach), _pad(image, reach)
-    offsets, nearness = _taps(spacing, width + 2 * reach)
+    height, width = log_depth.shape[-2:]
+    down, across, nearness = _taps(spacing, log_depth)
     sharpened = log_depth.clone(memory_format=torch.contiguous_format)
     for index in range(len(log_depth)):
-        values, colors = padded[index].flatten(), padded_image[index].flatten(1).T.contiguous()
-        for pixels in chosen[index].flatten().nonzero()[:, 0].split(_AT_ONCE):
-            inner = (pixels // width + reach) * (width + 2 * reach) + pixels % width + reach  # in what was padded
-            around = inner[:, None] + offsets  # [N, 49]
-            difference = colors[around] - colors[inner, None]
-            weight = nearness * torch.exp(-(difference * difference).sum(-1) / (2 * _COLOR_SIGMA**2))
+        values, colors = log_depth[index].flatten(), image[index].flatten(1)  # [H W], [3, H W]
+        for pixels in chosen[index].flatten().nonzero().split(_AT_ONCE):  # [N, 1]
+            rows = (pixels // width + down).clamp(0, height - 1)
+            around = rows * width + (pixels % width + across).clamp(0, width - 1)  # [N, 49]
+            difference = colors[:, around] - colors[:, pixels]
+            weight = nearness * torch.exp(-(difference * difference).sum(0) / (2 * _COLOR_SIGMA**2))
             median = _weighted_median(values[around], weight)
-            sharpened[index].view(-1)[pixels] = _mean_near(median, values[around], weight, surface[index, 0])
+            sharpened[index].view(-1)[pixels[:, 0]] = _mean_near(median, values[around], weight, surface[index, 0])
     return sharpened
 
 
@@ -112,11 +111,12 @@ def _pad(maps: Tensor, pixels: int) -> Tensor:
     return F.pad(maps, (pixels, pixels, pixels, pixels), mode="replicate")
 
 
-def _taps(spacing: int, width: int) -> tuple[Tensor, Tensor]:
-    """How far the neighbours are in the flat pixels of a map of that width, and their weight by distance, [49] each."""
-    steps = torch.arange(-_TAPS, _TAPS + 1)
+def _taps(spacing: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How far down and across the neighbours are, in pixels, and their weight by distance, [49] each."""
+    steps = torch.arange(-_TAPS, _TAPS + 1, device=like.device)
     down, across = (offset.flatten() for offset in torch.meshgrid(steps, steps, indexing="ij"))
-    return spacing * (down * width + across), torch.exp(-(down**2 + across**2) / (2 * _SPACE_SIGMA**2))
+    nearness = torch.exp(-(down**2 + across**2).to(like) / (2 * _SPACE_SIGMA**2))
+    return spacing * down, spacing * across, nearness
 
 
 def _weighted_median(values: Tensor, weight: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 NEEDED_TORCH = (2, 6)  # for torch files: the first that takes functions under the names of two NumPys as safe
+_MOST_ENTRIES = 100_000  # a model has hundreds of tensors
 _BROKEN = (
     RuntimeError,
     ValueError,
@@ -147,7 +148,7 @@ def _read_torch(path: Path, mmap: bool) -> dict:
             named_rightly = mmap and path.suffix != ".safetensors"
             source = path if named_rightly else file
             content = torch.load(source, map_location="cpu", weights_only=True, mmap=named_rightly)
-        _check_nesting(content)
+        _check_nesting(content, 0)
     except pickle.UnpicklingError as error:
         raise _refused(path, error) from error
     except MemoryError as error:
@@ -167,10 +168,17 @@ def _read_torch(path: Path, mmap: bool) -> dict:
     return dict(content)
 
 
-def _check_nesting(content: object) -> None:
-    """Raises RecursionError for a dictionary that is inside of itself."""
+def _check_nesting(content: object, before: int) -> int:
+    """How many entries a dictionary has in all, after some before; one that a few others share counts in each.
+
+    Raises:
+        RecursionError: for a dictionary that is inside of itself, or more than any model has.
+    """
     for value in content.values() if isinstance(content, Mapping) else ():
-        _check_nesting(value)
+        before = _check_nesting(value, before + 1)
+        if before > _MOST_ENTRIES:
+            raise RecursionError(f"more than {_MOST_ENTRIES} entries")
+    return before
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
