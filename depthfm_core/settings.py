@@ -12,7 +12,7 @@ from .resize import fit
 # Where an ensemble's members become one: as depth, each decoded, or as latents, which one decode serves.
 AVERAGES = ("depth", "latents")
 # Working resolution in pixels below which edges are sharpened unless the settings say otherwise: nano's is 192, that of
-# the published model 512.
+# the published model 448.
 SHARPENED_BELOW_PX = 256
 
 
@@ -37,8 +37,8 @@ class EstimationSettings:
         processing_resolution: short side in pixels that the networks see, or the whole step of theirs that is near (see
             `resize.fit`); 0 = the image's own, None = the model's own.
         sharpen_edges: move the edges of the depth onto those of the picture (see `depth.edges`), at the size that the
-            networks see and on the way to the picture's. Not a part of DepthFM. None = for models that work below
-            `SHARPENED_BELOW_PX`, whose edges are ramps otherwise.
+            networks see and on the way to the picture's. Not a part of DepthFM. None = for models whose own
+            resolution is below `SHARPENED_BELOW_PX`, and whose edges are ramps otherwise.
         members_at_once: how many runs the networks see at a time; 0 = as many as memory allows. "dopri5" takes one at
             a time, so that the depth depends on nothing beside it.
 

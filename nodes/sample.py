@@ -133,9 +133,9 @@ def depth_sockets(uncertainty: str) -> list[io.Output]:
 
 
 def depth_outputs(depth: DepthPrediction) -> tuple[torch.Tensor, DepthPrediction, torch.Tensor]:
-    """What goes into `depth_sockets`; the black mask of an ensemble of one is a single value in memory, too."""
+    """What goes into `depth_sockets`; the mask has memory of its own, since some nodes write into theirs."""
     mask = mask_to_comfy(stored(depth.uncertainty)).expand(depth.depth[:, 0].shape)  # [B, H, W]
-    return picture_of_each(depth, controlnet_image), depth, mask
+    return picture_of_each(depth, controlnet_image), depth, mask.contiguous()
 
 
 def reduction_widget() -> io.Input:
@@ -231,6 +231,6 @@ def _edges_widget() -> io.Input:
         options=list(EDGES),
         default=DEFAULT_EDGES,
         optional=True,  # graphs that were saved before it was there say nothing of it
-        tooltip="'sharpened' moves the edges of the depth onto those of the image; 'as estimated' leaves them. 'auto' "
-        "sharpens for models that see fewer than 256 pixels, as 'nano'.",
+        tooltip="'sharpened' moves the edges of the depth onto those of the image; 'as estimated' leaves them, which is "
+        "calmer in video. 'auto' sharpens for models whose own resolution is below 256 pixels, as 'nano'.",
     )

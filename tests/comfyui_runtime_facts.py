@@ -41,6 +41,9 @@ def _handed_on() -> dict:
     depth = runtime.DepthPrediction.from_log_depth(*[image()[:, :1]] * 2)
 
     def estimate(patcher, frames, chosen, vae, frames_at_once):
+        seen["sharpen_edges"] = chosen.sharpen_edges
+        if vae is None:  # a run for the edges alone
+            return depth
         seen["sampler"] = [patcher, list(frames.shape), chosen.num_steps, chosen.ensemble_size, vae, frames_at_once]
         return depth
 
@@ -55,6 +58,13 @@ def _handed_on() -> dict:
         sample.DepthFMSampler.execute(
             "model", pixels, 3, 7, "heun", "rho", 5, "median", 128, "per frame", 4, vae="the VAE"
         )
+        chosen_edges = {}
+        for choice in (*sample.EDGES, None):
+            given = {} if choice is None else {"edges": choice}
+            usual = ("model", pixels, 3, 7, "heun", "rho", 5, "median", 128, "per frame", 4)
+            sample.DepthFMSampler.execute(*usual, **given)
+            chosen_edges[choice or "left out"] = seen["sharpen_edges"]
+        seen["sharpen_edges"] = chosen_edges
         decode.DepthFMDecode.execute({"samples": "latents"}, "the VAE", 5, "median")
     finally:
         runtime.estimate, decoding.decode = real

@@ -18,10 +18,15 @@ def test_every_node_takes_exactly_what_its_schema_offers(facts):
         assert offered == taken
 
 
-@pytest.mark.parametrize("menu", ["solver", "grid", "reduction", "noise"])
+@pytest.mark.parametrize("menu", ["solver", "grid", "reduction", "noise", "edges"])
 def test_an_entry_that_is_not_on_a_menu_is_refused_with_those_that_are(facts, menu):
-    assert len(facts["unknown_choices"]) == 4
+    assert len(facts["unknown_choices"]) == 5
     assert facts["unknown_choices"][menu].startswith(f"Unknown {menu} 'foo'; choose one of ")
+
+
+def test_the_choice_of_edges_reaches_the_run_and_graphs_without_it_leave_it_to_the_model(facts):
+    chosen = {"auto": None, "sharpened": True, "as estimated": False, "left out": None}
+    assert facts["handed_on"]["sharpen_edges"] == chosen
 
 
 def test_running_out_of_memory_halves_the_members_until_it_fits(facts):
