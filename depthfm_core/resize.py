@@ -135,9 +135,8 @@ def _along(depth_map: Tensor, side: int, axis: int) -> Tensor:
         size = (*depth_map.shape[-2:-1], side) if axis == -1 else (side, depth_map.shape[-1])
         return shrink(depth_map, size)
     extended = torch.cat([_beyond(depth_map, 0, axis), depth_map, _beyond(depth_map, cells - 1, axis)], axis)
-    position = (torch.arange(side, dtype=torch.float64, device="cpu") + 0.5) * (
-        cells / side
-    ) + 0.5  # in cells of `extended`
+    pixels = torch.arange(side, dtype=torch.float64, device="cpu")
+    position = (pixels + 0.5) * (cells / side) + 0.5  # in cells of `extended`
     below = position.floor().long()
     shape = [1] * depth_map.ndim
     shape[axis] = side

@@ -231,6 +231,6 @@ def _edges_widget() -> io.Input:
         options=list(EDGES),
         default=DEFAULT_EDGES,
         optional=True,  # graphs that were saved before it was there say nothing of it
-        tooltip="'sharpened' moves the edges of the depth onto those of the image; 'as estimated' leaves them, which is "
-        "calmer in video. 'auto' sharpens for models whose own resolution is below 256 pixels, as 'nano'.",
+        tooltip="'sharpened' moves the edges of the depth onto those of the image; 'as estimated' leaves them, which "
+        "is calmer in video. 'auto' sharpens for models whose own resolution is below 256 pixels, as 'nano'.",
     )
