@@ -112,7 +112,7 @@ def test_photographs_in_formats_that_are_not_read_are_told(saved, nothing, photo
     assert saved(inputs=(tmp_path / "in",))[1] == ""
     for name in ("IMG_1.HEIC", "b.heic", "c.NEF", "notes.txt", ".hidden.heic"):
         (tmp_path / "in" / name).write_bytes(b"")
-    told = f"{tmp_path / 'in'} has 3 in formats that are not read (.heic, .nef); save them as .jpg or .png."
+    told = f"{tmp_path / 'in'} has 3 photographs in formats that are not read (.heic, .nef); save as .jpg or .png."
     assert saved(inputs=(tmp_path / "in",))[1] == f"depthfm: {told}\n"
     (tmp_path / "in" / photo.name).unlink()
     assert saved(inputs=(tmp_path / "in",), code=2)[1].endswith(f"holds no pictures; {told}\n")
