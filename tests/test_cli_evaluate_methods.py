@@ -197,6 +197,6 @@ def test_a_missing_package_is_told_before_anything_is_measured_unless_nothing_is
     needy = replace(METHODS["ramp"], needs={"no_such_package": "pip install no-such-package"})
     monkeypatch.setitem(METHODS, "ramp", needy)
     said = evaluated("--model", "constant", "ramp", code=2)
-    assert "needs the package no_such_package, which is not installed; pip install no-such-package" in said
+    assert "ramp needs the package no_such_package, which is not installed; pip install no-such-package" in said
     assert not (tmp_path / "out").exists()
     evaluated("--model", "ramp", "--limit", "1", output="done")

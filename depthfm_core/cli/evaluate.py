@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     plans = make_plans(args, benchmark)
     for plan in plans:
         if not plan.is_done(entries):
-            check_libraries(plan.card)
+            check_libraries(plan.card, plan.model)
     share = this_share()
     if share.is_first:
         for plan in plans:
