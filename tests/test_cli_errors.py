@@ -65,9 +65,13 @@ IDLE_OPTIONS = [
     (("--grid", "rho", "--solver", "dopri5"), "with --solver dopri5"),
     (("--members-at-once", "4", "--ensemble", "5", "--solver", "dopri5"), "with --solver dopri5"),
     (("--members-at-once", "4"), "without --ensemble 2 or more"),
+    (("--members-at-once", "4", "--solver", "dopri5"), "without --ensemble 2 or more"),
     (("--reduction", "median"), "without --ensemble 2 or more"),
     (("--average", "latents"), "without --ensemble 2 or more"),
     (("--no-align",), "without --ensemble 2 or more"),
+    (("--seed", "1", "--noising-step", "0"), "with --noising-step 0"),
+    (("--ensemble", "2", "--noising-step", "0"), "with --noising-step 0"),
+    (("--noise-per-image", "--noising-step", "0"), "with --noising-step 0"),
     (("--colormap", "gray", "--save", "npy"), "without color in --save"),
     (("--normalization", "percentile", "--save", "npy"), "without color in --save"),
     (("--invert", "--save", "npy"), "without color or depth16 in --save"),
@@ -85,8 +89,9 @@ def test_an_option_without_effect_is_told_on_one_line_and_nothing_else_changes(s
 
 
 def test_every_option_that_can_be_idle_is_tested():
+    other_names = {"no_align": "align_members", "ensemble": "ensemble_size"}
     named = {option[2:].replace("-", "_") for (option, *_), _ in IDLE_OPTIONS}
-    assert {*chain(*(idle.options for idle in IDLE))} == named - {"no_align"} | {"align_members"}
+    assert {*chain(*(idle.options for idle in IDLE))} == {other_names.get(name, name) for name in named}
 
 
 @pytest.mark.parametrize(
@@ -99,6 +104,7 @@ def test_every_option_that_can_be_idle_is_tested():
         ("--save", "normals", "--fov", "80", "--normal-convention", "directx", "--normal-smoothing", "2"),
         ("--save", "ply", "--focal", "80"),
         ("--normalization", "fixed-range", "--range", "-1", "1"),
+        ("--noising-step", "1", "--seed", "1", "--ensemble", "2", "--noise-per-image"),
     ],
     ids=" ".join,
 )
