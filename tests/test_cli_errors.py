@@ -72,6 +72,7 @@ IDLE_OPTIONS = [
     (("--seed", "1", "--noising-step", "0"), "with --noising-step 0"),
     (("--ensemble", "2", "--noising-step", "0"), "with --noising-step 0"),
     (("--noise-per-image", "--noising-step", "0"), "with --noising-step 0"),
+    (("--noise-per-image",), "with one picture"),
     (("--colormap", "gray", "--save", "npy"), "without color in --save"),
     (("--normalization", "percentile", "--save", "npy"), "without color in --save"),
     (("--invert", "--save", "npy"), "without color or depth16 in --save"),
@@ -104,12 +105,17 @@ def test_every_option_that_can_be_idle_is_tested():
         ("--save", "normals", "--fov", "80", "--normal-convention", "directx", "--normal-smoothing", "2"),
         ("--save", "ply", "--focal", "80"),
         ("--normalization", "fixed-range", "--range", "-1", "1"),
-        ("--noising-step", "1", "--seed", "1", "--ensemble", "2", "--noise-per-image"),
+        ("--noising-step", "1", "--seed", "1", "--ensemble", "2"),
     ],
     ids=" ".join,
 )
 def test_options_that_count_or_have_their_defaults_are_no_matter(saved, nothing, options):
     assert saved(*options)[1] == ""
+
+
+def test_noise_of_its_own_counts_for_two_pictures(saved, nothing, photo, tmp_path):
+    other = shutil.copy(photo, tmp_path / "other.png")
+    assert saved("--noise-per-image", inputs=(photo, other))[1] == ""
 
 
 def test_photographs_in_formats_that_are_not_read_are_told(saved, nothing, photo, tmp_path):

@@ -38,13 +38,15 @@ IDLE = (
 )
 
 
-def idle_options(args: argparse.Namespace) -> Iterator[str]:
+def idle_options(args: argparse.Namespace, num_pictures: int) -> Iterator[str]:
     """A sentence for each option of `predict` that has another value than its default and no effect."""
     defaults = _defaults()
     for options, when, words in IDLE:
         for name in options:
             if when(args) and getattr(args, name) != getattr(defaults, name):
                 yield f"{_option(name)} changes nothing {words}."
+    if args.noise_per_image and num_pictures == 1 and args.noising_step != 0:
+        yield f"{_option('noise_per_image')} changes nothing with one picture."
 
 
 def _defaults() -> argparse.Namespace:
