@@ -114,6 +114,16 @@ def test_nano_gives_the_pipelines_log_depth_and_counts_every_members_calls(image
     assert method.num_calls == calls
 
 
+def test_a_depthfm_tells_whether_its_depth_is_sharpened(golden_dir):
+    model, vae = golden_dir / "depthfm-micro-heads8.ckpt", golden_dir / "micro-vae-diffusers.safetensors"
+    for name, suits in (("nano", True), (f"depthfm={model}", False)):  # the second one works at 512 pixels
+        for chosen in (None, True, False):
+            options = MethodOptions(
+                settings=EstimationSettings(sharpen_edges=chosen), vae=None if name == "nano" else str(vae)
+            )
+            assert load_method(name, options).made_with["sharpen_edges"] is (suits if chosen is None else chosen)
+
+
 def test_nano_goes_as_soon_as_nobody_holds_it():
     """The next method's weights take its place in a GPU's memory."""
     gc.disable()  # a cycle would wait for the collector

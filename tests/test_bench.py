@@ -308,6 +308,11 @@ def test_a_way_whose_package_is_missing_is_left_out_unless_it_is_asked_for(monke
         choose_ways(["float32"], "cpu")
 
 
+@pytest.mark.parametrize("name", WAYS)
+def test_no_way_sharpens_edges_since_the_naive_one_does_not(name):
+    assert WAYS[name].estimation_settings(num_steps=1).sharpen_edges is False
+
+
 def test_warmups_come_once_a_case(files):
     calls, way = [], LoadedWay("float32", Subject(files, "cpu", warmups=2, alone=False))
     real = way._pipeline.codec.encode

@@ -65,9 +65,14 @@ IDLE_OPTIONS = [
     (("--grid", "rho", "--solver", "dopri5"), "with --solver dopri5"),
     (("--members-at-once", "4", "--ensemble", "5", "--solver", "dopri5"), "with --solver dopri5"),
     (("--members-at-once", "4"), "without --ensemble 2 or more"),
+    (("--members-at-once", "4", "--solver", "dopri5"), "without --ensemble 2 or more"),
     (("--reduction", "median"), "without --ensemble 2 or more"),
     (("--average", "latents"), "without --ensemble 2 or more"),
     (("--no-align",), "without --ensemble 2 or more"),
+    (("--seed", "1", "--noising-step", "0"), "with --noising-step 0"),
+    (("--ensemble", "2", "--noising-step", "0"), "with --noising-step 0"),
+    (("--noise-per-image", "--noising-step", "0"), "with --noising-step 0"),
+    (("--noise-per-image",), "with one picture"),
     (("--colormap", "gray", "--save", "npy"), "without color in --save"),
     (("--normalization", "percentile", "--save", "npy"), "without color in --save"),
     (("--invert", "--save", "npy"), "without color or depth16 in --save"),
@@ -85,8 +90,9 @@ def test_an_option_without_effect_is_told_on_one_line_and_nothing_else_changes(s
 
 
 def test_every_option_that_can_be_idle_is_tested():
+    other_names = {"no_align": "align_members", "ensemble": "ensemble_size"}
     named = {option[2:].replace("-", "_") for (option, *_), _ in IDLE_OPTIONS}
-    assert {*chain(*(idle.options for idle in IDLE))} == named - {"no_align"} | {"align_members"}
+    assert {*chain(*(idle.options for idle in IDLE))} == {other_names.get(name, name) for name in named}
 
 
 @pytest.mark.parametrize(
@@ -99,11 +105,17 @@ def test_every_option_that_can_be_idle_is_tested():
         ("--save", "normals", "--fov", "80", "--normal-convention", "directx", "--normal-smoothing", "2"),
         ("--save", "ply", "--focal", "80"),
         ("--normalization", "fixed-range", "--range", "-1", "1"),
+        ("--noising-step", "1", "--seed", "1", "--ensemble", "2"),
     ],
     ids=" ".join,
 )
 def test_options_that_count_or_have_their_defaults_are_no_matter(saved, nothing, options):
     assert saved(*options)[1] == ""
+
+
+def test_noise_of_its_own_counts_for_two_pictures(saved, nothing, photo, tmp_path):
+    other = shutil.copy(photo, tmp_path / "other.png")
+    assert saved("--noise-per-image", inputs=(photo, other))[1] == ""
 
 
 def test_photographs_in_formats_that_are_not_read_are_told(saved, nothing, photo, tmp_path):
@@ -112,7 +124,7 @@ def test_photographs_in_formats_that_are_not_read_are_told(saved, nothing, photo
     assert saved(inputs=(tmp_path / "in",))[1] == ""
     for name in ("IMG_1.HEIC", "b.heic", "c.NEF", "notes.txt", ".hidden.heic"):
         (tmp_path / "in" / name).write_bytes(b"")
-    told = f"{tmp_path / 'in'} has 3 in formats that are not read (.heic, .nef); save them as .jpg or .png."
+    told = f"{tmp_path / 'in'} has 3 photographs in formats that are not read (.heic, .nef); save as .jpg or .png."
     assert saved(inputs=(tmp_path / "in",))[1] == f"depthfm: {told}\n"
     (tmp_path / "in" / photo.name).unlink()
     assert saved(inputs=(tmp_path / "in",), code=2)[1].endswith(f"holds no pictures; {told}\n")

@@ -150,6 +150,7 @@ def test_the_report_says_by_which_options_each_method_was_run(evaluated, golden_
     digest = made_with["beside"]["vae"]
     assert made_with == {
         **{"num_steps": 2, "solver": "euler", "ensemble_size": 1, "seed": 0},
+        "sharpen_edges": False,
         "processing_resolution": 32,
         "vae": str(vae),
         "dtype": "bfloat16",

@@ -99,6 +99,47 @@ def test_what_was_measured_otherwise_or_on_other_images_is_not_in_the_report(
     assert [found["name"] for found in report["methods"]] == ["constant"]
 
 
+def _drop_column(path, name):
+    """Makes a table what a version wrote that had no such column."""
+    lines = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
+    index = lines[0].index(name)
+    kept = [",".join(cell for i, cell in enumerate(line) if i != index) for line in lines]
+    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+
+def test_a_table_with_other_columns_is_not_gone_on_with_though_every_image_is_in_it(evaluated):
+    folder, _, _ = evaluated("--model", "ramp", "--limit", "1")
+    _drop_column(folder / "ramp" / "images.csv", "log.scale")
+    said = evaluated("--model", "ramp", "--limit", "1", code=2)
+    assert "images.csv has other columns than this version measures; choose another --output" in said
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda _: "{", "Expecting property name"),
+        (lambda _: "[]", "its settings.json is damaged; remove the folder"),
+        (lambda kept: json.dumps({name: kept[name] for name in kept if name != "model"}), "is damaged"),
+        (lambda kept: json.dumps(kept | {"options": {"settings": {"num_steps": 0}}}), "num_steps is 0"),
+        (None, "has other columns than this version measures"),
+    ],
+    ids=["no JSON", "a list", "no model", "no settings", "other columns"],
+)
+def test_a_neighbor_that_is_not_of_use_is_told_and_costs_no_report(evaluated, pairs, capsys, damage, reason):
+    folder, _, _ = evaluated("--model", "ramp", "--limit", "1")
+    settings = folder / "ramp" / "settings.json"
+    if damage:
+        settings.write_text(damage(json.loads(settings.read_text(encoding="utf-8"))), encoding="utf-8")
+    else:
+        _drop_column(folder / "ramp" / "images.csv", "log.scale")
+    command = ["evaluate", "--dataset", str(pairs), "--output", str(folder), "--model", "constant", "--limit", "1"]
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    assert f"depthfm: {folder / 'ramp'} is left out of the report: " in said and reason in said
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert [found["name"] for found in report["methods"]] == ["constant"]
+
+
 def test_two_processes_measure_what_one_does(pairs, tmp_path):
     command = ["-m", "depthfm_core", "evaluate", "--dataset", str(pairs), "--model", "constant", "ramp", "--output"]
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
@@ -197,6 +238,6 @@ def test_a_missing_package_is_told_before_anything_is_measured_unless_nothing_is
     needy = replace(METHODS["ramp"], needs={"no_such_package": "pip install no-such-package"})
     monkeypatch.setitem(METHODS, "ramp", needy)
     said = evaluated("--model", "constant", "ramp", code=2)
-    assert "needs the package no_such_package, which is not installed; pip install no-such-package" in said
+    assert "ramp needs the package no_such_package, which is not installed; pip install no-such-package" in said
     assert not (tmp_path / "out").exists()
     evaluated("--model", "ramp", "--limit", "1", output="done")

@@ -153,7 +153,7 @@ def test_photographs_in_formats_that_are_not_read_are_told(labeled, tmp_path):
     save_photo(tmp_path / "photos" / "sub" / "a.jpg", 0)
     (tmp_path / "photos" / "sub" / "b.HEIC").write_bytes(b"")
     folder, _, said = labeled(folder=tmp_path / "photos")
-    assert f"{tmp_path / 'photos'} has 1 in formats that are not read (.heic)" in said.err
+    assert f"{tmp_path / 'photos'} has 1 photograph in formats that are not read (.heic)" in said.err
     assert len(pairs.list_entries(folder)) == 1
 
 

@@ -40,6 +40,16 @@ def test_photographs_of_another_folder_need_another_output(seen, labeled, tmp_pa
     assert labeled()[1] == facts and len(seen) == 5
 
 
+def test_labels_of_before_edges_were_sharpened_are_not_gone_on_with(labeled):
+    folder, facts, _ = labeled()
+    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    assert settings.pop("sharpened") is facts["sharpened"] is True
+    (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    assert "sharpened was None and is True" in labeled(code=2)[2].err
+    labeled("--no-sharpen-edges", output="plain")
+    assert "sharpened" not in json.loads((folder.parent / "plain" / "settings.json").read_text(encoding="utf-8"))
+
+
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_files(seen, labeled):
     whole = data(labeled(output="whole")[0])
     seen.clear()

@@ -105,12 +105,15 @@ def test_the_page_on_benchmarks_names_the_published_targets_and_its_commands_can
 def test_what_cannot_be_joined_is_refused(joined, tmp_path, capsys):
     joined({"nyu": [summary("nano", NANO)]})
     old = {"facts": {}, "notes": [], "methods": []}
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "report.json").write_text(json.dumps(old), encoding="utf-8")
+    for name, content in (("old", json.dumps(old)), ("broken", json.dumps(old)[:-1])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(content, encoding="utf-8")
     for folders, told in (
         (("nyu", "nyu"), "are both reports on nyu"),
+        (("nyu", "nyu"), "or rename one folder, if they are two data sets"),
         (("nyu", "nowhere"), "name folders that `evaluate --output` has written"),
         (("old",), "was not written by this version's `evaluate`; run it again"),
+        (("broken",), f"{tmp_path / 'broken' / 'report.json'} is broken (Expecting"),
     ):
         assert main(["table", *(str(tmp_path / name) for name in folders), "--output", str(tmp_path / "no")]) == 2
         said = capsys.readouterr().err

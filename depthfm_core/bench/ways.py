@@ -62,8 +62,8 @@ class Way:
     package: str | None = None
 
     def estimation_settings(self, **given: object) -> EstimationSettings:
-        """The settings of this way for the steps, members and size that are given."""
-        return EstimationSettings(**given, **self.settings)
+        """The settings of this way for the steps, members and size that are given; the naive way sharpens no edges."""
+        return EstimationSettings(sharpen_edges=False, **given, **self.settings)
 
     def problem(self, device: str) -> str | None:
         """What keeps it from being measured on a device; None if nothing."""

@@ -16,10 +16,11 @@ from ..evaluation.baselines import METHODS, load_method
 from ..evaluation.baselines.method import check_libraries
 from ..evaluation.protocol import BENCHMARKS, Benchmark, choose_benchmark
 from ..evaluation.report import write_report
-from ..evaluation.run import evaluate
+from ..evaluation.run import columns, evaluate
 from ..evaluation.share import Share, this_share
 from ..evaluation.summary import Summary, summarize
 from ..evaluation.table import (
+    check_columns,
     drop_without_results,
     open_folder,
     read_gives,
@@ -72,9 +73,10 @@ def run(args: argparse.Namespace) -> int:
     """Measures what is not measured yet, writes the report and prints it; 0.
 
     Raises:
-        ValueError: for an option, data set, alignment or missing package, before anything is measured; and for
-            methods that cannot be loaded or fail, or weights at a path that give something else than the alignment
-            takes, after the others are measured and reported. What is measured stays, and is not measured again.
+        ValueError: for an option, data set, alignment or missing package, or a table of other settings or columns,
+            before anything is measured; and for methods that cannot be loaded or fail, or weights at a path that give
+            something else than the alignment takes, after the others are measured and reported. What is measured stays,
+            and is not measured again.
     """
     benchmark, root = _benchmark(args)
     _check_numbers(args)
@@ -84,12 +86,13 @@ def run(args: argparse.Namespace) -> int:
     plans = make_plans(args, benchmark)
     for plan in plans:
         if not plan.is_done(entries):
-            check_libraries(plan.card)
+            check_libraries(plan.card, plan.model)
     share = this_share()
     if share.is_first:
         for plan in plans:
             drop_without_results(plan.folder)
             open_folder(plan.folder, settings_of(plan, args, benchmark, root))
+            check_columns(plan.folder, columns(plan.alignments))  # also of what is measured whole already
     share.wait()
     failures = _measure_all(plans, benchmark, entries, args, share)
     share.wait()

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -12,9 +13,11 @@ from ..evaluation.baselines import METHODS, MethodCard, MethodOptions, find_meth
 from ..evaluation.fingerprint import fingerprint
 from ..evaluation.pictures import unique_name
 from ..evaluation.protocol import BENCHMARKS, Benchmark
+from ..evaluation.run import columns
 from ..evaluation.spaces import SPACES, check_alignments
-from ..evaluation.table import SETTINGS_FILE, read_rows, read_settings
+from ..evaluation.table import SETTINGS_FILE, check_columns, read_rows, read_settings
 from ..pipeline import EstimationSettings
+from .errors import sentence
 from .methods import check_method_arguments, files_beside, method_options
 
 DEFAULT_ALIGNMENTS = ("affine", "log")
@@ -98,16 +101,31 @@ def find_neighbors(
 ) -> list[Plan]:
     """What earlier runs measured whole into the same output, on the same images by the same protocol, by name.
 
-    Nothing of them is loaded or run again, so their weights and options are those of that time.
+    Nothing of them is loaded or run again, so their weights and options are those of that time. What cannot be read, or
+    is of an earlier version with other columns, is told and left out.
     """
     asked, wanted = {plan.folder for plan in plans}, _measured_on(args, benchmark, root)
     found = []
     for folder in sorted({path.parent for path in args.output.glob("*/images*.csv")} - asked):
-        settings = read_settings(folder) if (folder / SETTINGS_FILE).exists() else {}
-        if wanted.items() <= settings.items():
-            options = _options(settings["options"])
-            found.append(Plan(settings["model"], options, tuple(settings["alignments"]), folder))
+        try:
+            plan = _neighbor(folder, wanted)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # of JSON that holds anything
+            damaged = f"its {SETTINGS_FILE} is damaged; remove the folder."
+            reason = sentence(error) if isinstance(error, ValueError) else damaged
+            print(f"depthfm: {folder} is left out of the report: {reason}", file=sys.stderr)
+        else:
+            found += [plan] if plan else []
     return [plan for plan in found if plan.is_done(entries)]
+
+
+def _neighbor(folder: Path, wanted: Mapping[str, object]) -> Plan | None:
+    """The plan of an earlier run; None for one whose settings are not the wanted ones."""
+    settings = read_settings(folder) if (folder / SETTINGS_FILE).exists() else {}
+    if not wanted.items() <= settings.items():
+        return None
+    plan = Plan(settings["model"], _options(settings["options"]), tuple(settings["alignments"]), folder)
+    check_columns(folder, columns(plan.alignments))
+    return plan
 
 
 def _measured_on(args: argparse.Namespace, benchmark: Benchmark, root: Path) -> dict[str, object]:

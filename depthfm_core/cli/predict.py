@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     settings = estimation_settings(args)
     views = view_options(args)
     _check_output(args, images, settings)
-    for told in (*idle_options(args), *unread_photos(args.inputs)):
+    for told in (*idle_options(args, len(images)), *unread_photos(args.inputs)):
         tqdm.write(f"depthfm: {told}", file=sys.stderr)
     import_networks(args, compiled=args.compile)
     pipeline = pipeline_from(args)

@@ -35,7 +35,8 @@ def describe_unread(folder: Path, *, below: bool = False) -> str | None:
     if not files:
         return None
     kinds = ", ".join(sorted({file.suffix.lower() for file in files}))
-    return f"{folder} has {len(files)} in formats that are not read ({kinds}); save them as .jpg or .png."
+    count = "1 photograph" if len(files) == 1 else f"{len(files)} photographs"
+    return f"{folder} has {count} in formats that are not read ({kinds}); save as .jpg or .png."
 
 
 def _read_suffixes() -> set[str]:

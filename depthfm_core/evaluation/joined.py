@@ -42,7 +42,7 @@ def read_reports(folders: Sequence[Path]) -> dict[str, dict]:
     """Data set -> what report.json in an output folder of `evaluate` holds.
 
     Raises:
-        ValueError: a folder without a report, a report of an earlier version, or two of one data set.
+        ValueError: a folder without a report, a report that is broken or of an earlier version, or two of one data set.
     """
     reports, places = {}, {}
     for folder in folders:
@@ -51,7 +51,7 @@ def read_reports(folders: Sequence[Path]) -> dict[str, dict]:
         if name in reports:
             raise ValueError(
                 f"{places[name]} and {folder} are both reports on {name}; let `evaluate` write all methods of a data "
-                "set into one --output."
+                "set into one --output, or rename one folder, if they are two data sets."
             )
         reports[name], places[name] = report, folder
     return reports
@@ -61,7 +61,10 @@ def _read_report(folder: Path) -> dict:
     path = folder / "report.json"
     if not path.is_file():
         raise ValueError(f"There is no {path}; name folders that `evaluate --output` has written.")
-    report = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # neither JSON nor text
+        raise ValueError(f"{path} is broken ({error}); run `evaluate` again, nothing is remeasured.") from error
     if "data_set" not in report:
         raise ValueError(f"{path} was not written by this version's `evaluate`; run it again, nothing is remeasured.")
     return report

@@ -35,6 +35,7 @@ def load_depthfm(request: Request) -> Method:
     own = pipeline.processing_resolution
     resolution = own if settings.processing_resolution is None else settings.processing_resolution
     told = {name: getattr(settings, name) for name in ("num_steps", "solver", "ensemble_size", "seed")}
+    told["sharpen_edges"] = pipeline.sharpens(settings)
     return request.method(estimate, **told, processing_resolution=told_size(resolution))
 
 

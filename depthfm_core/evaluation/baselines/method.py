@@ -181,15 +181,15 @@ def in_float32(network: nn.Module, device: str) -> nn.Module:
     return network.to(device).float().eval()
 
 
-def check_libraries(card: MethodCard) -> None:
-    """Looks, without importing anything, whether what a method's loader imports is installed.
+def check_libraries(card: MethodCard, name: str) -> None:
+    """Looks, without importing anything, whether what a method's loader imports is installed; `name` is the method's.
 
     Raises:
         ValueError: where it is not, with the command that installs it.
     """
     for library, install in card.needs.items():
         if importlib.util.find_spec(library) is None:
-            raise ValueError(describe_missing(library, "The method", install))
+            raise ValueError(describe_missing(library, name, install))
 
 
 @contextmanager
