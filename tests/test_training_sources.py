@@ -285,6 +285,9 @@ def test_frames_of_nowhere_and_latents_of_unknown_data_sets_are_refused(tmp_path
         FrameSettings(folders=())
     with pytest.raises(ValueError, match="no folder to render into"):
         FrameSettings(folders=(), datasets=(HYPERSIM,), count=3)
+    with pytest.raises(ValueError, match=r"folder '\.\./\.\.', which has no name .* with a name"):
+        FrameSettings(folders=("../..",))
+    assert FrameSettings(folders=(), datasets=(DataSetSettings("frames", "..", "above"),)).sources[0].label == "above"
     text = TOY.replace("frames_per_shard = 2", 'frames_per_shard = 2\ndatasets = ["most"]')
     with pytest.raises(ValueError, match=r"\[latents.small\] names data sets \['most'\].*frames, more"):
         read_recipe(write_toy(tmp_path, text))
