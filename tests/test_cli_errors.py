@@ -9,6 +9,7 @@ import torch
 from depthfm_core import __main__
 from depthfm_core.__main__ import main
 from depthfm_core.cli import COMMANDS, predict
+from depthfm_core.cli.errors import sentence
 from depthfm_core.cli.idle import IDLE
 
 
@@ -229,6 +230,15 @@ def test_an_unusable_command_line_is_one_sentence(arguments, capsys):
     assert main(arguments) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith("depthfm: ") and printed.err.count("\n") == 1 and printed.out == ""
+
+
+@pytest.mark.parametrize(
+    ("package", "install"), [("diffusers", "-e .`"), ("PIL.Image", "-e .`"), ("numba", '-e ".[train]"`')]
+)
+def test_a_missing_package_comes_with_the_installation_that_brings_it_and_no_more(package, install):
+    assert f"package {package}, which is not installed; `pip install {install}" in sentence(
+        ModuleNotFoundError("gone", name=package)
+    )
 
 
 def test_a_missing_package_is_named_but_a_missing_part_of_this_one_is_a_fault(monkeypatch, capsys):

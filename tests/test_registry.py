@@ -248,7 +248,14 @@ def test_a_push_that_changes_the_versions_file_starts_the_release(project):
 
 @pytest.mark.skipif(os.name == "nt", reason="the release runs on Linux")
 @pytest.mark.parametrize(
-    ("before", "version", "raised"), [("HEAD^", "0.2.0", True), ("HEAD^", "0.1.0", False), ("", "0.1.0", True)]
+    ("before", "version", "raised"),
+    [
+        ("HEAD^", "0.2.0", True),
+        ("HEAD^", "0.1.0", False),
+        ("", "0.1.0", True),
+        ("0" * 40, "0.2.0", True),
+        ("0" * 40, "0.1.0", False),
+    ],
 )
 def test_a_push_is_released_only_if_it_raises_the_version(tmp_path, before, version, raised):
     file = tmp_path / "depthfm_core/__init__.py"

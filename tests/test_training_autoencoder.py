@@ -128,6 +128,19 @@ def test_crops_are_as_large_as_asked_and_no_smaller_part_of_a_frame_than_asked(d
     assert edges[0.05] < edges[1.0] == 12
 
 
+@pytest.mark.parametrize(("sky_is_far", "farthest"), [(False, -1), (True, 1)])
+def test_holes_of_a_sensor_are_filled_as_in_the_latents_and_the_sky_is_far(data, monkeypatch, sky_is_far, farthest):
+    """All that was seen is equally near; the other half of the rows, which every whole crop sees, has no depth."""
+    depth_m = torch.ones(1, 32, 32)
+    valid = (torch.arange(32)[:, None] < 16).expand_as(depth_m)
+    sample = DepthSample(torch.rand(3, 32, 32), depth_m * valid, valid)
+    holed = Frame("made up", "holed", lambda: sample, sky_is_far=sky_is_far)
+    monkeypatch.setattr(module, "_change_range", lambda depth, rng: depth)
+    whole = replace(SETTINGS, min_scale=1.0)
+    depth = module._draw_pictures([holed], data, whole, np.random.default_rng(0))[1]
+    assert depth.min() == -1 and depth.max() == farthest
+
+
 def test_the_whitening_loss_is_computed_in_full_precision():
     latent = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0)) + 3
     with torch.autocast("cpu", torch.bfloat16):

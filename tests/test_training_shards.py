@@ -112,7 +112,7 @@ def test_a_shard_that_does_not_say_what_made_it_is_refused(tmp_path):
 
 def test_a_shard_that_does_not_say_all_that_a_recipe_does_is_refused(tmp_path):
     make_shard(tmp_path / "a-0000.safetensors")
-    with pytest.raises(ValueError, match="a-0000.safetensors was made with another lens than this recipe's"):
+    with pytest.raises(ValueError, match="was made by an earlier version, with another lens than now"):
         LatentSet([tmp_path], origins=[{"lens": "wide"}])
 
 

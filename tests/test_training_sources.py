@@ -110,11 +110,19 @@ def test_frames_of_scenes_that_are_held_out_are_not_trained_on(output):
 
 def test_missing_frames_to_hold_out_are_told_as_such(output):
     shutil.rmtree(output / "vkitti2" / "Scene01")
-    with pytest.raises(ValueError, match="frames to hold out of vkitti2, held_out_split 'val': .*Scene01"):
+    with pytest.raises(ValueError, match="of vkitti2, held_out_split 'val': .*Scene01.* others in a held_out_list"):
         source_frames(VKITTI2, output, 1)
     shutil.rmtree(output / "hypersim" / "val")
     with pytest.raises(ValueError, match="of hypersim, held_out_split 'val': .*name others in a held_out_list"):
         source_frames(HYPERSIM, output, 1)
+
+
+def test_streets_without_the_scene_of_val_are_held_out_by_a_list(output):
+    shutil.rmtree(output / "vkitti2" / "Scene01")
+    write_list(output / "held_out.txt", *(f"Scene20/clone/frames/rgb/Camera_{n}/rgb_00000.jpg" for n in (0, 1)))
+    train, held_out = split_names(dataclasses.replace(VKITTI2, held_out_list="held_out.txt"), output)
+    assert {name.split("/")[0] for name in train} == {"Scene02", "Scene06", "Scene18"} and len(train) == 6
+    assert held_out == ["Scene20/clone/Camera_0/00000"]
 
 
 def test_a_list_and_a_split_choose_the_frames(output):
@@ -277,6 +285,9 @@ def test_frames_of_nowhere_and_latents_of_unknown_data_sets_are_refused(tmp_path
         FrameSettings(folders=())
     with pytest.raises(ValueError, match="no folder to render into"):
         FrameSettings(folders=(), datasets=(HYPERSIM,), count=3)
+    with pytest.raises(ValueError, match=r"folder '\.\./\.\.', which has no name .* with a name"):
+        FrameSettings(folders=("../..",))
+    assert FrameSettings(folders=(), datasets=(DataSetSettings("frames", "..", "above"),)).sources[0].label == "above"
     text = TOY.replace("frames_per_shard = 2", 'frames_per_shard = 2\ndatasets = ["most"]')
     with pytest.raises(ValueError, match=r"\[latents.small\] names data sets \['most'\].*frames, more"):
         read_recipe(write_toy(tmp_path, text))

@@ -5,6 +5,7 @@ import errno
 BAD_INPUT = 2  # the exit code
 # torch.OutOfMemoryError and the adaptive solver's step limit are RuntimeErrors; the project's own errors ValueErrors.
 USER_ERRORS = (ValueError, OSError, RuntimeError, MemoryError)
+_REQUIRED = ("torch", "diffusers", "safetensors", "numpy", "PIL", "einops", "tqdm")  # by the library itself
 _DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
@@ -12,7 +13,8 @@ def sentence(error: BaseException) -> str:
     """The error on one line, with advice where the error itself has none."""
     text = " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError):
-        install = '`pip install -e ".[train]"` in the project\'s folder'
+        what = "." if str(error.name).partition(".")[0] in _REQUIRED else '".[train]"'
+        install = f"`pip install -e {what}` in the project's folder"
         return f"This needs the package {error.name}, which is not installed; {install} brings it."
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}."

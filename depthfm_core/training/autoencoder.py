@@ -24,8 +24,9 @@ from ..model.codec import LatentCodec
 from .augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
 from .loop import LoopSettings, train
 from .losses import coarse_loss, edge_loss, whitening_loss
-from .normalize import NormalizationSettings, normalize_target
+from .normalize import NormalizationSettings
 from .objective import Objective, StepRandom
+from .precompute import depth_picture
 from .sources import Frame
 from .stream import FrameStream
 from .streamed import StreamedViews
@@ -182,8 +183,8 @@ def _draw_pictures(
     for frame in frames:
         sample = draw_view(frame.read(), view, rng)
         images.append(change_photometry(sample.image, data.photometry, rng) * 2 - 1)
-        log_depth = normalize_target(sample.depth_m, sample.valid, data.normalization)
-        depths.append(_change_range(log_depth, rng).expand(3, -1, -1))
+        depth = depth_picture(sample, data.normalization, sky_is_far=frame.sky_is_far)[:1]
+        depths.append(_change_range(depth, rng).expand(3, -1, -1))
     return torch.stack(images + depths).contiguous(memory_format=torch.channels_last)
 
 

@@ -35,8 +35,8 @@ class FrameSettings:
 
     Raises:
         ValueError: nothing to train on, no folder to render into, nothing held out, no workers, a size or seed that
-            cannot be rendered, settings of rendering where nothing is rendered, two data sets of one name, or shares
-            for some only.
+            cannot be rendered, settings of rendering where nothing is rendered, a folder without a name, two data sets
+            of one name, or shares for some only.
     """
 
     folders: tuple[str, ...] = ("frames",)
@@ -88,13 +88,24 @@ class FrameSettings:
     @property
     def sources(self) -> tuple[DataSetSettings, ...]:
         """The folders and the other data sets, in this order."""
-        folders = (DataSetSettings("frames", folder, Path(folder).name) for folder in self.folders)
+        folders = (DataSetSettings("frames", folder, _name_of(folder)) for folder in self.folders)
         return (*folders, *self.datasets)
 
     @property
     def shares(self) -> dict[str, float]:
         """The share of each data set, or nothing where no data set has one."""
         return {source.label: source.share for source in self.sources if source.share}
+
+
+def _name_of(folder: str) -> str:
+    """What the data set in a folder is called, unless the path ends where no name stands."""
+    name = Path(folder).name
+    if name == "..":
+        raise ValueError(
+            f"[frames] has the folder {folder!r}, which has no name to call results by; give it as a "
+            '[[frames.datasets]] of kind = "frames" with a name.'
+        )
+    return name
 
 
 def open_stream(frames: FrameSettings, share: Share) -> AbstractContextManager[FrameStream | None]:

@@ -150,11 +150,16 @@ def check_origin(shard: Shard, origin: Mapping[str, object]) -> None:
         ValueError: naming the shard and the settings that differ.
     """
     other = [key for key, value in origin.items() if shard.origin.get(key) != value]
-    if other:
+    if not other:
+        return
+    if not any(key in shard.origin for key in other):  # then no recipe makes it so
         raise ValueError(
-            f"{shard.path} was made with another {' and '.join(other)} than this recipe's; {_REMEDY}, or go back to "
-            "the recipe and autoencoder that made it."
+            f"{shard.path} was made by an earlier version, with another {' and '.join(other)} than now; {_REMEDY}."
         )
+    raise ValueError(
+        f"{shard.path} was made with another {' and '.join(other)} than this recipe's; {_REMEDY}, or go back to the "
+        "recipe and autoencoder that made it."
+    )
 
 
 def _format_of(path: Path) -> _Format:

@@ -313,6 +313,8 @@ KINDS: dict[str, _Kind] = {
         held_out_split="val",
     ),
     "vkitti2": _Kind(
-        _of_vkitti2, ("split", "held_out_split", "frame_list", "variations", "crop"), held_out_split="val"
+        _of_vkitti2,
+        ("split", "held_out_split", "frame_list", "held_out_list", "variations", "crop"),
+        held_out_split="val",
     ),
 }
