@@ -3,7 +3,6 @@
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 
-import numpy as np
 import torch
 
 from .flow import SOLVERS, combine_members, cosine_alpha_bar, integrate, member_noise, time_grid
@@ -134,7 +133,7 @@ def _check_type(name: str, kind: object, value: object) -> None:
     """That a number is one and a name is one; `_whole` has those without a fraction."""
     if kind is float and (not isinstance(value, Real) or isinstance(value, bool)):
         raise ValueError(f"{name} is {value!r}; expected a number.")
-    if kind is bool and not isinstance(value, (bool, np.bool_)):
+    if kind is bool and not isinstance(value, bool):
         raise ValueError(f"{name} is {value!r}; expected True or False.")
     if kind is str and not isinstance(value, str):
         raise ValueError(f"{name} is {value!r}; expected a name.")
