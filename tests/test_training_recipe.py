@@ -125,7 +125,7 @@ def test_a_recipe_that_is_not_utf_8_is_told_with_its_name(tmp_path):
         ("[latents.small]", '[latents."../small"]', r"'../small' is a name in \[latents.NAME\].*without /"),
         ("[flow.first", '[flow.""', "'' is a name in .flow.NAME"),
         ("[flow.first", '[flow."a\\\\b"', r"'a.+b' is a name in .flow.NAME.*without /, . and :"),
-        ('"more"', '".."', "'..' is the name of a data set"),
+        ('"more"', '".."', "has the folder '..', which has no name"),
         ("held_out = 2", "held_out = 0", "checked on held-out frames: 1 or more"),
         ("height_px = 32, width_px = 48", "height_px = 36, width_px = 48", "36x48 pixels; its sides must be multiples"),
         ("[autoencoder.loop]", "[autoencoder.loop]\ngradient_checkpointing = true", "cannot have gradient_checkpoint"),
