@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if own_process else argv)
     _prepare_streams()
     if own_process and argv and argv[0] in _ESTIMATING:
-        _let_threads_sleep()
+        _let_threads_sleep_soon()
     try:
         with _starting() if own_process else nullcontext():
             parser = _parser(argv)
@@ -110,15 +110,15 @@ def _prepare_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
 
 
-def _let_threads_sleep() -> None:
-    """Has PyTorch's threads sleep while they wait for each other, on a CPU under Linux, unless the user says otherwise.
+def _let_threads_sleep_soon() -> None:
+    """Has PyTorch's threads spin for microseconds only while they wait for each other, unless the user says otherwise.
 
-    GNU's OpenMP has them spin, and a network is hundreds of short waits: beside any other busy process the thread that
-    spins takes the time from the one that it waits for. It reads this once, when PyTorch is imported. The processes
-    that inherit it are the compiler's.
+    GNU's OpenMP, on a CPU under Linux, has them spin for milliseconds, and a network is hundreds of short waits: beside
+    any other busy process the thread that spins takes the time from the one that it waits for. It reads this once, when
+    PyTorch is imported. The processes that inherit it are the compiler's.
     """
-    if sys.platform == "linux":
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if sys.platform == "linux" and "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
 def _is_own_module(error: BaseException) -> bool:

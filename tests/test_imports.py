@@ -169,26 +169,28 @@ def test_predict_imports_nothing_of_diffusers_that_it_does_not_need_and_leaves_i
 
 
 @pytest.mark.parametrize(
-    ("start", "policy"),
+    ("start", "count"),
     [
-        ("sys.argv[1:] = ['predict']; main()", "passive"),
-        ("sys.argv[1:] = ['label', 'photos']; main()", "passive"),
-        ("sys.argv[1:] = ['evaluate']; main()", "passive"),
+        ("sys.argv[1:] = ['predict']; main()", "2000"),
+        ("sys.argv[1:] = ['label', 'photos']; main()", "2000"),
+        ("sys.argv[1:] = ['evaluate']; main()", "2000"),
         ("sys.argv[1:] = ['bench']; main()", None),
         ("main(['predict'])", None),  # in a process that is another's
-        ("os.environ['OMP_WAIT_POLICY'] = 'active'; sys.argv[1:] = ['predict']; main()", "active"),
+        ("os.environ['OMP_WAIT_POLICY'] = 'active'; sys.argv[1:] = ['predict']; main()", None),
+        ("os.environ['GOMP_SPINCOUNT'] = '7'; sys.argv[1:] = ['predict']; main()", "7"),
     ],
 )
-def test_before_pytorch_is_imported_threads_of_estimating_are_told_to_sleep_where_they_wait(tmp_path, start, policy):
+def test_before_pytorch_is_imported_threads_of_estimating_are_told_to_sleep_soon(tmp_path, start, count):
     code = (
         "import os, sys; from depthfm_core.__main__ import main\n"
+        "for name in ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT'): os.environ.pop(name, None)\n"
         "class Looks:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'torch': print(os.environ.get('OMP_WAIT_POLICY'), flush=True), os._exit(0)\n"
+        "        if name == 'torch': print(os.environ.get('GOMP_SPINCOUNT'), flush=True), os._exit(0)\n"
         f"sys.meta_path.insert(0, Looks()); {start}"
     )
     done = fresh_process(code, tmp_path)
-    expected = policy if sys.platform == "linux" or policy == "active" else None
+    expected = count if sys.platform == "linux" or count == "7" else None
     assert (done.returncode, done.stdout) == (0, f"{expected}\n"), done.stderr
 
 
