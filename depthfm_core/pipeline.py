@@ -70,9 +70,10 @@ class DepthFMPipeline:
         """
         _check_image(image)
         _check_settings(settings)
+        image = image.float()
         resolution = settings.processing_resolution
         fitted, frame = fit(
-            image.float(),
+            image,
             self.processing_resolution if resolution is None else resolution,
             self.multiple,
             few_shapes=self.few_shapes,
@@ -85,7 +86,7 @@ class DepthFMPipeline:
         centre, spread = self._combined(image_latent, noise, settings, on_step, frame)
         if self.sharpens(settings):
             centre = sharpen_edges(centre, frame.crop(fitted).cpu())
-            log_depth = enlarge_sharply(centre, image.cpu().float())
+            log_depth = enlarge_sharply(centre, image.cpu())
         else:
             log_depth = frame.enlarge(centre)
         uncertainty = frame.enlarge(spread).clamp_min(0) * self.spread_scale

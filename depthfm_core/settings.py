@@ -79,9 +79,9 @@ class EstimationSettings:
             raise ValueError(
                 f"members_at_once is {self.members_at_once}; choose at least 1, or 0 for as many as memory allows."
             )
-        self.check()
+        self._check_ranges()
 
-    def check(self) -> None:
+    def _check_ranges(self) -> None:
         """Puts every setting to the function that will use it, on a single value, so that it refuses now and not later.
 
         Raises:

@@ -103,12 +103,8 @@ def _extent(log_depth: Tensor) -> Tensor:
 def _mean_around(log_depth: Tensor) -> Tensor:
     """Of a square around each pixel, [B, 1, H, W], the rim repeated beyond it: on a slope, the pixel's own value."""
     side = 2 * _SLOPE_PX + 1
-    in_rows = F.avg_pool2d(_pad(log_depth, _SLOPE_PX), (1, side), 1)
-    return F.avg_pool2d(in_rows, (side, 1), 1)
-
-
-def _pad(maps: Tensor, pixels: int) -> Tensor:
-    return F.pad(maps, (pixels, pixels, pixels, pixels), mode="replicate")
+    padded = F.pad(log_depth, (_SLOPE_PX,) * 4, mode="replicate")
+    return F.avg_pool2d(F.avg_pool2d(padded, (1, side), 1), (side, 1), 1)
 
 
 def _taps(spacing: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
