@@ -104,6 +104,10 @@ class EstimationSettings:
         """The settings for the rest of a batch from this image on, with the noise that the whole batch gives it."""
         return replace(self, seed=(self.seed + index) % 2**64) if self.noise_per_image else self
 
+    def resolution(self, own: int) -> int:
+        """Short side in pixels that the networks see, with a model whose own is this; 0 = the image's own."""
+        return own if self.processing_resolution is None else self.processing_resolution
+
     @property
     def is_adaptive(self) -> bool:
         """Whether the solver chooses its own steps."""

@@ -18,8 +18,8 @@ from ..depthfm_core.depth.controlnet import controlnet_image
 from ..depthfm_core.depth.prediction import DepthPrediction
 from ..depthfm_core.flow.ode import network_calls
 from ..depthfm_core.model.autoencoders import SD_SCALING_FACTORS
-from ..depthfm_core.pipeline import DepthFMPipeline, EstimationSettings
-from ..depthfm_core.resize import fit
+from ..depthfm_core.pipeline import DepthFMPipeline
+from ..depthfm_core.settings import EstimationSettings
 from .convert import rgb
 from .frames import empty_maps, prediction_of
 from .native import Facts, depthfm_of, in_float32
@@ -110,6 +110,11 @@ class ManagedNetwork:
         self.hyper = depthfm_of(patcher).facts.source.hyper
 
     @property
+    def device(self) -> torch.device:
+        """Where it will be when it is called."""
+        return self.patcher.load_device
+
+    @property
     def dtype(self) -> torch.dtype:
         """What the last call was computed in."""
         return self.patcher.model.computed_dtype
@@ -129,14 +134,7 @@ class ManagedNetwork:
 
 @dataclass(frozen=True)
 class ManagedPipeline(DepthFMPipeline):
-    """The pipeline whose device is where ComfyUI will bring the network, and that knows a way out of overflow."""
-
-    load_device: torch.device = torch.device("cpu")
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network will be when it is called."""
-        return self.load_device
+    """The pipeline that has ComfyUI bring the network to its device, and that knows a way out of overflow."""
 
     def _solve(self, image_latent: Tensor, noise: Tensor, *rest: object) -> Tensor:
         # Before every solution, because the VAE, or another model, may have pushed the network off since the last one.
@@ -159,7 +157,6 @@ def _pipeline(patcher: ModelPatcher, vae: object | None, on_call: Callable[[int]
         noising_step=facts.source.noising_step,
         processing_resolution=facts.source.processing_resolution,
         spread_scale=facts.source.spread_scale,
-        load_device=patcher.load_device,
     )
 
 
@@ -217,9 +214,7 @@ def _pairs_that_fit(pipeline: ManagedPipeline, image: Tensor, settings: Estimati
     As many as fit, but no more than fit into what the decoder takes for one of them: so memory does not grow with the
     ensemble, and a GPU is busy by then.
     """
-    resolution = settings.processing_resolution
-    resolution = pipeline.processing_resolution if resolution is None else resolution
-    height, width = fit(torch.empty(image[:1].shape, device="meta"), resolution, pipeline.multiple)[0].shape[-2:]
+    height, width = pipeline.fit(torch.empty(image[:1].shape, device="meta"), settings)[0].shape[-2:]
     patcher = pipeline.network.patcher
     one = patcher.model.memory_required_by(patcher, [1, 4, height // 8, width // 8])
     budget = min(_memory_for_a_run(patcher) * SHARE_OF_FREE_MEMORY, pipeline.codec.decode_bytes(height, width))

@@ -6,8 +6,8 @@ from comfy_api.latest import io
 from ..depthfm_core.depth.controlnet import controlnet_image
 from ..depthfm_core.depth.prediction import DepthPrediction, stored
 from ..depthfm_core.flow import GRIDS, REDUCTIONS, SOLVERS
-from ..depthfm_core.pipeline import EstimationSettings
 from ..depthfm_core.resize import MAX_SIDE_PX
+from ..depthfm_core.settings import EstimationSettings
 from . import runtime
 from .convert import channels_first, mask_to_comfy
 from .frames import picture_of_each

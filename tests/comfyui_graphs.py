@@ -13,7 +13,7 @@ from depthfm_core.depth.prediction import DepthPrediction
 from depthfm_core.model.checkpoints import load_checkpoint, save_checkpoint
 from depthfm_core.model.codec import load_codec
 from depthfm_core.model.codec_parts import codec_config, codec_tensors
-from depthfm_core.pipeline import EstimationSettings
+from depthfm_core.settings import EstimationSettings
 
 from .comfyui_server import ComfyUI
 

@@ -67,7 +67,7 @@ def toy_model(folder: Path, dtype: str = "default", codec: bool = True):
 
 def settings(**changed):
     """Quick settings of the pack's core."""
-    from a_pack.depthfm_core.pipeline import EstimationSettings
+    from a_pack.depthfm_core.settings import EstimationSettings
 
     return EstimationSettings(**({"num_steps": 2, "processing_resolution": 64, "ensemble_size": 2} | changed))
 

@@ -51,7 +51,7 @@ def _nano() -> tuple[Callable, Callable]:
     import torch
     from a_pack.depthfm_core.loading import load_pipeline
     from a_pack.depthfm_core.model.bundled import NANO_PATH
-    from a_pack.depthfm_core.pipeline import EstimationSettings
+    from a_pack.depthfm_core.settings import EstimationSettings
     from a_pack.nodes.native import load_model
     from a_pack.nodes.runtime import estimate
     from PIL import Image

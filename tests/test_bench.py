@@ -27,7 +27,7 @@ from depthfm_core.bench.run import BenchSettings, Results, difference, run_bench
 from depthfm_core.bench.stages import STAGES, run_timed
 from depthfm_core.bench.ways import COMPUTED, WAYS, choose_ways
 from depthfm_core.loading import load_pipeline
-from depthfm_core.pipeline import EstimationSettings
+from depthfm_core.settings import EstimationSettings
 
 SETTINGS = EstimationSettings(num_steps=2, ensemble_size=3, seed=5, processing_resolution=0)
 CASE = Case(64, 64, steps=1, members=2)

@@ -23,7 +23,7 @@ from depthfm_core.evaluation.baselines.method import Request
 from depthfm_core.evaluation.protocol import BENCHMARKS
 from depthfm_core.evaluation.published import TABLES
 from depthfm_core.evaluation.table import read_rows
-from depthfm_core.pipeline import EstimationSettings
+from depthfm_core.settings import EstimationSettings
 
 from .rgbd_files import write_list, write_npy, write_picture, write_png16
 

@@ -14,7 +14,7 @@ from depthfm_core.depth.files import read_image
 from depthfm_core.evaluation.baselines import METHODS, Method, MethodOptions, load_method
 from depthfm_core.evaluation.fingerprint import fingerprint
 from depthfm_core.model.bundled import NANO_PATH
-from depthfm_core.pipeline import EstimationSettings
+from depthfm_core.settings import EstimationSettings
 from depthfm_core.training.teacher import to_depth
 
 from .labeling import NAMES, save_photo

@@ -5,7 +5,7 @@ import pytest
 
 from depthfm_core.depth.controlnet import controlnet_image
 from depthfm_core.flow import GRIDS, REDUCTIONS, SOLVERS
-from depthfm_core.pipeline import EstimationSettings
+from depthfm_core.settings import EstimationSettings
 
 from .comfyui_graphs import (
     SIZE,

@@ -19,7 +19,7 @@ from depthfm_core.model.codec_parts import codec_config, codec_tensors
 from depthfm_core.model.parameterization import PARAMETERIZATIONS, diffusion_timestep
 from depthfm_core.model.reading import CheckpointError
 from depthfm_core.model.unet import DepthFMUNet
-from depthfm_core.pipeline import EstimationSettings
+from depthfm_core.settings import EstimationSettings
 from depthfm_core.training.export import export
 from depthfm_core.training.lora import LoraSettings
 from depthfm_core.training.losses import masked_velocity_loss

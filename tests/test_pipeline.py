@@ -1,9 +1,11 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import get_type_hints
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -304,7 +306,7 @@ def test_the_network_sees_as_many_members_as_memory_allows(recording):
     most = []
     for side in (4, 128, 512):
         recording.network.seen.clear()
-        next(recording.log_depths(torch.zeros(1, 4, side, side), torch.zeros(40, 4, side, side), QUICK))
+        recording.depth_latents(torch.zeros(1, 4, side, side), torch.zeros(40, 4, side, side), QUICK)
         most.append(len(recording.network.seen[0][1]))
     assert most[0] == 40 > most[1] > most[2] >= 1
 
@@ -315,3 +317,40 @@ def test_freed_memory_is_returned_between_stages_and_decodes_of_large_pictures(r
     monkeypatch.setattr("depthfm_core.batching.return_freed_memory", lambda: returned.append(len(recording.codec.seen)))
     recording(torch.rand(1, 3, side, side), replace(QUICK, processing_resolution=0, ensemble_size=3))
     assert returned == [1] * times  # after encoding, after solving, and after each member's decode
+
+
+class OwnNetwork:
+    """A velocity network of the reader's own: the members of `parts.VelocityNetwork` and no more."""
+
+    dtype = torch.float32
+    device = torch.device("cpu")
+
+    def __init__(self, hyper):
+        self.hyper = hyper
+
+    def __call__(self, x_t, t, image_latent):
+        return image_latent - x_t
+
+
+class OwnCodec:
+    """An autoencoder of the reader's own: the members of `parts.Codec` and no more."""
+
+    downscale = 8
+
+    def encode(self, image):
+        return F.avg_pool2d(image, 8).mean(1, keepdim=True).expand(-1, 4, -1, -1)
+
+    def decode_log_depth(self, latent):
+        return F.interpolate(latent[:, :1], scale_factor=8, mode="bilinear")
+
+
+@pytest.mark.parametrize("average", ["depth", "latents"])
+def test_what_has_the_members_of_the_parts_makes_a_pipeline(pipeline, average):
+    own = DepthFMPipeline(OwnNetwork(pipeline.network.hyper), OwnCodec(), pipeline.noising_step, 32)
+    image = torch.linspace(0, 1, 64).expand(2, 3, 48, 64)
+    depth = own(image, replace(QUICK, ensemble_size=2, average=average)).depth
+    assert depth.shape == (2, 1, 48, 64) and (depth.diff(dim=-1) >= 0).all()
+    for part in ("network", "codec"):
+        protocol = get_type_hints(DepthFMPipeline)[part]
+        asked = {*get_type_hints(protocol), *(name for name in vars(protocol) if not name.startswith("_"))}
+        assert {name for name in dir(getattr(own, part)) if not name.startswith("_")} == asked

@@ -29,13 +29,6 @@ class Network(torch.nn.Module):
         return torch.ones_like(x_t)
 
 
-class Codec:
-    downscale = 8
-
-    def decode_log_depth(self, latent):
-        return latent[:, :1]
-
-
 @pytest.fixture(scope="module")
 def pipeline(golden_dir):
     return load_pipeline(golden_dir / "depthfm-micro-heads8.ckpt", golden_dir / "micro-vae-diffusers.safetensors")
@@ -49,8 +42,8 @@ def members_at_once(pipeline, monkeypatch):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (free_bytes, 2 * free_bytes))
         monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 0)
         monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 0)
-        on_card = replace(pipeline, network=Network(pipeline.network.hyper, dtype), codec=Codec())
-        next(on_card.log_depths(torch.zeros(1, 4, SIDE, SIDE), torch.zeros(200, 4, SIDE, SIDE), ONE_STEP))
+        on_card = replace(pipeline, network=Network(pipeline.network.hyper, dtype))
+        on_card.depth_latents(torch.zeros(1, 4, SIDE, SIDE), torch.zeros(200, 4, SIDE, SIDE), ONE_STEP)
         return on_card.network.seen[0]
 
     return measured

@@ -22,8 +22,8 @@ from ..model.codec import load_codec
 from ..model.names import ldm_to_diffusers
 from ..model.parameterization import PARAMETERIZATIONS
 from ..model.unet import DepthFMUNet
-from ..pipeline import EstimationSettings
 from ..resize import fit
+from ..settings import EstimationSettings
 
 
 class NaiveNetwork(nn.Module):
@@ -84,8 +84,7 @@ class NaivePipeline:
     @torch.inference_mode()
     def __call__(self, image: Tensor, settings: EstimationSettings) -> DepthPrediction:
         """The depth of one picture, [1, 3, H, W] in [0, 1], at its own size."""
-        resolution = settings.processing_resolution
-        fitted, frame = fit(image, self.processing_resolution if resolution is None else resolution, self.multiple)
+        fitted, frame = fit(image, settings.resolution(self.processing_resolution), self.multiple)
         copies = repeat(fitted, "1 c h w -> e c h w", e=settings.ensemble_size).to(self.device)
         image_latent = self.codec.encode(2 * copies - 1)
         noise = member_noise(settings.seed, settings.ensemble_size, tuple(image_latent.shape[1:]))

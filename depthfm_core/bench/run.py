@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from ..resize import fit
+from ..settings import EstimationSettings
 from .ceiling import measure_ceilings
 from .flops import count_flops
 from .machine import load_average
@@ -154,8 +155,6 @@ def _measure_cold_start(subject: Subject, results: Results) -> None:
 
 def _flops(subject: Subject, case: Case) -> dict[str, int]:
     pipeline = load_naive(subject.files.model, subject.files.vae)
-    resolution = case.processing_resolution
-    fitted, _ = fit(
-        case.image(), pipeline.processing_resolution if resolution is None else resolution, pipeline.multiple
-    )
+    settings = EstimationSettings(processing_resolution=case.processing_resolution)
+    fitted, _ = fit(case.image(), settings.resolution(pipeline.processing_resolution), pipeline.multiple)
     return count_flops(pipeline, *fitted.shape[-2:])

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..pipeline import EstimationSettings
+from ..settings import EstimationSettings
 from .gpu import wait_for
 from .ways import COMPUTED, Pipeline
 

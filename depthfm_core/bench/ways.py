@@ -11,7 +11,8 @@ from diffusers import AutoencoderTiny
 
 from ..loading import load_pipeline
 from ..model.writing import save_tensors
-from ..pipeline import DepthFMPipeline, EstimationSettings
+from ..pipeline import DepthFMPipeline
+from ..settings import EstimationSettings
 from .graphs import GraphedNetwork
 from .naive import NaivePipeline, load_naive
 

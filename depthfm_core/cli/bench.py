@@ -15,9 +15,9 @@ from ..bench.run import BenchSettings, run_bench
 from ..bench.ways import WAYS, choose_ways
 from ..loading import usable_device
 from ..model.bundled import MODELS
-from ..pipeline import EstimationSettings
 from ..replacing import write_json
 from ..resize import MAX_SIDE_PX
+from ..settings import EstimationSettings
 from .arguments import add_device_argument, chosen_device, default_of
 from .errors import BAD_INPUT
 

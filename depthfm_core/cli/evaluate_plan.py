@@ -16,7 +16,7 @@ from ..evaluation.protocol import BENCHMARKS, Benchmark
 from ..evaluation.run import columns
 from ..evaluation.spaces import SPACES, check_alignments
 from ..evaluation.table import SETTINGS_FILE, check_columns, read_rows, read_settings
-from ..pipeline import EstimationSettings
+from ..settings import EstimationSettings
 from .errors import sentence
 from .methods import check_method_arguments, files_beside, method_options
 

@@ -10,7 +10,7 @@ from ..evaluation.baselines.geowizard import DEFAULT_DOMAIN, DOMAINS
 from ..evaluation.fingerprint import fingerprint
 from ..loading import load_pipeline, takes_another_autoencoder
 from ..model.bundled import MODELS, find_model
-from ..pipeline import EstimationSettings
+from ..settings import EstimationSettings
 from .arguments import (
     ESTIMATION_OPTIONS,
     add_estimation_arguments,

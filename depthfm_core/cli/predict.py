@@ -16,8 +16,9 @@ from tqdm import tqdm
 from ..depth.files import import_openexr, read_image
 from ..flow import SolverProgress
 from ..model.bundled import EXAMPLE_PHOTO
-from ..pipeline import DepthFMPipeline, EstimationSettings
+from ..pipeline import DepthFMPipeline
 from ..replacing import is_same
+from ..settings import EstimationSettings
 from . import import_networks
 from .arguments import add_estimation_arguments, add_model_arguments, estimation_settings, pipeline_from
 from .errors import BAD_INPUT, USER_ERRORS, sentence

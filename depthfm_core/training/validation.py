@@ -14,7 +14,8 @@ from ..evaluation.pictures import error_picture
 from ..evaluation.protocol import LOWEST_DEPTH_M
 from ..model.codec import LatentCodec
 from ..model.unet import DepthFMUNet
-from ..pipeline import DepthFMPipeline, EstimationSettings
+from ..pipeline import DepthFMPipeline
+from ..settings import EstimationSettings
 from .augment import ViewSettings, draw_view
 from .latents import encode
 from .sources import Frame
@@ -106,4 +107,5 @@ def estimate(
     """Log depth [N, 1, H, W] on the CPU of latents and noise [N, 4, h, w], by Euler steps."""
     pipeline = DepthFMPipeline(network, codec, noising_step, processing_resolution=0)
     settings = EstimationSettings(num_steps=num_steps, members_at_once=max(1, len(image_latent)))
-    return torch.cat([chunk.cpu() for chunk in pipeline.log_depths(image_latent, noise[:, None], settings)])
+    x_1 = pipeline.depth_latents(image_latent, noise[:, None], settings)
+    return torch.cat([part.cpu() for part in pipeline.log_depths(x_1)])

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from ...loading import load_pipeline
 from ...model.bundled import DOWNLOADS
-from ...pipeline import EstimationSettings
+from ...settings import EstimationSettings
 from .method import Method, MethodCard, Request, counted_calls
 from .sizes import told_size
 
@@ -32,8 +32,7 @@ def load_depthfm(request: Request) -> Method:
             prediction = pipeline(image, settings)
         return prediction.log_depth, sum(calls), prediction.uncertainty if settings.ensemble_size > 1 else None
 
-    own = pipeline.processing_resolution
-    resolution = own if settings.processing_resolution is None else settings.processing_resolution
+    resolution = settings.resolution(pipeline.processing_resolution)
     told = {name: getattr(settings, name) for name in ("num_steps", "solver", "ensemble_size", "seed")}
     told["sharpen_edges"] = pipeline.sharpens(settings)
     return request.method(estimate, **told, processing_resolution=told_size(resolution))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ...optional import describe_missing
-from ...pipeline import EstimationSettings
+from ...settings import EstimationSettings
 
 INSTALL = 'pip install -e ".[baselines]"'
 NEEDS = {"transformers": INSTALL}  # of most methods

@@ -1,0 +1,52 @@
+"""What an estimation is given: the noise that its settings stand for, and what is refused."""
+
+import torch
+from torch import Tensor
+
+from .flow import member_noise
+from .settings import EstimationSettings
+
+
+def noise_of(settings: EstimationSettings, image_latent: Tensor) -> Tensor:
+    """Of image latents [B, 4, h, w]: [E, 4, h, w], or [B, E, 4, h, w] for noise of each image's own."""
+    shape = tuple(image_latent.shape[1:])
+    if not settings.noise_per_image:
+        return member_noise(settings.seed, settings.ensemble_size, shape)
+    seeds = [settings.from_image(index).seed for index in range(len(image_latent))]
+    return torch.stack([member_noise(seed, settings.ensemble_size, shape) for seed in seeds])
+
+
+def check_image(image: Tensor) -> None:
+    if not isinstance(image, Tensor):
+        raise ValueError(
+            f"The image is a {type(image).__name__}; expected a tensor [B, 3, H, W] in [0, 1], as "
+            "depth.files.read_image(path) gives for a file."
+        )
+    if image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0:
+        raise ValueError(f"The image has shape {list(image.shape)}; expected [B, 3, H, W], all at least 1.")
+    if not image.is_floating_point():
+        raise ValueError(f"The image holds {image.dtype}; expected floating point in [0, 1].")
+    low, high = image.aminmax()
+    if not (low >= -1e-3 and high <= 1 + 1e-3):  # NaN fails both
+        raise ValueError(f"The image's values go from {low:.4g} to {high:.4g}; expected [0, 1] without NaN.")
+
+
+def check_settings(settings: EstimationSettings) -> None:
+    if not isinstance(settings, EstimationSettings):  # their values were checked when they were made
+        raise ValueError(f"The settings came as {type(settings).__name__}; expected EstimationSettings(...).")
+
+
+def check_noise(noise: Tensor, image_latent: Tensor) -> None:
+    if not isinstance(noise, Tensor) or not noise.is_floating_point():
+        kind = noise.dtype if isinstance(noise, Tensor) else type(noise).__name__
+        raise ValueError(f"The noise came as {kind}; expected a tensor of floating point.")
+    num_images, *latent = image_latent.shape
+    before = list(noise.shape[:-3])  # [E] or [B, E]
+    fits = list(noise.shape[-3:]) == latent and (len(before) == 1 or (len(before) == 2 and before[0] == num_images))
+    if not fits or noise.numel() == 0:
+        raise ValueError(
+            f"The noise has shape {list(noise.shape)}; expected [E, {', '.join(map(str, latent))}] for E members, "
+            f"or {num_images} of these, one for each image."
+        )
+    if not noise.isfinite().all():
+        raise ValueError("The noise holds NaN or infinity; expected standard normal numbers.")
