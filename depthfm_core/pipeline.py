@@ -8,10 +8,10 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from .batching import decodes_that_fit, end_of_stage, largest_divisor, members_that_fit
+from .checks import check_image, check_noise, check_settings
 from .depth.edges import enlarge_sharply, sharpen_edges
 from .depth.prediction import DepthPrediction
 from .flow import SolverProgress, combine_latents, combine_members, integrate, noise_source
-from .inputs import check_image, check_noise, check_settings, noise_of
 from .parts import Codec, VelocityNetwork
 from .resize import Frame, fit
 from .settings import SHARPENED_BELOW_PX, EstimationSettings
@@ -70,7 +70,7 @@ class DepthFMPipeline:
         fitted, frame = self.fit(image, settings)
         image_latent = torch.cat([self.codec.encode((2 * one - 1).to(self.device)) for one in fitted.split(1)])
         if noise is None:
-            noise = noise_of(settings, image_latent)
+            noise = settings.noise(image_latent)
         check_noise(noise, image_latent)
         x_1 = self.depth_latents(image_latent, noise, settings, on_step)  # [(B E), 4, h, w]
         # Combined at the working size: an ensemble at the size of the picture would fill the memory.

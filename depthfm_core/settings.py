@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 
 import torch
+from torch import Tensor
 
 from .flow import SOLVERS, combine_members, cosine_alpha_bar, integrate, member_noise, time_grid
 from .resize import fit
@@ -99,6 +100,14 @@ class EstimationSettings:
         member_noise(self.seed, self.ensemble_size, (1,))
         cosine_alpha_bar(self.noising_step or 0)
         fit(torch.empty(1, 3, 1, 1, device="meta"), self.processing_resolution or 0, 1)
+
+    def noise(self, image_latent: Tensor) -> Tensor:
+        """The noise for image latents [B, 4, h, w]: [E, 4, h, w], or [B, E, 4, h, w] for noise of each image's own."""
+        shape = tuple(image_latent.shape[1:])
+        if not self.noise_per_image:
+            return member_noise(self.seed, self.ensemble_size, shape)
+        seeds = [self.from_image(index).seed for index in range(len(image_latent))]
+        return torch.stack([member_noise(seed, self.ensemble_size, shape) for seed in seeds])
 
     def from_image(self, index: int) -> "EstimationSettings":
         """The settings for the rest of a batch from this image on, with the noise that the whole batch gives it."""

@@ -18,8 +18,8 @@ from ..depthfm_core.model.hyperparameters import UNetHyperParameters
 from ..depthfm_core.model.precision import DTYPES, cpu_multiplies_bfloat16
 from .attention import attention_in_use, set_attention
 from .memory import network_bytes
+from .model_sampling import DepthFMSampling
 from .patches import transformer_options
-from .sampling import DepthFMSampling
 from .vae import vae_inside
 
 WEIGHT_DTYPES = {"default": None} | {name: dtype for name, dtype in DTYPES.items() if dtype is not None}

@@ -11,7 +11,7 @@ import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP, merge_nested_dicts
 from torch import Tensor
 
-from .sampling import DepthFMSampling
+from .model_sampling import DepthFMSampling
 
 logger = logging.getLogger(__name__)
 

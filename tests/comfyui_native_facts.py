@@ -100,7 +100,7 @@ def _ours(patcher, seed: int, **changed):
 
 def _ksampler_facts(patcher) -> dict:
     import torch
-    from a_pack.nodes.sampling import DepthFMSampling
+    from a_pack.nodes.model_sampling import DepthFMSampling
 
     sampling, half = DepthFMSampling(400, "depthfm"), torch.tensor([0.5])
     exact = _ours(patcher, 5, num_steps=64)

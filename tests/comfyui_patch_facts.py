@@ -43,7 +43,7 @@ def _ksampler_said(patcher) -> dict[str, list[str]]:
     """What core's sampler leaves in our log: at a start where the path begins, in its middle, and with a mask."""
     import comfy.sample
     import torch
-    from a_pack.nodes.sampling import logger
+    from a_pack.nodes.model_sampling import logger
 
     latent, text = torch.zeros(1, 4, 8, 8), [[patcher.model.facts.source.null_text, {}]]
 

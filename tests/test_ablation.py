@@ -20,7 +20,7 @@ from depthfm_core.training.ablation.results import judge, leads
 from depthfm_core.training.ablation.run import _run_missing, run_ablation
 from depthfm_core.training.ablation.scores import measure_arm, read_scores, scores_path
 from depthfm_core.training.latents import encode
-from depthfm_core.training.normalize import NormalizationSettings, normalize_target
+from depthfm_core.training.target import NormalizationSettings, normalize_target
 from depthfm_core.training.validation import HeldOut
 
 TOY = AblationSettings(

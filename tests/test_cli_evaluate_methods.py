@@ -16,10 +16,10 @@ from depthfm_core.__main__ import main
 from depthfm_core.cli import evaluate
 from depthfm_core.evaluation.baselines import METHODS
 from depthfm_core.evaluation.baselines.method import Method
-from depthfm_core.evaluation.fingerprint import fingerprint
-from depthfm_core.evaluation.share import Share
 from depthfm_core.evaluation.table import read_rows
 from depthfm_core.model.bundled import NANO_PATH
+from depthfm_core.model.fingerprint import fingerprint
+from depthfm_core.share import Share
 
 from .evaluating import method
 

@@ -15,11 +15,11 @@ from depthfm_core.evaluation.metrics import METRICS
 from depthfm_core.evaluation.pictures import picture_path
 from depthfm_core.evaluation.protocol import BENCHMARKS
 from depthfm_core.evaluation.run import UNCERTAINTY, columns, evaluate, worst_names
-from depthfm_core.evaluation.share import Share
 from depthfm_core.evaluation.spaces import SPACES, to_space
 from depthfm_core.evaluation.summary import summarize
 from depthfm_core.evaluation.table import SKIPPED, read_rows
 from depthfm_core.evaluation.uncertainty import log_error, measure_uncertainty
+from depthfm_core.share import Share
 
 SIZE = (24, 32)
 # What a perfect method would say of depth d, from its own unknown scale, shift or power.

@@ -7,7 +7,7 @@ import huggingface_hub
 import torch
 from torch import nn
 
-from depthfm_core.evaluation.fingerprint import fingerprint, fingerprint_weights
+from depthfm_core.model.fingerprint import fingerprint, fingerprint_weights
 
 
 def test_a_folder_is_known_by_its_files_and_not_by_what_importing_leaves_in_it(tmp_path):

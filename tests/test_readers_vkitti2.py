@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from depthfm_core.data import vkitti2
-from depthfm_core.training.normalize import NormalizationSettings, normalize_target
+from depthfm_core.training.target import NormalizationSettings, normalize_target
 
 from .rgbd_files import write_list, write_numbered_picture, write_picture
 from .training_trees import write_vkitti2

@@ -30,7 +30,7 @@ UNCONFIRMED = "to-be-confirmed"
 ARGUED_LINT = {
     ("depthfm_core/training/latents.py", "torch.autocast"),
     ("depthfm_core/training/losses.py", "torch.autocast"),
-    ("depthfm_core/training/normals.py", "torch.autocast"),
+    ("depthfm_core/training/normal_loss.py", "torch.autocast"),
 }
 # Asked for before they are used, or looked up with a default: newer versions of ComfyUI have them.
 ARGUED_IMPORTS = {"comfy.model_patcher.CoreModelPatcher", "comfy.model_management.is_oom"}

@@ -9,7 +9,7 @@ from PIL import Image
 
 from depthfm_core.data import pairs
 from depthfm_core.evaluation.baselines import GIVES, Method
-from depthfm_core.training.normalize import NormalizationSettings, normalize_target
+from depthfm_core.training.target import NormalizationSettings, normalize_target
 from depthfm_core.training.teacher import (
     RULES,
     choose_range,

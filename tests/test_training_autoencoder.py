@@ -21,8 +21,8 @@ from depthfm_core.training.autoencoder import (
 )
 from depthfm_core.training.loop import LoopSettings
 from depthfm_core.training.losses import whitening_loss
-from depthfm_core.training.normalize import NormalizationSettings
 from depthfm_core.training.sources import Frame
+from depthfm_core.training.target import NormalizationSettings
 
 SETTINGS = AutoencoderSettings(crop_px=32)
 

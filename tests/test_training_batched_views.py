@@ -6,7 +6,7 @@ import torch
 
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings
 from depthfm_core.training.batched_views import change_photometry_of_batch, draw_views, normalize_targets
-from depthfm_core.training.normalize import NormalizationSettings, normalize_target
+from depthfm_core.training.target import NormalizationSettings, normalize_target
 
 NOTHING = PhotometricSettings(
     exposure_stops=0, gamma=1, contrast=0, white_balance=0, saturation=0, hue_deg=0, grey_probability=0, vignette=0,

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
-from depthfm_core.evaluation.share import Share
+from depthfm_core.share import Share
 from depthfm_core.training import engine
 from depthfm_core.training.engine import Engine
 from depthfm_core.training.loop import LoopSettings, train

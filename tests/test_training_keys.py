@@ -10,15 +10,15 @@ import depthfm_core.training.frames as frames_module
 from depthfm_core.__main__ import main
 from depthfm_core.data import synthetic
 from depthfm_core.data.sample import DepthSample
-from depthfm_core.evaluation.share import ALL
+from depthfm_core.share import ALL
 from depthfm_core.training import record, stages
 from depthfm_core.training.first_weights import first_network
 from depthfm_core.training.frames import FrameSettings
 from depthfm_core.training.lora import LoraSettings, add_lora
-from depthfm_core.training.normalize import NormalizationSettings
 from depthfm_core.training.precompute import depth_picture, valid_cells
 from depthfm_core.training.recipe import read_recipe
 from depthfm_core.training.stream import StreamSettings
+from depthfm_core.training.target import NormalizationSettings
 from depthfm_core.training.velocity import build_network
 
 from .sd_prior import HYPER

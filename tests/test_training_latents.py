@@ -12,17 +12,17 @@ import pytest
 import torch
 
 from depthfm_core.data.folder import read_frame, write_frame
-from depthfm_core.evaluation.share import Share
 from depthfm_core.model.codec import load_codec
+from depthfm_core.share import Share
 from depthfm_core.training import latents
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings
 from depthfm_core.training.latents import LatentSettings, encode
-from depthfm_core.training.normalize import NormalizationSettings
 from depthfm_core.training.precompute import summarize, write_latents
 from depthfm_core.training.recipe import read_recipe
 from depthfm_core.training.shards import open_shard
 from depthfm_core.training.sources import Frame
 from depthfm_core.training.stages import run_recipe
+from depthfm_core.training.target import NormalizationSettings
 
 from .precomputing import RECIPE, files, with_holes
 from .test_training_data import scene

@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
-from depthfm_core.evaluation.share import Share
+from depthfm_core.share import Share
 from depthfm_core.training import inputs
 from depthfm_core.training.loop import LoopSettings, train
 from depthfm_core.training.objective import Objective

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from depthfm_core.evaluation.share import ALL
 from depthfm_core.flow import integrate, noise_source
 from depthfm_core.model.hyperparameters import UNetHyperParameters
+from depthfm_core.share import ALL
 from depthfm_core.training.latents import LatentBatch
 from depthfm_core.training.loop import LoopSettings
 from depthfm_core.training.objective import own_parts, step_random

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from depthfm_core.evaluation.share import Share
+from depthfm_core.share import Share
 from depthfm_core.training.recipe import read_recipe
 from depthfm_core.training.stages import run_recipe
 from depthfm_core.training.velocity import build_network

@@ -8,9 +8,9 @@ import torch
 
 from depthfm_core.data.sample import DepthSample
 from depthfm_core.training.autoencoder import AutoencoderData
-from depthfm_core.training.normalize import NormalizationSettings
 from depthfm_core.training.scaling import measure_scaling_factor
 from depthfm_core.training.sources import Frame
+from depthfm_core.training.target import NormalizationSettings
 
 from .test_training_batched_views import NOTHING
 

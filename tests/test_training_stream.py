@@ -7,16 +7,16 @@ import torch
 import depthfm_core.training.frames as frames_module
 import depthfm_core.training.stages as stages
 from depthfm_core.data.synthetic import render_scene, write_frames
-from depthfm_core.evaluation.share import ALL, Share
 from depthfm_core.loading import load_pipeline
+from depthfm_core.share import ALL, Share
 from depthfm_core.training.augment import ViewSettings
 from depthfm_core.training.frames import split_frames
 from depthfm_core.training.latents import encode
-from depthfm_core.training.normalize import NormalizationSettings
 from depthfm_core.training.recipe import read_recipe
 from depthfm_core.training.stages import prepare_latents, run_recipe, stage_names
 from depthfm_core.training.stream import FrameStream, StreamSettings
 from depthfm_core.training.streamed import StreamedLatents, StreamedViews
+from depthfm_core.training.target import NormalizationSettings
 
 from .test_training_batched_views import NOTHING, still_frames
 

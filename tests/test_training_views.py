@@ -9,7 +9,7 @@ import torch
 from depthfm_core.data.sample import DepthSample
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
 from depthfm_core.training.batched_views import change_photometry_of_batch, draw_views, normalize_targets
-from depthfm_core.training.normalize import NormalizationSettings, normalize_target
+from depthfm_core.training.target import NormalizationSettings, normalize_target
 
 from .test_training_batched_views import NOTHING
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from depthfm_core.evaluation.share import Share, this_share
 from depthfm_core.model.hyperparameters import UNetHyperParameters
+from depthfm_core.share import Share, this_share
 from depthfm_core.training.engine import Engine
 from depthfm_core.training.latents import LatentSet
 from depthfm_core.training.loop import LoopSettings, train

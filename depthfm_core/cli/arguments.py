@@ -11,7 +11,6 @@ from dataclasses import fields
 import torch
 
 from ..backends.choice import BACKENDS
-from ..evaluation.share import ALL, Share
 from ..flow import GRIDS, REDUCTIONS, SOLVERS
 from ..loading import load_pipeline
 from ..model.attention import ATTENTIONS
@@ -19,6 +18,7 @@ from ..model.bundled import MODELS
 from ..model.precision import DTYPES
 from ..pipeline import DepthFMPipeline
 from ..settings import AVERAGES, EstimationSettings
+from ..share import ALL, Share
 
 # Field of EstimationSettings -> its option and how argparse reads it.
 ESTIMATION_OPTIONS = {

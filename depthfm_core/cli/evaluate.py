@@ -17,7 +17,6 @@ from ..evaluation.baselines.method import check_libraries
 from ..evaluation.protocol import BENCHMARKS, Benchmark, choose_benchmark
 from ..evaluation.report import write_report
 from ..evaluation.run import columns, evaluate
-from ..evaluation.share import Share, this_share
 from ..evaluation.summary import Summary, summarize
 from ..evaluation.table import (
     check_columns,
@@ -29,6 +28,7 @@ from ..evaluation.table import (
     read_settings,
     write_facts,
 )
+from ..share import Share, this_share
 from .errors import USER_ERRORS, sentence
 from .evaluate_plan import DEFAULT_ALIGNMENTS, Plan, data_set_name, find_neighbors, make_plans, settings_of
 from .evaluate_report import build_report

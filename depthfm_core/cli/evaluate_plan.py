@@ -10,12 +10,12 @@ from pathlib import Path
 
 from ..data.entries import Entry
 from ..evaluation.baselines import METHODS, MethodCard, MethodOptions, find_method
-from ..evaluation.fingerprint import fingerprint
 from ..evaluation.pictures import unique_name
 from ..evaluation.protocol import BENCHMARKS, Benchmark
 from ..evaluation.run import columns
 from ..evaluation.spaces import SPACES, check_alignments
 from ..evaluation.table import SETTINGS_FILE, check_columns, read_rows, read_settings
+from ..model.fingerprint import fingerprint
 from ..settings import EstimationSettings
 from .errors import sentence
 from .methods import check_method_arguments, files_beside, method_options

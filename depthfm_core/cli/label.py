@@ -13,10 +13,10 @@ from tqdm import tqdm
 from ..bench.machine import installed_versions
 from ..data.photos import describe_unread, photos_in
 from ..evaluation.baselines import GIVES, METHODS, Method, find_method, load_method
-from ..evaluation.fingerprint import fingerprint
-from ..evaluation.share import this_share
 from ..evaluation.table import open_folder
+from ..model.fingerprint import fingerprint
 from ..replacing import is_same, write_json
+from ..share import this_share
 from ..training.teacher import RULES, choose_range, estimate_depth, is_labeled, read_photo, write_label
 from .arguments import add_shard_argument
 from .errors import BAD_INPUT, USER_ERRORS, sentence

@@ -14,7 +14,7 @@ from ..depth.controlnet import controlnet_image
 from ..depth.files import write_exr, write_npy, write_png, write_png16, write_tiff
 from ..depth.normalize import normalize_depth
 from ..depth.normals import normals_to_image
-from ..depth.point_cloud import write_ply
+from ..depth.ply import write_ply
 from ..depth.points import focal_length, unproject
 from ..depth.predicted_normals import predicted_normals
 from ..depth.prediction import DepthPrediction

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..evaluation.share import this_share
 from ..loading import usable_device
+from ..share import this_share
 from .arguments import add_device_argument, add_shard_argument, chosen_device
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the recipe and returns 0; ValueError for an unusable recipe or stage."""
-    from ..evaluation.share import this_share
     from ..replacing import write_text
+    from ..share import this_share
     from ..training.recipe import read_recipe, read_recipe_text, shorten
     from ..training.stages import run_recipe
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..depth.decoding import NOT_DECODED
+from ..depth.picture_decoding import NOT_DECODED
 
 # Of photographs that Pillow reads with a plugin, if at all: phones' and cameras' own.
 _FOREIGN = {".heic", ".heif", ".hif", ".avif", ".jxl", ".hdr", ".exr", ".raw"}

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..depth.decoding import DECODER_ERRORS, open_picture
+from ..depth.picture_decoding import DECODER_ERRORS, open_picture
 from .sample import DepthSample
 
 

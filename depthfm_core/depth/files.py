@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..replacing import replacing_output
 from ..resize import MAX_SIDE_PX
-from .decoding import DECODER_ERRORS, open_picture, pixels_of, turn_of, without_pillow_limit
+from .picture_decoding import DECODER_ERRORS, open_picture, pixels_of, turn_of, without_pillow_limit
 
 # At Pillow's own level a picture of 12 megapixels is longer with zlib than with nano; at these, less than half as long.
 # In 8-bit colors runs alone come out about as small as all repetitions do; in 16-bit gray they do not.

@@ -13,13 +13,13 @@ from ..data import DepthSample
 from ..data.entries import Entry
 from ..depth.align import ALIGNMENTS, align, fit
 from ..depth.inliers import Ransac
+from ..share import Share
 from .baselines.method import Method
 from .boundaries import BOUNDARIES, boundary_scores
 from .memory import PeakMemory
 from .metrics import METRICS, measure
 from .pictures import save_error_picture
 from .protocol import Benchmark, clip_aligned, prepare_image, prepare_prediction
-from .share import Share
 from .spaces import check_alignments, to_space
 from .table import MEASURED, NAME, SKIPPED, STATUS, append_row, check_columns, read_rows
 from .uncertainty import log_error, measure_uncertainty

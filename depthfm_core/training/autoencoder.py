@@ -24,12 +24,12 @@ from ..model.codec import LatentCodec
 from .augment import PhotometricSettings, ViewSettings, change_photometry, draw_view
 from .loop import LoopSettings, train
 from .losses import coarse_loss, edge_loss, whitening_loss
-from .normalize import NormalizationSettings
 from .objective import Objective, StepRandom
 from .precompute import depth_picture
 from .sources import Frame
 from .stream import FrameStream
 from .streamed import StreamedViews
+from .target import NormalizationSettings
 from .thumbnail import start_as_thumbnail
 from .watch import Checked, titled
 

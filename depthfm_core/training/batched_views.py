@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor
 
 from .augment import PhotometricSettings, ViewSettings
-from .normalize import MIN_RANGE, NormalizationSettings
+from .target import MIN_RANGE, NormalizationSettings
 
 _LUMA = (0.299, 0.587, 0.114)
 _BLUR_REACH = 3  # pixels to each side

@@ -20,8 +20,8 @@ from accelerate.utils import (
 )
 from torch import Tensor, nn
 
-from ..evaluation.share import Share
 from ..model.precision import multiplies_bfloat16
+from ..share import Share
 from .objective import Objective, Part, own_parts
 
 _LOGGER = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..data.folder import frame_name
-from ..evaluation.share import Share
+from ..share import Share
 from .engine import training_device
 from .sources import DataSetSettings, Frame, count_others, find_complete_frames, folder_frames, source_frames
 from .stream import FrameStream, StreamSettings

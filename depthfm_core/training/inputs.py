@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ..evaluation.share import this_share
 from ..model.codec import load_codec
 from ..model.layouts import NULL_TEXT
+from ..share import this_share
 from .engine import check_precision, training_device
 from .first_weights import check_start, find_null_text, network_shape
 from .frames import check_data_sets

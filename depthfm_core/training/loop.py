@@ -21,7 +21,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from ..evaluation.share import Share
+from ..share import Share
 from .engine import PRECISIONS, Engine
 from .objective import Objective, step_random
 from .state import check_finite, only_one, read_state, write_state

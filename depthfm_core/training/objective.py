@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..evaluation.share import Share
+from ..share import Share
 
 
 class StepRandom(NamedTuple):

@@ -25,15 +25,15 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..data.sample import DepthSample
-from ..evaluation.fingerprint import fingerprint_weights
-from ..evaluation.share import ALL, Share
 from ..model.codec import LatentCodec, load_codec
+from ..model.fingerprint import fingerprint_weights
+from ..share import ALL, Share
 from ..workers import start_worker
 from .augment import PhotometricSettings, change_photometry, draw_view
 from .latents import LatentSettings, encode, pictures_at_once
-from .normalize import NormalizationSettings, fill_holes, is_stretched, normalize_target
 from .shards import FORMATS, Shard, check_origin, data_set_of, find_shards, open_shard, write_shard
 from .sources import Frame
+from .target import NormalizationSettings, fill_holes, is_stretched, normalize_target
 
 _LOGGER = logging.getLogger(__name__)
 _NOT_IN_THE_LATENTS = ("datasets", "format", "workers")

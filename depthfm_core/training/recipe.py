@@ -18,9 +18,9 @@ from .autoencoder import AutoencoderSettings
 from .frames import FrameSettings
 from .latents import LatentSettings
 from .loop import LoopSettings
-from .normalize import NormalizationSettings
 from .sources import check_name
 from .stream import StreamSettings
+from .target import NormalizationSettings
 from .velocity import FlowSettings
 
 if sys.version_info >= (3, 11):

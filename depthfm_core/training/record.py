@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..evaluation.fingerprint import fingerprint
+from ..model.fingerprint import fingerprint
 from ..model.layouts import flatten_settings
 from ..replacing import write_json
 from .first_weights import find_start

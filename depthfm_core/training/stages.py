@@ -25,14 +25,13 @@ from pathlib import Path
 
 import torch
 
-from ..evaluation.share import ALL, Share, this_share
 from ..model.codec import LatentCodec, load_codec
 from ..model.reading import read_tensor_file
 from ..model.unet import DepthFMUNet
 from ..model.writing import save_tensors
+from ..share import ALL, Share, this_share
 from .autoencoder import AutoencoderData, train_autoencoder
 from .calibration import measure_spread_scale
-from .doubts import tell_doubts, tell_frozen_views
 from .engine import training_device
 from .export import export, save_codec
 from .first_weights import RESULT, first_network, start_codec, untrained_network
@@ -41,6 +40,7 @@ from .inputs import check_inputs, codec_config_path, latents_folder, network_pat
 from .latents import LatentSet
 from .precompute import check_sky, describe, plan_shards, write_latents
 from .recipe import Recipe
+from .recipe_warnings import warn_of_frozen_views, warn_of_recipe
 from .record import compare_records, keep_record, provenance, result_folder
 from .scaling import measure_scaling_factor
 from .sources import spread
@@ -91,7 +91,7 @@ def run_recipe(
             check_inputs(recipe, output, names)
             compare_records(recipe, output, names)
             _tell_idle_latents(recipe)
-            tell_doubts(recipe, output, names)
+            warn_of_recipe(recipe, output, names)
             started()
         share.wait()
         for name in names:
@@ -167,7 +167,7 @@ def prepare_latents(
     if share.is_first:
         labels = recipe.latents[which].datasets
         tell_frames(recipe.frames, output, train, held_out, labels)
-        tell_frozen_views(recipe, output, which, sum(not labels or frame.data_set in labels for frame in train))
+        warn_of_frozen_views(recipe, output, which, sum(not labels or frame.data_set in labels for frame in train))
     return write_latents(train, *made_with, latents_folder(output, which), share=share, device=device)
 
 

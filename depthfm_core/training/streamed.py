@@ -10,8 +10,8 @@ from ..model.codec import LatentCodec
 from .augment import PhotometricSettings, ViewSettings
 from .batched_views import change_photometry_of_batch, draw_views, normalize_targets
 from .latents import LatentBatch, encode
-from .normalize import NormalizationSettings
 from .stream import FrameStream, StreamSettings
+from .target import NormalizationSettings
 
 
 @dataclass(frozen=True)

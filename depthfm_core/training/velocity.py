@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..evaluation.share import this_share
 from ..flow import cosine_alpha_bar, noise_source, sample_path
 from ..model.codec import LatentCodec
 from ..model.hyperparameters import UNetHyperParameters
 from ..model.parameterization import DEFAULT_PARAMETERIZATION
 from ..model.unet import DepthFMUNet
+from ..share import this_share
 from .latents import LatentSet
 from .loop import LoopSettings, train
 from .lora import LoraSettings, add_lora, merge_lora
 from .losses import masked_velocity_loss
-from .normals import decoded_normal_loss
+from .normal_loss import decoded_normal_loss
 from .objective import Objective, StepRandom
 from .streamed import StreamedLatents
 from .validation import HeldOut, check_estimates

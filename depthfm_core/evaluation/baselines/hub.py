@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...model.fingerprint import cached_repository
 from ...model.reading import read_tensor_file
-from ..fingerprint import cached_repository
 from .method import Method, Request
 from .sizes import letterbox, midas_size
 

@@ -28,9 +28,9 @@ from ...model.codec import LatentCodec, load_codec
 from ..augment import PhotometricSettings, ViewSettings, change_photometry
 from ..export import save_codec
 from ..latents import LatentSet, LatentSettings
-from ..normalize import NormalizationSettings
 from ..precompute import write_latents
 from ..sources import Frame, folder_frames
+from ..target import NormalizationSettings
 from ..validation import HeldOut, encode_held_out
 from .arms import SEEDS_A_KIND, AblationSettings, Arm
 from .networks import Teacher

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ...evaluation.share import this_share
 from ...evaluation.table import describe_changes
 from ...model.writing import save_tensors
 from ...replacing import write_json
+from ...share import this_share
 from ...workers import start_worker
 from ..velocity import FlowSettings, train_velocity
 from . import data

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from depthfm_core.depth.point_cloud import write_ply
+from depthfm_core.depth.ply import write_ply
 from depthfm_core.depth.points import unproject
 from depthfm_core.replacing import OutputError
 

@@ -11,11 +11,11 @@ import depthfm_core.training.recipe as recipe_module
 from depthfm_core.__main__ import main
 from depthfm_core.loading import load_pipeline
 from depthfm_core.model.codec import LatentCodec
-from depthfm_core.training.doubts import tell_doubts, tell_frozen_views
 from depthfm_core.training.export import save_codec
 from depthfm_core.training.latents import LatentBatch
 from depthfm_core.training.objective import step_random
 from depthfm_core.training.recipe import read_recipe, shorten
+from depthfm_core.training.recipe_warnings import warn_of_frozen_views, warn_of_recipe
 from depthfm_core.training.stages import stage_names
 from depthfm_core.training.velocity import draw_batch
 
@@ -36,7 +36,7 @@ learning_rate = 1e-3
 def told(recipe, caplog, output=Path("nowhere"), stages=None):
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        tell_doubts(recipe, output, stage_names(recipe) if stages is None else stages)
+        warn_of_recipe(recipe, output, stage_names(recipe) if stages is None else stages)
     return caplog.messages
 
 
@@ -124,7 +124,7 @@ def test_views_that_are_drawn_again_and_again_are_warned_of(tmp_path, caplog):
     def told_of(old, new, frames=20, output=tmp_path):
         caplog.clear()
         text = FINE_TUNING.replace("num_steps = 2\nbatch_size = 2", "num_steps = 200\nbatch_size = 2")
-        tell_frozen_views(read_recipe(write_toy(tmp_path, text.replace(old, new))), output, "small", frames)
+        warn_of_frozen_views(read_recipe(write_toy(tmp_path, text.replace(old, new))), output, "small", frames)
         return caplog.messages
 
     (message,) = told_of("", "")

@@ -1,4 +1,4 @@
-"""Which weights were measured."""
+"""Which weights were measured, or trained with."""
 
 import hashlib
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..model.bundled import MODELS, find_model
+from .bundled import MODELS, find_model
+from .digest import tensor_digest
 
 _CHUNK_BYTES = 2**24
 
@@ -65,9 +66,4 @@ def _is_part_of_it(file: Path, folder: Path) -> bool:
 
 def fingerprint_weights(module: nn.Module, *facts: str) -> str:
     """The SHA-256 of a module's tensors and of what else decides what it computes, in whatever file they came."""
-    digest = hashlib.sha256("\n".join(facts).encode())
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)  # NumPy has no bfloat16
-        digest.update(content.numpy())
-    return f"sha256:{digest.hexdigest()}"
+    return f"sha256:{tensor_digest(module.state_dict(), *facts)}"

@@ -1,19 +1,8 @@
-"""What an estimation is given: the noise that its settings stand for, and what is refused."""
+"""What an estimation refuses before it begins."""
 
-import torch
 from torch import Tensor
 
-from .flow import member_noise
 from .settings import EstimationSettings
-
-
-def noise_of(settings: EstimationSettings, image_latent: Tensor) -> Tensor:
-    """Of image latents [B, 4, h, w]: [E, 4, h, w], or [B, E, 4, h, w] for noise of each image's own."""
-    shape = tuple(image_latent.shape[1:])
-    if not settings.noise_per_image:
-        return member_noise(settings.seed, settings.ensemble_size, shape)
-    seeds = [settings.from_image(index).seed for index in range(len(image_latent))]
-    return torch.stack([member_noise(seed, settings.ensemble_size, shape) for seed in seeds])
 
 
 def check_image(image: Tensor) -> None:

@@ -14,20 +14,20 @@ _LATENTS_APART = 0.1  # half precision and bfloat16 make less of a difference
 _MANY_DRAWS = 10  # of one view
 
 
-def tell_doubts(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
+def warn_of_recipe(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
     """Warns of warm-ups that never end, of flow stages that draw what those drew that they start from, and of a start
     in latents that it does not know.
 
     Only of `stages` that are to begin: of one that has a state in the output folder neither may change any more.
     """
     if recipe.autoencoder.loop is not None and "autoencoder" in stages and _begins(codec_config_path(output)):
-        _tell_endless_warmup("autoencoder", recipe.autoencoder.loop)
+        _warn_of_endless_warmup("autoencoder", recipe.autoencoder.loop)
     begun = [name for name in recipe.flow if f"flow.{name}" in stages and _begins(network_path(output, name))]
     if begun and recipe.network.start and recipe.autoencoder.path:
-        _tell_other_latents(recipe, output)
+        _warn_of_other_latents(recipe, output)
     for name in begun:
         stage = recipe.flow[name]
-        _tell_endless_warmup(f"flow.{name}", stage.loop)
+        _warn_of_endless_warmup(f"flow.{name}", stage.loop)
         for earlier in _stages_before(recipe, name):
             alike = recipe.flow[earlier].loop.seed == stage.loop.seed
             if alike and set(recipe.flow[earlier].latents) & set(stage.latents):
@@ -40,7 +40,7 @@ def tell_doubts(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
                 )
 
 
-def tell_frozen_views(recipe: Recipe, output: Path, which: str, frames: int) -> None:
+def warn_of_frozen_views(recipe: Recipe, output: Path, which: str, frames: int) -> None:
     """Warns of flow stages that are to learn the same changed crop of a picture again and again.
 
     Args:
@@ -67,7 +67,7 @@ def _begins(result: Path) -> bool:
     return not result.with_name("state.pt").exists()
 
 
-def _tell_other_latents(recipe: Recipe, output: Path) -> None:
+def _warn_of_other_latents(recipe: Recipe, output: Path) -> None:
     apart = latents_apart(recipe.network, output, output / recipe.autoencoder.path)
     if apart > _LATENTS_APART:
         _LOGGER.warning(
@@ -79,7 +79,7 @@ def _tell_other_latents(recipe: Recipe, output: Path) -> None:
         )
 
 
-def _tell_endless_warmup(stage: str, loop: LoopSettings) -> None:
+def _warn_of_endless_warmup(stage: str, loop: LoopSettings) -> None:
     if loop.warmup_steps >= loop.num_steps:
         _LOGGER.warning(
             "[%s.loop] has warmup_steps %s and num_steps %s, so its learning rate never reaches %s; lower warmup_steps",

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import torch
 
-from ..optional import import_optional
+from .optional import import_optional
 
 # One process may work for hours while the others wait. Should it end, the launcher ends the others, so nobody hangs.
 _PATIENCE = timedelta(days=7)

@@ -10,7 +10,7 @@ from depthfm_core.flow import noise_source
 from depthfm_core.model.codec import load_codec
 from depthfm_core.training import normals
 from depthfm_core.training.loop import LoopSettings, train
-from depthfm_core.training.normals import decoded_normal_loss, normal_loss
+from depthfm_core.training.normal_loss import decoded_normal_loss, normal_loss
 from depthfm_core.training.velocity import FlowBatch, FlowSettings, build_network, flow_losses, flow_objective
 
 from .sd_prior import HYPER
