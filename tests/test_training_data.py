@@ -16,10 +16,12 @@ from depthfm_core.training import precompute
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings, draw_view
 from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder
 from depthfm_core.training.export import save_codec
+from depthfm_core.training.held_out import source_frames
 from depthfm_core.training.latents import LatentSet, LatentSettings, encode
-from depthfm_core.training.precompute import valid_cells, write_latents
-from depthfm_core.training.sources import DataSetSettings, folder_frames, source_frames
+from depthfm_core.training.precompute import write_latents
+from depthfm_core.training.sources import DataSetSettings, folder_frames
 from depthfm_core.training.target import NormalizationSettings, normalize_target
+from depthfm_core.training.views import valid_cells
 
 PERCENTILES = NormalizationSettings()
 STILL = PhotometricSettings(0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 95, 0, 0)

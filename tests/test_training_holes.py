@@ -8,10 +8,10 @@ import torch
 from depthfm_core.loading import load_pipeline
 from depthfm_core.training import precompute as stages_precompute
 from depthfm_core.training.latents import encode
-from depthfm_core.training.precompute import depth_picture, valid_cells
 from depthfm_core.training.recipe import read_recipe
 from depthfm_core.training.stages import run_recipe
 from depthfm_core.training.target import NormalizationSettings, fill_holes
+from depthfm_core.training.views import depth_picture, valid_cells
 
 from .precomputing import with_holes
 from .test_training_data import scene

@@ -15,11 +15,11 @@ from depthfm_core.training import record, stages
 from depthfm_core.training.first_weights import first_network
 from depthfm_core.training.frames import FrameSettings
 from depthfm_core.training.lora import LoraSettings, add_lora
-from depthfm_core.training.precompute import depth_picture, valid_cells
 from depthfm_core.training.recipe import read_recipe
 from depthfm_core.training.stream import StreamSettings
 from depthfm_core.training.target import NormalizationSettings
 from depthfm_core.training.velocity import build_network
+from depthfm_core.training.views import depth_picture, valid_cells
 
 from .sd_prior import HYPER
 from .test_training_recipe import TOY, write_toy

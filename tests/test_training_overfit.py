@@ -8,11 +8,11 @@ from depthfm_core.depth.align import align
 from depthfm_core.evaluation.metrics import measure
 from depthfm_core.training.latents import LatentSet, encode
 from depthfm_core.training.loop import LoopSettings
-from depthfm_core.training.precompute import depth_picture
 from depthfm_core.training.shards import write_shard
 from depthfm_core.training.target import NormalizationSettings
 from depthfm_core.training.validation import HeldOut, estimate
 from depthfm_core.training.velocity import FlowSettings, build_network, train_velocity
+from depthfm_core.training.views import depth_picture
 
 from .test_training import TOY
 

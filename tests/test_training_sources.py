@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 
 from depthfm_core.training import sources, stages
 from depthfm_core.training.frames import FrameSettings, split_frames, tell_frames
+from depthfm_core.training.held_out import find_complete_frames, source_frames
 from depthfm_core.training.recipe import read_recipe
-from depthfm_core.training.sources import KINDS, DataSetSettings, find_complete_frames, source_frames
+from depthfm_core.training.sources import KINDS, DataSetSettings
 from depthfm_core.training.stages import run_recipe
 
 from .rgbd_files import write_list, write_npy, write_picture

@@ -59,8 +59,9 @@ def _chosen(recipe: "Recipe", names: list[str] | None) -> list[str]:
 
 def _report(folder: Path, planned: int) -> str:
     """What is there: of all machines, as far as they have come."""
-    from ..training.precompute import summarize
+    from ..training.shards import find_shards, open_shard
 
-    found = summarize(folder)
-    each = f", {found.bytes / found.views:,.0f} bytes a view" if found.views else ""
-    return f"{folder}: {found.shards} of {planned} shards, {found.views} views, {found.bytes:,} bytes{each}"
+    shards = [open_shard(path) for path in find_shards(folder)]
+    views, size = sum(map(len, shards)), sum(shard.path.stat().st_size for shard in shards)
+    each = f", {size / views:,.0f} bytes a view" if views else ""
+    return f"{folder}: {len(shards)} of {planned} shards, {views} views, {size:,} bytes{each}"

@@ -25,12 +25,12 @@ from .augment import PhotometricSettings, ViewSettings, change_photometry, draw_
 from .loop import LoopSettings, train
 from .losses import coarse_loss, edge_loss, whitening_loss
 from .objective import Objective, StepRandom
-from .precompute import depth_picture
 from .sources import Frame
 from .stream import FrameStream
 from .streamed import StreamedViews
 from .target import NormalizationSettings
 from .thumbnail import start_as_thumbnail
+from .views import depth_picture
 from .watch import Checked, titled
 
 _COARSE_PX = 4

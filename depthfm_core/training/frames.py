@@ -11,7 +11,8 @@ from tqdm import tqdm
 from ..data.folder import frame_name
 from ..share import Share
 from .engine import training_device
-from .sources import DataSetSettings, Frame, count_others, find_complete_frames, folder_frames, source_frames
+from .held_out import count_others, find_complete_frames, source_frames
+from .sources import DataSetSettings, Frame, folder_frames
 from .stream import FrameStream, StreamSettings
 
 _LOGGER = logging.getLogger(__name__)

@@ -19,32 +19,23 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
 from .. import __version__
-from ..data.sample import DepthSample
 from ..model.codec import LatentCodec, load_codec
 from ..model.fingerprint import fingerprint_weights
 from ..share import ALL, Share
 from ..workers import start_worker
-from .augment import PhotometricSettings, change_photometry, draw_view
+from .augment import PhotometricSettings
 from .latents import LatentSettings, encode, pictures_at_once
 from .shards import FORMATS, Shard, check_origin, data_set_of, find_shards, open_shard, write_shard
 from .sources import Frame
-from .target import NormalizationSettings, fill_holes, is_stretched, normalize_target
+from .target import NormalizationSettings
+from .views import sky_is_far, views_of
 
 _LOGGER = logging.getLogger(__name__)
 _NOT_IN_THE_LATENTS = ("datasets", "format", "workers")
-
-
-class Summary(NamedTuple):
-    """How many shards and views a folder holds, and their bytes on disk."""
-
-    shards: int
-    views: int
-    bytes: int
 
 
 class _Odd(NamedTuple):
@@ -203,13 +194,8 @@ def check_sky(shard: Shard, frames: Sequence[Frame], settings: LatentSettings) -
 
 def _without_depth(settings: LatentSettings, frame: Frame) -> dict[str, object]:
     """What is made of a frame's pixels without depth, as its shard keeps it; earlier versions left holes far away."""
-    far = _sky_is_far(settings, frame)
+    far = sky_is_far(settings, frame)
     return {"sky_is_far": far} if far else {"sky_is_far": far, "filling of holes": "nearest depth"}
-
-
-def _sky_is_far(settings: LatentSettings, frame: Frame) -> bool:
-    """Whether a frame's pixels without depth count as the far plane."""
-    return frame.sky_is_far if settings.sky_is_far is None else settings.sky_is_far
 
 
 def _name_all(frames: Sequence[Frame]) -> str:
@@ -243,7 +229,7 @@ def _write_shard(
     """Writes a shard; which of its views are to be told."""
     path, frames = shard
     rng = np.random.default_rng([settings.seed, *f"{path.stem}.safetensors".encode()])  # alike in every format
-    views = _views(frames, settings, photometry, normalization, rng)
+    views = views_of(frames, settings, photometry, normalization, rng)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     stretched = 0
     while some := list(islice(views, pictures_at_once(settings.view.height_px * settings.view.width_px))):
@@ -267,47 +253,3 @@ def _check_finite(latents: Tensor, frames: Sequence[Frame]) -> None:
                 f"The latents of {frame.name} in {frame.data_set} are not finite; mend its picture and depth map, or "
                 "take them out. If they are sound, the autoencoder's latents do not fit into half precision."
             )
-
-
-def _views(
-    frames: Sequence[Frame],
-    settings: LatentSettings,
-    photometry: PhotometricSettings,
-    normalization: NormalizationSettings,
-    rng: np.random.Generator,
-) -> Iterator[tuple[Tensor, Tensor, Tensor, bool]]:
-    """Picture and depth picture [3, H, W] in [-1, 1] and the cells that count [1, H/8, W/8] of each view, and whether
-    its depth `is_stretched`.
-    """
-    for frame in frames:
-        sample = frame.read()
-        for _ in range(settings.views_per_frame):
-            view = draw_view(sample, settings.view, rng)
-            picture = change_photometry(view.image, photometry, rng) * 2 - 1
-            far = _sky_is_far(settings, frame)
-            depth, cells = depth_picture(view, normalization, sky_is_far=far), valid_cells(view, sky_is_far=far)
-            yield picture, depth, cells, is_stretched(view.depth_m, view.valid, normalization)
-
-
-def depth_picture(sample: DepthSample, normalization: NormalizationSettings, *, sky_is_far: bool) -> Tensor:
-    """Normalized log depth as a grey picture for the autoencoder, [3, H, W] in [-1, 1].
-
-    Pixels without depth are the far plane, or holes that the nearest depth fills.
-    """
-    target = normalize_target(sample.depth_m, sample.valid, normalization)
-    return (target if sky_is_far else fill_holes(target, sample.valid)).expand(3, -1, -1)
-
-
-def valid_cells(sample: DepthSample, *, sky_is_far: bool) -> Tensor:
-    """Which cells of the latent count, [1, H/8, W/8] bool: those with at least half of their pixels usable.
-
-    A picture that is sky alone says nothing about depth, so none of it counts.
-    """
-    usable = sample.valid | (sample.valid.any() & sky_is_far)
-    return F.avg_pool2d(usable.float(), LatentCodec.downscale) >= 0.5
-
-
-def summarize(folder: Path) -> Summary:
-    """What is in a folder of shards. Errors: `open_shard`, `find_shards`."""
-    shards = [open_shard(path) for path in find_shards(folder)]
-    return Summary(len(shards), sum(map(len, shards)), sum(shard.path.stat().st_size for shard in shards))

@@ -6,8 +6,8 @@ from diffusers import AutoencoderTiny
 
 from .augment import ViewSettings, change_photometry, draw_view
 from .autoencoder import AutoencoderData
-from .precompute import depth_picture
-from .sources import spread
+from .held_out import spread
+from .views import depth_picture
 
 _MEASURED_PICTURES = 64
 

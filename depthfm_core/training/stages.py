@@ -36,6 +36,7 @@ from .engine import training_device
 from .export import export, save_codec
 from .first_weights import RESULT, first_network, start_codec, untrained_network
 from .frames import check_data_sets, open_stream, split_frames, tell_frames, write_frames
+from .held_out import spread
 from .inputs import check_inputs, codec_config_path, latents_folder, network_path
 from .latents import LatentSet
 from .precompute import check_sky, describe, plan_shards, write_latents
@@ -43,7 +44,6 @@ from .recipe import Recipe
 from .recipe_warnings import warn_of_frozen_views, warn_of_recipe
 from .record import compare_records, keep_record, provenance, result_folder
 from .scaling import measure_scaling_factor
-from .sources import spread
 from .state import is_made, only_one, tell_made
 from .stream import FrameStream
 from .streamed import StreamedLatents, StreamedViews
