@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..depth.files import import_openexr, read_image
+from ..depth.files import import_openexr, read_photo
 from ..flow import SolverProgress
 from ..model.bundled import EXAMPLE_PHOTO
 from ..pipeline import DepthFMPipeline, EstimationSettings
@@ -24,7 +24,7 @@ from .errors import BAD_INPUT, USER_ERRORS, sentence
 from .idle import idle_options
 from .inputs import find_images, unread_photos
 from .outputs import OUTPUTS, describe_outputs, output_paths, write_outputs
-from .views import ViewOptions, add_view_arguments, view_options
+from .views import OF_CAMERA, ViewOptions, add_view_arguments, view_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -176,13 +176,15 @@ def _predict_one(
 ) -> None:
     """Writes the files of one picture; prints a line for each that is there, and one for the picture."""
     start = time.perf_counter()
-    image = read_image(path)
+    image, fov_deg = read_photo(path)
     prediction = pipeline(image, settings, on_step=calls)
-    for file in write_outputs(prediction, image, args.save, views, args.output, name):
+    for file in write_outputs(prediction, image, args.save, views.of_photo(fov_deg), args.output, name):
         tqdm.write(str(file))
     seconds = time.perf_counter() - start
     height, width = image.shape[2:]
-    tqdm.write(f"{path}: {width} x {height} pixels, {seconds:.2f} s, {calls.total} network calls")
+    by_exif = fov_deg is not None and views.takes_fov_of_photo and set(OF_CAMERA) & set(args.save)
+    camera = f" field of view {fov_deg:.1f} degrees by EXIF," if by_exif else ""
+    tqdm.write(f"{path}: {width} x {height} pixels,{camera} {seconds:.2f} s, {calls.total} network calls")
 
 
 def _about(path: Path, error: BaseException) -> str:
