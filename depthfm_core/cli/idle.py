@@ -47,6 +47,8 @@ def idle_options(args: argparse.Namespace, num_pictures: int) -> Iterator[str]:
                 yield f"{_option(name)} changes nothing {words}."
     if args.noise_per_image and num_pictures == 1 and args.noising_step != 0:
         yield f"{_option('noise_per_image')} changes nothing with one picture."
+    if args.recursive and not any(path.is_dir() for path in args.inputs):
+        yield "--recursive changes nothing without a folder."
 
 
 def _defaults() -> argparse.Namespace:

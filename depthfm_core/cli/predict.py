@@ -34,7 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=Path,
         metavar="IMAGE_OR_FOLDER",
-        help="pictures, and folders whose pictures are all taken (not those in folders inside); default: an example",
+        help="pictures, and folders whose pictures are all taken (those in folders inside with --recursive); "
+        "default: an example",
+    )
+    parser.add_argument(
+        "--recursive",
+        action="store_true",
+        help="take the pictures in folders inside too, but not in hidden ones or that of --output; results go into "
+        "folders of the same names: those of holiday/2024/a.jpg into depth/2024 where holiday is given",
     )
     _add_output_arguments(parser)
     add_estimation_arguments(parser)
@@ -60,15 +67,17 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError, OSError: for an option, input or model that cannot be used, before anything is written.
     """
-    images = find_images(args.inputs or [EXAMPLE_PHOTO])
+    images = find_images(args.inputs or [EXAMPLE_PHOTO], args.output, recursive=args.recursive)
     settings = estimation_settings(args)
     views = view_options(args)
     _check_output(args, images, settings)
-    for told in (*idle_options(args, len(images)), *unread_photos(args.inputs)):
+    unread = unread_photos(args.inputs, args.output, recursive=args.recursive)
+    for told in (*idle_options(args, len(images)), *unread):
         tqdm.write(f"depthfm: {told}", file=sys.stderr)
     import_networks(args, compiled=args.compile)
     pipeline = pipeline_from(args)
-    _check_folder(args.output)
+    for folder in _result_folders(args.output, images):
+        _check_folder(folder)
     if any(is_same(folder, args.output) for folder in {image.parent for image in images}):
         told = f"depthfm: the results lie among the pictures in {args.output}; next time name pictures, not the folder."
         tqdm.write(told, file=sys.stderr)
@@ -119,12 +128,28 @@ def _check_output(args: argparse.Namespace, images: Mapping[Path, str], settings
         import_openexr()
     if args.output.exists() and not args.output.is_dir():
         raise ValueError(f"--output {args.output} is a file; name a folder.")
-    if any(is_same(folder, args.output) for folder in args.inputs):
+    if any(_is_searched(args.output, images, folder) for folder in args.inputs):
         raise ValueError(
-            f"--output {args.output} is the folder of the pictures, where the results would be taken for pictures the "
-            "next time; name another folder."
+            f"--output {args.output} brings the results into the folder of the pictures, where they would be taken for "
+            "pictures the next time; name another folder."
         )
     _check_results({image: output_paths(args.save, args.output, name) for image, name in images.items()})
+
+
+def _is_searched(output: Path, images: Mapping[Path, str], folder: Path) -> bool:
+    """Whether results lie in a folder of pictures and are not left out, as they are of one that `output` lies in."""
+    results = _result_folders(output, images)
+    return _lies_in(folder, output) and any(_lies_in(result, folder) for result in results)
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    """Whether a path that may not be there yet is a folder or leads into it."""
+    path = path.resolve()
+    return any(is_same(part, folder) for part in (path, *path.parents))
+
+
+def _result_folders(output: Path, images: Mapping[Path, str]) -> list[Path]:
+    return sorted({(output / name).parent for name in images.values()})
 
 
 def _check_results(results: Mapping[Path, Sequence[Path]]) -> None:
