@@ -151,6 +151,7 @@ MODEL_OPTIONS = {
 # Options with tests of their own, below.
 OTHER_OPTIONS = {"--save", "--output", "--device", "--vae", "--max-steps", "--members-at-once", "--traceback"}
 OTHER_OPTIONS |= {"--noise-per-image", "--backend", "--decoder", "--compile"}  # backend in test_openvino.py
+OTHER_OPTIONS |= {"--recursive"}  # in test_cli_recursive.py
 
 
 @pytest.mark.parametrize("option", DEPTH_OPTIONS)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from depthfm_core.depth.points import focal_from_fov, focal_length, unproject
+from depthfm_core.depth.points import focal_from_fov, focal_length, fov_from_film_focal, unproject
 
 
 def test_a_field_of_view_of_90_degrees_has_a_focal_length_of_half_the_width():
@@ -64,3 +64,17 @@ def test_wrong_cameras_and_shapes_are_errors():
             focal_length(2, 60.0, focal_px)
     with pytest.raises(ValueError, match=r"must be \[B, 1, H, W\]"):
         unproject(torch.ones(2, 2), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("size", "focal_mm", "fov_deg"),
+    [
+        ((6000, 4000), 18, 90.0),  # 36 mm across
+        ((4000, 6000), 12, 90.0),  # 24 mm
+        ((4000, 3000), math.hypot(36, 24) * 0.4, 90.0),  # 4 : 3 : 5, so four fifths of film's diagonal
+        ((3000, 4000), math.hypot(36, 24) * 0.3, 90.0),
+        ((600, 400), 50, 39.6),  # as lens tables have it
+    ],
+)
+def test_a_focal_length_on_film_gives_the_field_of_view_of_film_with_the_pictures_diagonal(size, focal_mm, fov_deg):
+    assert fov_from_film_focal(focal_mm, *size) == pytest.approx(fov_deg, abs=0.01)

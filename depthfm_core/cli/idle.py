@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from .arguments import ESTIMATION_OPTIONS, add_estimation_arguments
-from .views import add_view_arguments
+from .views import OF_CAMERA, add_view_arguments
 
 
 class Idle(NamedTuple):
@@ -33,7 +33,7 @@ IDLE = (
     Idle(_OF_NOISE, lambda args: args.noising_step == 0, "with --noising-step 0"),
     Idle(("colormap", "normalization"), _not_saving("color"), "without color in --save"),
     Idle(("invert",), _not_saving("color", "depth16"), "without color or depth16 in --save"),
-    Idle(("fov", "focal"), _not_saving("normals", "ply"), "without normals or ply in --save"),
+    Idle(("fov", "focal"), _not_saving(*OF_CAMERA), "without normals or ply in --save"),
     Idle(_OF_NORMALS, _not_saving("normals"), "without normals in --save"),
 )
 
@@ -47,6 +47,8 @@ def idle_options(args: argparse.Namespace, num_pictures: int) -> Iterator[str]:
                 yield f"{_option(name)} changes nothing {words}."
     if args.noise_per_image and num_pictures == 1 and args.noising_step != 0:
         yield f"{_option('noise_per_image')} changes nothing with one picture."
+    if args.recursive and not any(path.is_dir() for path in args.inputs):
+        yield "--recursive changes nothing without a folder."
 
 
 def _defaults() -> argparse.Namespace:

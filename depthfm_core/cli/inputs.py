@@ -1,37 +1,63 @@
 """The pictures that `predict` is given, and what their results are called."""
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
 
-from ..data.photos import describe_unread, photos_in
+from ..data.photos import any_photo_below, describe_unread, photos_in
 
 
-def find_images(inputs: Iterable[Path]) -> dict[Path, str]:
+def find_images(inputs: Iterable[Path], output: Path, *, recursive: bool = False) -> dict[Path, str]:
     """The pictures themselves, and of folders the files in them with a picture's suffix, sorted by name, each once.
 
+    Args:
+        inputs: pictures and folders.
+        output: where the results go; it is left out where it lies in a folder that is searched.
+        recursive: also takes the pictures of all folders inside.
+
     Returns:
-        Picture -> the name of its results, of which no two are alike on any disk.
+        Picture -> the name of its results, of which no two are alike on any disk: STEM or, with `recursive`, the
+        picture's own folder below the one that was given goes before it, FOLDER/STEM.
 
     Raises:
         ValueError: for a path that does not exist, or a folder without pictures.
     """
-    found = [image for path in inputs for image in (photos_in(path) if path.is_dir() else [path])]
-    for image in found:
-        if not image.exists():
-            raise ValueError(f"{image} does not exist; check the spelling and the current folder.")
-    once: dict[str, Path] = {}
-    for image in found:
-        once.setdefault(os.path.normcase(image.parent.resolve() / image.name), image)
-    return _result_names(list(once.values()))
+    once: dict[str, tuple[Path, Path]] = {}
+    for path in inputs:
+        for image in _photos_of(path, output, recursive) if path.is_dir() else [path]:
+            if not image.exists():
+                raise ValueError(f"{image} does not exist; check the spelling and the current folder.")
+            inside = image.parent.relative_to(path) if path.is_dir() else Path()
+            once.setdefault(os.path.normcase(image.parent.resolve() / image.name), (image, inside))
+    return _names_by_folder(dict(once.values()))
 
 
-def unread_photos(inputs: Iterable[Path]) -> Iterator[str]:
-    """A sentence for each folder with photographs in formats that are not read."""
-    told = (describe_unread(path) for path in inputs if path.is_dir())
+def unread_photos(inputs: Iterable[Path], output: Path, *, recursive: bool = False) -> Iterator[str]:
+    """A sentence for each folder with photographs in formats that are not read. Arguments: `find_images`."""
+    told = (describe_unread(path, below=recursive, without=output) for path in inputs if path.is_dir())
     return (sentence for sentence in told if sentence)
+
+
+def _photos_of(folder: Path, output: Path, recursive: bool) -> list[Path]:
+    try:
+        return photos_in(folder, below=recursive, without=output)
+    except ValueError as error:
+        if any_photo_below(folder, output):
+            raise ValueError(
+                f"{folder} holds no pictures itself, but the folders in it do; add --recursive to take those."
+            ) from error
+        raise
+
+
+def _names_by_folder(folders: Mapping[Path, Path]) -> dict[Path, str]:
+    """Of picture -> its results' folder: picture -> FOLDER/NAME. Folders, too, are alike that differ in case alone."""
+    together = defaultdict(list)
+    for image, folder in folders.items():
+        together[folder.as_posix().casefold()].append(image)
+    names = {image: name for images in together.values() for image, name in _result_names(images).items()}
+    return {image: (folder / names[image]).as_posix() for image, folder in folders.items()}
 
 
 def _result_names(images: Sequence[Path]) -> dict[Path, str]:

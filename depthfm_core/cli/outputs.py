@@ -167,8 +167,9 @@ def _files(
         except USER_ERRORS as error:  # too little memory
             refused.insert(0, error)
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        yield from zip(output_paths((kind,), folder, name), OUTPUTS[kind].files.values(), views, strict=True)
+        paths = output_paths((kind,), folder, name)
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        yield from zip(paths, OUTPUTS[kind].files.values(), views, strict=True)
 
 
 def _write(files: Iterable[_File]) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..depth.files import import_openexr, read_image
+from ..depth.files import import_openexr, read_photo
 from ..flow import SolverProgress
 from ..model.bundled import EXAMPLE_PHOTO
 from ..pipeline import DepthFMPipeline
@@ -25,7 +25,7 @@ from .errors import BAD_INPUT, USER_ERRORS, sentence
 from .idle import idle_options
 from .inputs import find_images, unread_photos
 from .outputs import OUTPUTS, describe_outputs, output_paths, write_outputs
-from .views import ViewOptions, add_view_arguments, view_options
+from .views import OF_CAMERA, ViewOptions, add_view_arguments, view_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=Path,
         metavar="IMAGE_OR_FOLDER",
-        help="pictures, and folders whose pictures are all taken (not those in folders inside); default: an example",
+        help="pictures, and folders whose pictures are all taken (those in folders inside with --recursive); "
+        "default: an example",
+    )
+    parser.add_argument(
+        "--recursive",
+        action="store_true",
+        help="take the pictures in folders inside too, but not in hidden ones or that of --output; results go into "
+        "folders of the same names: those of holiday/2024/a.jpg into depth/2024 where holiday is given",
     )
     _add_output_arguments(parser)
     add_estimation_arguments(parser)
@@ -61,15 +68,17 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError, OSError: for an option, input or model that cannot be used, before anything is written.
     """
-    images = find_images(args.inputs or [EXAMPLE_PHOTO])
+    images = find_images(args.inputs or [EXAMPLE_PHOTO], args.output, recursive=args.recursive)
     settings = estimation_settings(args)
     views = view_options(args)
     _check_output(args, images, settings)
-    for told in (*idle_options(args, len(images)), *unread_photos(args.inputs)):
+    unread = unread_photos(args.inputs, args.output, recursive=args.recursive)
+    for told in (*idle_options(args, len(images)), *unread):
         tqdm.write(f"depthfm: {told}", file=sys.stderr)
     import_networks(args, compiled=args.compile)
     pipeline = pipeline_from(args)
-    _check_folder(args.output)
+    for folder in _result_folders(args.output, images):
+        _check_folder(folder)
     if any(is_same(folder, args.output) for folder in {image.parent for image in images}):
         told = f"depthfm: the results lie among the pictures in {args.output}; next time name pictures, not the folder."
         tqdm.write(told, file=sys.stderr)
@@ -120,12 +129,28 @@ def _check_output(args: argparse.Namespace, images: Mapping[Path, str], settings
         import_openexr()
     if args.output.exists() and not args.output.is_dir():
         raise ValueError(f"--output {args.output} is a file; name a folder.")
-    if any(is_same(folder, args.output) for folder in args.inputs):
+    if any(_is_searched(args.output, images, folder) for folder in args.inputs):
         raise ValueError(
-            f"--output {args.output} is the folder of the pictures, where the results would be taken for pictures the "
-            "next time; name another folder."
+            f"--output {args.output} brings the results into the folder of the pictures, where they would be taken for "
+            "pictures the next time; name another folder."
         )
     _check_results({image: output_paths(args.save, args.output, name) for image, name in images.items()})
+
+
+def _is_searched(output: Path, images: Mapping[Path, str], folder: Path) -> bool:
+    """Whether results lie in a folder of pictures and are not left out, as they are of one that `output` lies in."""
+    results = _result_folders(output, images)
+    return _lies_in(folder, output) and any(_lies_in(result, folder) for result in results)
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    """Whether a path that may not be there yet is a folder or leads into it."""
+    path = path.resolve()
+    return any(is_same(part, folder) for part in (path, *path.parents))
+
+
+def _result_folders(output: Path, images: Mapping[Path, str]) -> list[Path]:
+    return sorted({(output / name).parent for name in images.values()})
 
 
 def _check_results(results: Mapping[Path, Sequence[Path]]) -> None:
@@ -177,13 +202,15 @@ def _predict_one(
 ) -> None:
     """Writes the files of one picture; prints a line for each that is there, and one for the picture."""
     start = time.perf_counter()
-    image = read_image(path)
+    image, fov_deg = read_photo(path)
     prediction = pipeline(image, settings, on_step=calls)
-    for file in write_outputs(prediction, image, args.save, views, args.output, name):
+    for file in write_outputs(prediction, image, args.save, views.of_photo(fov_deg), args.output, name):
         tqdm.write(str(file))
     seconds = time.perf_counter() - start
     height, width = image.shape[2:]
-    tqdm.write(f"{path}: {width} x {height} pixels, {seconds:.2f} s, {calls.total} network calls")
+    by_exif = fov_deg is not None and views.takes_fov_of_photo and set(OF_CAMERA) & set(args.save)
+    camera = f" field of view {fov_deg:.1f} degrees by EXIF," if by_exif else ""
+    tqdm.write(f"{path}: {width} x {height} pixels,{camera} {seconds:.2f} s, {calls.total} network calls")
 
 
 def _about(path: Path, error: BaseException) -> str:

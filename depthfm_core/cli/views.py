@@ -1,7 +1,7 @@
 """How what `predict` saves looks: its options for colors and normals."""
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -14,6 +14,7 @@ from .arguments import default_of
 
 # `--normalization`: those of `depth.normalize` that a picture alone can have.
 NORMALIZATIONS = {"per-image": "per image", "percentile": "percentile", "fixed-range": "fixed range"}
+OF_CAMERA = ("normals", "ply")  # kinds of output that depend on the field of view
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class ViewOptions:
         colormap: of `color`.
         invert: swaps near and far in `color` and `depth16`.
         normalization, limits: of `color`, see `normalize_depth`.
-        normals: keyword arguments of `predicted_normals`.
+        normals: keyword arguments of `predicted_normals`; a field of view of None stands for the photograph's own.
     """
 
     colormap: str
@@ -32,6 +33,17 @@ class ViewOptions:
     normalization: str
     limits: DisplayLimits
     normals: dict[str, float | str | None]
+
+    @property
+    def takes_fov_of_photo(self) -> bool:
+        """Whether neither a field of view nor a focal length was given."""
+        return self.normals["fov_deg"] is None and self.normals["focal_px"] is None
+
+    def of_photo(self, fov_deg: float | None) -> "ViewOptions":
+        """These for one photograph, whose EXIF tells a field of view or, with None, does not."""
+        if not self.takes_fov_of_photo:
+            return self
+        return replace(self, normals={**self.normals, "fov_deg": _usual_fov() if fov_deg is None else fov_deg})
 
 
 def add_view_arguments(output: argparse._ArgumentGroup) -> None:
@@ -70,15 +82,15 @@ def _add_range_arguments(output: argparse._ArgumentGroup, limits: DisplayLimits)
 
 
 def _add_normal_arguments(output: argparse._ArgumentGroup) -> None:
-    fov_deg, convention = (default_of(predicted_normals, name) for name in ("fov_deg", "convention"))
-    strength, smoothing = (default_of(predicted_normals, name) for name in ("strength", "smoothing"))
+    names = ("convention", "strength", "smoothing")
+    convention, strength, smoothing = (default_of(predicted_normals, name) for name in names)
     camera = output.add_mutually_exclusive_group()
     camera.add_argument(
         "--fov",
         type=float,
-        default=fov_deg,
         metavar="DEG",
-        help=f"normals and ply: the camera's horizontal field of view in degrees (default: {fov_deg:g})",
+        help="normals and ply: the camera's horizontal field of view in degrees; needed for a photograph that was "
+        f"cropped after it was taken (default: as its EXIF tells, else {_usual_fov():g})",
     )
     camera.add_argument("--focal", type=float, metavar="PX", help="normals and ply: focal length, in place of --fov")
     output.add_argument(
@@ -122,8 +134,12 @@ def view_options(args: argparse.Namespace) -> ViewOptions:
     options = ViewOptions(args.colormap, args.invert, NORMALIZATIONS[args.normalization], limits, normals)
     wall = DepthPrediction.from_log_depth(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2))
     normalize_depth(wall, options.normalization, limits)
-    predicted_normals(wall, **normals)
+    predicted_normals(wall, **options.of_photo(None).normals)
     return options
+
+
+def _usual_fov() -> float:
+    return default_of(predicted_normals, "fov_deg")
 
 
 def _limits(args: argparse.Namespace) -> DisplayLimits:

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from ..replacing import replacing_output
 from ..resize import MAX_SIDE_PX
-from .picture_decoding import DECODER_ERRORS, open_picture, pixels_of, turn_of, without_pillow_limit
+from .picture_decoding import DECODER_ERRORS, film_focal_of, open_picture, pixels_of, turn_of, without_pillow_limit
+from .points import fov_from_film_focal
 
 # At Pillow's own level a picture of 12 megapixels is longer with zlib than with nano; at these, less than half as long.
 # In 8-bit colors runs alone come out about as small as all repetitions do; in 16-bit gray they do not.
@@ -45,6 +46,17 @@ def read_image(path: str | Path) -> Tensor:
         ImageFileError: no such file, a folder, a pipe, an empty or broken file, not a picture, a side of more than
             16384 px, or pixel values outside of the ranges above.
     """
+    return read_photo(path)[0]
+
+
+def read_photo(path: str | Path) -> tuple[Tensor, float | None]:
+    """The picture as `read_image` gives it, and its horizontal field of view in degrees as its EXIF tells it, or None.
+
+    That of a picture that was cropped after it was taken is smaller than what its EXIF still tells.
+
+    Raises:
+        ImageFileError: as `read_image`; damaged EXIF is none.
+    """
     path = Path(path)
     _check_readable(path)
     try:
@@ -52,6 +64,7 @@ def read_image(path: str | Path) -> Tensor:
             _check_size(path, image.size)
             image.load()  # which turns a TIFF by itself, and its tag with it
             turn = turn_of(image)
+            film_focal_mm = film_focal_of(image)
             pixels = pixels_of(image if turn is None else image.transpose(turn))  # [H, W, 3] or [H, W]
     except UnidentifiedImageError as error:
         raise ImageFileError(
@@ -64,7 +77,9 @@ def read_image(path: str | Path) -> Tensor:
             f"{path} cannot be read as a picture ({error}); it may be damaged or cut short. "
             "Copy or download it again, or save it as PNG."
         ) from error
-    return _to_image(path, pixels)
+    height, width = pixels.shape[:2]
+    fov_deg = None if film_focal_mm is None else fov_from_film_focal(film_focal_mm, width, height)
+    return _to_image(path, pixels), fov_deg
 
 
 def write_png16(path: str | Path, depth: Tensor | np.ndarray, metadata: Mapping[str, str] | None = None) -> None:

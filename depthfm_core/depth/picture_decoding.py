@@ -1,4 +1,4 @@
-"""What Pillow leaves open: which files it may decode, of what size, how they are turned and what their numbers mean.
+"""What Pillow leaves open: which files it may decode, of what size, how they were taken and what their numbers mean.
 
 Transparent pixels are shown over white, because the colors stored below them are often garbage and white is what
 viewers show.
@@ -23,6 +23,8 @@ _PILLOW_LIMIT_LOCK = threading.Lock()
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 0x0102, 0x0106  # a TIFF's tags
 _WHITE_IS_ZERO = 0
 _ORIENTATION = 0x0112  # EXIF's tag; its values 2 to 8 say how to turn the picture
+_EXIF_IFD, _FILM_FOCAL = 0x8769, 0xA405  # EXIF's directory of the camera's settings; FocalLengthIn35mmFilm in it
+_FILM_FOCALS_MM = (5, 5000)  # within which lenses lie that draw straight lines straight, with room to spare
 _TURNS = dict(
     enumerate(
         (
@@ -75,6 +77,19 @@ def turn_of(image: Image.Image) -> Image.Transpose | None:
         return _TURNS.get(image.getexif().get(_ORIENTATION))
     except DECODER_ERRORS:
         return None
+
+
+def film_focal_of(image: Image.Image) -> float | None:
+    """Focal length in mm of the lens that would take the same picture on 35 mm film, where EXIF tells one.
+
+    None where it has none, 0 (the standard's "unknown") or what is no lens's, and where the EXIF is damaged.
+    """
+    try:
+        focal_mm = float(image.getexif().get_ifd(_EXIF_IFD).get(_FILM_FOCAL, 0))
+    except DECODER_ERRORS:
+        return None
+    shortest, longest = _FILM_FOCALS_MM
+    return focal_mm if shortest <= focal_mm <= longest else None
 
 
 def pixels_of(image: Image.Image) -> np.ndarray:

@@ -12,6 +12,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+_FILM_DIAGONAL_MM = math.hypot(36, 24)  # 43.27
+
 
 def unproject(depth: Tensor, focal_px: float) -> Tensor:
     """The 3D point of every pixel: [B, 3, H, W] (x right, y down, z forward), in the unit of `depth`.
@@ -54,3 +56,15 @@ def focal_from_fov(width_px: int, fov_deg: float) -> float:
     if not 0 < fov_deg < 180:
         raise ValueError(f"fov_deg must lie between 0 and 180 degrees, but {fov_deg} came; 60 is usual.")
     return width_px / 2 / math.tan(math.radians(fov_deg) / 2)
+
+
+def fov_from_film_focal(film_focal_mm: float, width_px: int, height_px: int) -> float:
+    """Horizontal field of view in degrees of a picture, from the focal length that would take it on 35 mm film.
+
+    Such a lens sees the same angle from corner to corner: the diagonal counts as that of 36 mm x 24 mm, whatever the
+    picture's shape. Width and height are those of the upright picture.
+
+    Source: CIPA DCG-001, https://www.cipa.jp/std/documents/e/DCG-001_E.pdf, the industry's rule for this number.
+    """
+    width_mm = _FILM_DIAGONAL_MM * width_px / math.hypot(width_px, height_px)
+    return math.degrees(2 * math.atan(width_mm / 2 / film_focal_mm))
