@@ -47,8 +47,9 @@ def _handed_on() -> dict:
         seen["sampler"] = [patcher, list(frames.shape), chosen.num_steps, chosen.ensemble_size, vae, frames_at_once]
         return depth
 
-    def decoded(latent, vae, ensemble_size, reduction):
-        seen["decode"] = [latent, vae, ensemble_size, reduction]
+    def decoded(latent, vae, ensemble_size, reduction, pictures, sharpen):
+        shape = None if pictures is None else list(pictures.shape)
+        seen.setdefault("decode", []).append([latent, vae, ensemble_size, reduction, shape, sharpen])
         return depth
 
     real = runtime.estimate, decoding.decode
@@ -66,6 +67,7 @@ def _handed_on() -> dict:
             chosen_edges[choice or "left out"] = seen["sharpen_edges"]
         seen["sharpen_edges"] = chosen_edges
         decode.DepthFMDecode.execute({"samples": "latents"}, "the VAE", 5, "median")
+        decode.DepthFMDecode.execute({"samples": "latents"}, "the VAE", 5, "median", pixels, "sharpened")
     finally:
         runtime.estimate, decoding.decode = real
     return seen

@@ -124,7 +124,8 @@ def test_log_depth_is_of_unclamped_channels(facts):
 
 def test_the_sampler_and_decode_hand_on_what_is_connected_and_set(facts):
     assert facts["handed_on"]["sampler"] == ["model", [1, 3, 64, 72], 7, 5, "the VAE", 4]
-    assert facts["handed_on"]["decode"] == ["latents", "the VAE", 5, "median"]
+    latents, others = ["latents", "the VAE", 5, "median"], [[None, None], [[1, 3, 64, 72], True]]
+    assert facts["handed_on"]["decode"] == [latents + rest for rest in others]
 
 
 def test_a_vae_of_another_kind_is_refused_by_what_is_different(facts):
