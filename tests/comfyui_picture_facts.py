@@ -95,13 +95,16 @@ def _cut_facts(model):
     for height, width in ((71, 64), (64, 69), (67, 71)):
         picture = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
         kept = vae.vae_encode_crop_pixels(picture.movedim(1, -1)).movedim(-1, 1)
-        left, _, top, _ = encoded_pictures(picture, 1, tuple(kept.shape[2:]), False).margins
+        cut = encoded_pictures(picture, 1, tuple(kept.shape[2:]), False)
+        original = encoded_pictures(torch.zeros(1, 3, 3 * height, 3 * width), 1, tuple(kept.shape[2:]), False)
+        left, _, top, _ = cut.margins
         window = (..., slice(top, top + kept.shape[2]), slice(left, left + kept.shape[3]))
         plain = decode(_latents(1), vae, 1, "mean").log_depth
         whole = decode(_latents(1), vae, 1, "mean", picture, False).log_depth
         yield {
             "vae_encode": kept.sum().item(),
             "cut": picture[window].sum().item(),
+            "scaled_is_cut_alike": original.margins == cut.margins,
             "elsewhere": abs(picture[..., : kept.shape[2], : kept.shape[3]].sum() - kept.sum()).item(),
             "inside": relative(whole[window], plain),
             "range_of_the_rim": ((whole.amax() - whole.amin()) / (plain.amax() - plain.amin())).item(),

@@ -20,6 +20,7 @@ def facts(folder: Path) -> dict:
         "signatures": {node.__name__: _signature(node) for node in nodes},
         "seed_controls": _seed_controls(),
         "unknown_choices": _unknown_choices(model),
+        "unknown_edges_of_decode": str(error_of(_unknown_edges)),
         **_memory_facts(model),
         **_group_facts(model),
         **_run_facts(model),
@@ -102,6 +103,13 @@ def _unknown_choices(model) -> dict[str, str]:
         return str(error_of(lambda: DepthFMSampler.execute(model, pixels, **(usual | {menu: "foo"}))))
 
     return {i.id: told(i.id) for i in inputs if isinstance(i, io.Combo.Input)}
+
+
+def _unknown_edges():
+    """DepthFM Decode with an entry that came by a link and is not on its menu."""
+    from a_pack.nodes.decode import DepthFMDecode
+
+    return DepthFMDecode.execute({"samples": "latents"}, "the VAE", 1, "mean", edges="foo")
 
 
 def _estimate(model, frames: int = 1, vae=None, frames_at_once: int = 0, **changed):

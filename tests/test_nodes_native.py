@@ -43,6 +43,7 @@ def test_a_picture_that_vae_encode_cut_gets_what_was_decoded_where_it_was_cut_fr
         assert cut["cut"] == cut["vae_encode"] and cut["elsewhere"] > 0.01
         assert cut["inside"] == 0
         assert cut["range_of_the_rim"] < 1.5  # of that of the map: goes on, and not astray
+    assert [cut["scaled_is_cut_alike"] for cut in facts["cut"]] == [True, True, False]  # the last was cut both ways
 
 
 def test_one_picture_serves_all_frames_and_as_many_serve_each_its_own(facts):

@@ -24,6 +24,10 @@ def test_an_entry_that_is_not_on_a_menu_is_refused_with_those_that_are(facts, me
     assert facts["unknown_choices"][menu].startswith(f"Unknown {menu} 'foo'; choose one of ")
 
 
+def test_decode_names_its_menu_for_edges_that_came_by_a_link(facts):
+    assert facts["unknown_edges_of_decode"] == "Unknown edges 'foo'; choose one of auto, sharpened, as estimated."
+
+
 def test_the_choice_of_edges_reaches_the_run_and_graphs_without_it_leave_it_to_the_model(facts):
     chosen = {"auto": None, "sharpened": True, "as estimated": False, "left out": None}
     assert facts["handed_on"]["sharpen_edges"] == chosen
