@@ -74,14 +74,11 @@ class DepthFMPipeline:
         check_noise(noise, image_latent)
         x_1 = self.depth_latents(image_latent, noise, settings, on_step)  # [(B E), 4, h, w]
         # Combined at the working size: an ensemble at the size of the picture would fill the memory.
+        x_1 = self.depth_latents(image_latent, noise, settings, on_step)  # [(B E), 4, h, w]
+        # Combined at the working size: an ensemble at the size of the picture would fill the memory.
         centre, spread = self._combined(rearrange(x_1, "(b e) c h w -> b e c h w", b=len(image)), settings, frame)
-        if self.sharpens(settings):
-            centre = sharpen_edges(centre, frame.crop(fitted).cpu())
-            log_depth = enlarge_sharply(centre, image.cpu())
-        else:
-            log_depth = frame.enlarge(centre)
-        uncertainty = frame.enlarge(spread).clamp_min(0) * self.spread_scale
-        return DepthPrediction.from_log_depth(log_depth, uncertainty, centre if frame.is_enlarged else None)
+        spread, seen = spread * self.spread_scale, frame.crop(fitted).cpu()
+        return at_pictures_size(centre, spread, frame, seen, image.cpu(), sharpen=self.sharpens(settings))
 
     def _solve(
         self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
@@ -187,3 +184,25 @@ class DepthFMPipeline:
     def device(self) -> torch.device:
         """Where the networks are."""
         return self.network.device
+
+
+def at_pictures_size(
+    centre: Tensor, spread: Tensor, frame: Frame, seen: Tensor, image: Tensor, *, sharpen: bool
+) -> DepthPrediction:
+    """What was decoded, at the size of the pictures.
+
+    Args:
+        centre: [B, 1, h, w] log depth at the frame's working size.
+        spread: [B, 1, h, w] its uncertainty.
+        frame: how the pictures were fitted.
+        seen: [B, 3, h, w] the pictures as the networks saw them, RGB in [0, 1].
+        image: [B, 3, H, W] the pictures, RGB in [0, 1].
+        sharpen: move the edges of the depth onto those of the pictures.
+    """
+    if sharpen:
+        centre = sharpen_edges(centre, seen)
+        log_depth = enlarge_sharply(centre, image)
+    else:
+        log_depth = frame.enlarge(centre)
+    uncertainty = frame.enlarge(spread).clamp_min(0)
+    return DepthPrediction.from_log_depth(log_depth, uncertainty, centre if frame.is_enlarged else None)

@@ -83,6 +83,16 @@ def enlarge(depth_map: Tensor, size: tuple[int, int]) -> Tensor:
     return _along(width_first, size[0], -2)
 
 
+def extend(depth_map: Tensor, margins: tuple[int, int, int, int]) -> Tensor:
+    """A map [B, C, h, w] with so many cells more to the left, right, top and bottom, a slope going on into them."""
+    for axis, before, after in ((-1, *margins[:2]), (-2, *margins[2:])):
+        for _ in range(before):
+            depth_map = torch.cat([_beyond(depth_map, 0, axis), depth_map], axis)
+        for _ in range(after):
+            depth_map = torch.cat([depth_map, _beyond(depth_map, depth_map.shape[axis] - 1, axis)], axis)
+    return depth_map
+
+
 def _frame(size: tuple[int, int], resolution: int, multiple: int, few_shapes: bool) -> Frame:
     working_size = _working_size(size, resolution, multiple) if resolution else size
     padded_size = tuple(side + -side % multiple for side in working_size)

@@ -2,9 +2,9 @@
 
 In reading order: the nodes in `load`, `sample`, `decode`, `views`, `controlnet`, `save`, `geometry`; `native` and
 `model_sampling` (DepthFM as a model of ComfyUI, `attention` its numbers), `patches` (what counts of the nodes between),
-`runtime` and `decoding` (memory, progress, cancel), `vae` (ComfyUI's VAE as autoencoder, `vae_shapes` which one it
-can be), `memory` and `out_of_memory` (what is needed, and when it is not there), `model_files` (which files are
-offered), `convert` (layouts), `frames` (one after the other), `save_values` (what is written of them), `widgets` and
-`sockets` (inputs and types that nodes share), `replacements` (nodes of other packs that ours stand in for), `extension`
-(list of nodes).
+`runtime` and `decoding` (memory, progress, cancel), `encoded` (the pictures of latents), `vae` (ComfyUI's VAE as
+autoencoder, `vae_shapes` which one it can be), `memory` and `out_of_memory` (what is needed, and when it is not there),
+`model_files` (which files are offered), `convert` (layouts), `frames` (one after the other), `save_values` (what is
+written of them), `widgets` and `sockets` (inputs and types that nodes share), `replacements` (nodes of other packs that
+ours stand in for), `extension` (list of nodes).
 """

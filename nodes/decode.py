@@ -1,12 +1,14 @@
 """The node that makes depth of latents which core's samplers have sampled."""
 
+import torch
 from comfy_api.latest import io
 
 from ..depthfm_core.flow import REDUCTIONS
 from . import decoding
-from .sample import depth_outputs, depth_sockets, reduction_widget
+from .convert import channels_first
+from .sample import DEFAULT_EDGES, EDGES, depth_outputs, depth_sockets, edges_widget, reduction_widget
 from .sockets import CATEGORY, schema
-from .widgets import validated
+from .widgets import unknown_choice, validated
 
 
 class DepthFMDecode(io.ComfyNode):
@@ -37,6 +39,13 @@ class DepthFMDecode(io.ComfyNode):
                     "2 on there is an uncertainty.",
                 ),
                 reduction_widget(),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The image that went into VAE Encode, or the one that it was scaled from: the depth gets "
+                    "its size, and 'edges' its edges. As many as were encoded, or one for all.",
+                ),
+                edges_widget(" Needs an image; 'auto' knows the model by the loader's VAE and no other."),
             ],
             outputs=depth_sockets(
                 "How far the ensemble's members disagree, in log depth (0.1 is about 10 %, clipped at 1), not scaled "
@@ -45,12 +54,23 @@ class DepthFMDecode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, reduction: str | None = None) -> bool | str:
+    def validate_inputs(cls, reduction: str | None = None, edges: str | None = None) -> bool | str:
         """True, or what the menu offers instead."""
-        return validated({"reduction": (reduction, REDUCTIONS)})
+        return validated({"reduction": (reduction, REDUCTIONS), "edges": (edges, EDGES)})
 
     @classmethod
-    def execute(cls, samples: dict, vae: object, ensemble_size: int, reduction: str) -> io.NodeOutput:
+    def execute(
+        cls,
+        samples: dict,
+        vae: object,
+        ensemble_size: int,
+        reduction: str,
+        image: torch.Tensor | None = None,
+        edges: str = DEFAULT_EDGES,
+    ) -> io.NodeOutput:
         """Decodes latent by latent."""
-        depth = decoding.decode(samples["samples"], vae, ensemble_size, reduction)
+        if unknown := unknown_choice({"edges": (edges, EDGES)}):  # it may come by a link
+            raise ValueError(unknown)
+        pictures = None if image is None else channels_first(image)
+        depth = decoding.decode(samples["samples"], vae, ensemble_size, reduction, pictures, EDGES[edges])
         return io.NodeOutput(*depth_outputs(depth))

@@ -57,7 +57,7 @@ class DepthFMSampler(io.ComfyNode):
                     tooltip="A Stable Diffusion 1.5 or 2.x VAE, for models that bring none, as the authors'; "
                     "'nano' takes no other than its own.",
                 ),
-                _edges_widget(),
+                edges_widget(),
             ],
             outputs=depth_sockets(
                 "How far the ensemble's members disagree, in log depth (0.1 is about 10 %, clipped at 1), scaled to "
@@ -149,6 +149,18 @@ def reduction_widget() -> io.Input:
     )
 
 
+def edges_widget(more: str = "") -> io.Input:
+    """Whether edges are moved onto those of the image; `more` goes on in the tooltip."""
+    return io.Combo.Input(
+        "edges",
+        options=list(EDGES),
+        default=DEFAULT_EDGES,
+        optional=True,  # graphs that were saved before it was there say nothing of it
+        tooltip="'sharpened' moves the edges of the depth onto those of the image; 'as estimated' leaves them, which "
+        "is calmer in video. 'auto' sharpens for models whose own resolution is below 256 pixels, as 'nano'." + more,
+    )
+
+
 def _sampling_widgets() -> list[io.Input]:
     return [
         io.Int.Input(
@@ -223,14 +235,3 @@ def _batch_widgets() -> list[io.Input]:
             tooltip="How many frames share a network call; 0 = as many as memory allows. The depth is the same.",
         ),
     ]
-
-
-def _edges_widget() -> io.Input:
-    return io.Combo.Input(
-        "edges",
-        options=list(EDGES),
-        default=DEFAULT_EDGES,
-        optional=True,  # graphs that were saved before it was there say nothing of it
-        tooltip="'sharpened' moves the edges of the depth onto those of the image; 'as estimated' leaves them, which "
-        "is calmer in video. 'auto' sharpens for models whose own resolution is below 256 pixels, as 'nano'.",
-    )

@@ -1,6 +1,7 @@
 """ComfyUI's VAE as the autoencoder of a DepthFM, and the autoencoder inside a model file as ComfyUI's VAE."""
 
 import copy
+import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 
@@ -118,7 +119,9 @@ def vae_inside(checkpoint: DepthFMCheckpoint) -> tuple[comfy.sd.VAE | None, floa
         return None, SD_SCALING_FACTOR
     check_inside(tensors, config, checkpoint.path)
     usual = 1.0 if is_tiny(tensors) else SD_SCALING_FACTOR
-    return build_vae(tensors, config), config.get("scaling_factor") or usual
+    vae = build_vae(tensors, config)
+    vae.depthfm_resolution = checkpoint.processing_resolution
+    return vae, config.get("scaling_factor") or usual
 
 
 def build_vae(tensors: Mapping[str, Tensor], config: Mapping) -> comfy.sd.VAE:
@@ -136,6 +139,11 @@ def build_vae(tensors: Mapping[str, Tensor], config: Mapping) -> comfy.sd.VAE:
 def is_same_autoencoder(vae: object, own: comfy.sd.VAE) -> bool:
     """Whether a VAE holds what `own`, from `build_vae`, holds: a file may be loaded twice, in two precisions."""
     return getattr(vae, "depthfm_content", None) == own.depthfm_content
+
+
+def resolution_of_its_model(vae: object) -> float:
+    """The working resolution in pixels of the DepthFM whose file a VAE, from `vae_inside`, came in; else infinite."""
+    return getattr(vae, "depthfm_resolution", math.inf)
 
 
 def _unclamped_float32(vae: comfy.sd.VAE) -> comfy.sd.VAE:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from comfyui_patch_facts import empty_prompt_facts, patch_facts
+from comfyui_picture_facts import picture_facts, sampled_latent
 from comfyui_process import GOLDEN, answer, error_of, image, relative, settings, toy_model
 from comfyui_save_facts import save_facts
 
@@ -17,6 +18,7 @@ def facts(folder: Path) -> dict:
         "golden": {f"{heads} {kind}": _golden(heads, kind) for heads in HEADS for kind in ("plain", "rescaled")},
         "pipeline": _pipeline_golden(model),
         **_ksampler_facts(model),
+        **picture_facts(model),
         **_own_latents_facts(folder),
         **_diff2flow_facts(folder),
         **_lora_facts(model),
@@ -80,15 +82,10 @@ def _pipeline_golden(patcher) -> float:
 
 def _sampled(patcher, seed: int, sampler: str = "euler", steps: int = 2):
     """KSampler's and DepthFM Decode's way to the depth of the picture, whose sides need no padding."""
-    import comfy.sample
     from a_pack.nodes.decoding import decode
-    from einops import rearrange
 
-    facts = patcher.model.facts
-    latent = facts.vae.encode(rearrange(image()[..., :64], "b c h w -> b h w c"))
-    noise, text = comfy.sample.prepare_noise(latent, seed), [[facts.source.null_text, {}]]
-    sampled = comfy.sample.sample(patcher, noise, steps, 1.0, sampler, "simple", text, text, latent, seed=seed)
-    return decode(sampled, facts.vae, 1, "mean").log_depth
+    sampled = sampled_latent(patcher, image()[..., :64], seed, sampler, steps)
+    return decode(sampled, patcher.model.facts.vae, 1, "mean").log_depth
 
 
 def _ours(patcher, seed: int, **changed):

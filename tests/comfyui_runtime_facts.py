@@ -20,6 +20,7 @@ def facts(folder: Path) -> dict:
         "signatures": {node.__name__: _signature(node) for node in nodes},
         "seed_controls": _seed_controls(),
         "unknown_choices": _unknown_choices(model),
+        "unknown_edges_of_decode": str(error_of(_unknown_edges)),
         **_memory_facts(model),
         **_group_facts(model),
         **_run_facts(model),
@@ -47,8 +48,9 @@ def _handed_on() -> dict:
         seen["sampler"] = [patcher, list(frames.shape), chosen.num_steps, chosen.ensemble_size, vae, frames_at_once]
         return depth
 
-    def decoded(latent, vae, ensemble_size, reduction):
-        seen["decode"] = [latent, vae, ensemble_size, reduction]
+    def decoded(latent, vae, ensemble_size, reduction, pictures, sharpen):
+        shape = None if pictures is None else list(pictures.shape)
+        seen.setdefault("decode", []).append([latent, vae, ensemble_size, reduction, shape, sharpen])
         return depth
 
     real = runtime.estimate, decoding.decode
@@ -66,6 +68,7 @@ def _handed_on() -> dict:
             chosen_edges[choice or "left out"] = seen["sharpen_edges"]
         seen["sharpen_edges"] = chosen_edges
         decode.DepthFMDecode.execute({"samples": "latents"}, "the VAE", 5, "median")
+        decode.DepthFMDecode.execute({"samples": "latents"}, "the VAE", 5, "median", pixels, "sharpened")
     finally:
         runtime.estimate, decoding.decode = real
     return seen
@@ -100,6 +103,13 @@ def _unknown_choices(model) -> dict[str, str]:
         return str(error_of(lambda: DepthFMSampler.execute(model, pixels, **(usual | {menu: "foo"}))))
 
     return {i.id: told(i.id) for i in inputs if isinstance(i, io.Combo.Input)}
+
+
+def _unknown_edges():
+    """DepthFM Decode with an entry that came by a link and is not on its menu."""
+    from a_pack.nodes.decode import DepthFMDecode
+
+    return DepthFMDecode.execute({"samples": "latents"}, "the VAE", 1, "mean", edges="foo")
 
 
 def _estimate(model, frames: int = 1, vae=None, frames_at_once: int = 0, **changed):

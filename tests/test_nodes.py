@@ -202,9 +202,10 @@ def test_what_is_not_on_the_samplers_menus_is_refused_with_the_menu_before_anyth
     assert f"Unknown {name} 'per_frame'; choose one of {', '.join(MENUS[name])}" in message
 
 
-def test_what_is_not_on_the_decoders_menu_is_refused_with_the_menu_before_anything_runs(comfyui):
+@pytest.mark.parametrize(("name", "menu"), [("reduction", "mean, median"), ("edges", "auto, sharpened, as estimated")])
+def test_what_is_not_on_the_decoders_menus_is_refused_with_the_menu_before_anything_runs(comfyui, name, menu):
     graph = sampler_graph()
     graph["encode"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["photo", 0], "vae": ["model", 3]}}
-    decode = {"samples": ["encode", 0], "vae": ["model", 3], "ensemble_size": 1, "reduction": "mode"}
-    graph["depth"] = {"class_type": "DepthFM_Decode", "inputs": decode}
-    assert "Unknown reduction 'mode'; choose one of mean, median" in refusal_of(comfyui, graph, "depth")
+    decode = {"samples": ["encode", 0], "vae": ["model", 3], "ensemble_size": 1, "reduction": "mean"}
+    graph["depth"] = {"class_type": "DepthFM_Decode", "inputs": decode | {name: "mode"}}
+    assert f"Unknown {name} 'mode'; choose one of {menu}" in refusal_of(comfyui, graph, "depth")

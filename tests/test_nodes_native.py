@@ -27,6 +27,37 @@ def test_ksampler_and_decode_give_the_samplers_depth(facts):
     assert facts["another_seed"] > 0.1
 
 
+def test_decode_with_the_picture_gives_the_samplers_depth_at_the_pictures_size_and_with_its_edges(facts):
+    assert facts["picture_against_ours"].keys() == {"auto", "sharpened", "as estimated"}
+    assert max(facts["picture_against_ours"].values()) < 1e-4
+    assert facts["picture_working_size"] == [1, 1, 192, 256]
+    assert facts["sharpened_against_as_estimated"] > 0.01
+
+
+def test_a_model_of_a_large_resolution_of_its_own_and_a_foreign_vae_are_not_sharpened_unless_told(facts):
+    assert facts["auto_of_another_model"] == facts["auto_of_a_foreign_vae"] == "as estimated"
+
+
+def test_a_picture_that_vae_encode_cut_gets_what_was_decoded_where_it_was_cut_from(facts):
+    for cut in facts["cut"]:
+        assert cut["cut"] == cut["vae_encode"] and cut["elsewhere"] > 0.01
+        assert cut["inside"] == 0
+        assert cut["range_of_the_rim"] < 1.5  # of that of the map: goes on, and not astray
+    assert [cut["scaled_is_cut_alike"] for cut in facts["cut"]] == [True, True, False]  # the last was cut both ways
+
+
+def test_one_picture_serves_all_frames_and_as_many_serve_each_its_own(facts):
+    assert facts["one_picture_for_all"] == 0
+    assert facts["each_its_own"] == 0
+    assert facts["another_picture"] > 0.01
+
+
+def test_decode_says_which_pictures_it_takes(facts):
+    assert "3 pictures came for the latents of 2; connect the images that went into VAE Encode" in facts["three_of_two"]
+    assert "is 72x48 pixels, but the latents are of one of 64x64, another aspect." in facts["another_aspect"]
+    assert "none is connected. Connect the image that went into VAE Encode" in facts["no_picture"]
+
+
 def test_ksampler_takes_the_scale_of_a_models_own_latents(facts):
     assert facts["own_latents_ksampler_against_ours"] < 1e-3
 

@@ -24,6 +24,10 @@ def test_an_entry_that_is_not_on_a_menu_is_refused_with_those_that_are(facts, me
     assert facts["unknown_choices"][menu].startswith(f"Unknown {menu} 'foo'; choose one of ")
 
 
+def test_decode_names_its_menu_for_edges_that_came_by_a_link(facts):
+    assert facts["unknown_edges_of_decode"] == "Unknown edges 'foo'; choose one of auto, sharpened, as estimated."
+
+
 def test_the_choice_of_edges_reaches_the_run_and_graphs_without_it_leave_it_to_the_model(facts):
     chosen = {"auto": None, "sharpened": True, "as estimated": False, "left out": None}
     assert facts["handed_on"]["sharpen_edges"] == chosen
@@ -124,7 +128,8 @@ def test_log_depth_is_of_unclamped_channels(facts):
 
 def test_the_sampler_and_decode_hand_on_what_is_connected_and_set(facts):
     assert facts["handed_on"]["sampler"] == ["model", [1, 3, 64, 72], 7, 5, "the VAE", 4]
-    assert facts["handed_on"]["decode"] == ["latents", "the VAE", 5, "median"]
+    latents, others = ["latents", "the VAE", 5, "median"], [[None, None], [[1, 3, 64, 72], True]]
+    assert facts["handed_on"]["decode"] == [latents + rest for rest in others]
 
 
 def test_a_vae_of_another_kind_is_refused_by_what_is_different(facts):

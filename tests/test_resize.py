@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depthfm_core.resize import MAX_ASPECT, MAX_STRETCH, enlarge, fit
+from depthfm_core.resize import MAX_ASPECT, MAX_STRETCH, enlarge, extend, fit
 
 SIZES = [(1, 1), (1, 7), (17, 4001), (63, 65), (64, 64), (480, 640), (241, 119)]
 
@@ -112,6 +112,16 @@ def test_enlarging_agrees_with_linear_interpolation_between_the_centers_of_cells
     wanted = F.interpolate(cells, (100, 125), mode="bilinear", align_corners=False)
     inside = (..., slice(2, -2), slice(2, -2))  # half a cell is 1.25 pixels
     torch.testing.assert_close(frame.enlarge(cells)[inside], wanted[inside], rtol=0, atol=1e-5)
+
+
+def test_an_extended_map_goes_on_by_its_slope_and_is_where_it_was():
+    plane = (0.3 * torch.arange(12) - 0.8 * torch.arange(9)[:, None])[None, None]
+    left, right, top, bottom = margins = (1, 2, 3, 0)
+    extended = extend(plane[..., top:9, left : 12 - right], margins)
+    torch.testing.assert_close(extended, plane, rtol=0, atol=1e-5)
+    assert torch.equal(extended[..., top:, left : 12 - right], plane[..., top:, left : 12 - right])
+    step = torch.tensor([0.0, 1.0, 1.0, 1.0]).expand(1, 1, 4, 4)
+    assert extend(step, (4, 4, 4, 4)).min() == 0  # an edge beside the rim does not go on
 
 
 @pytest.mark.parametrize(
