@@ -74,8 +74,6 @@ class DepthFMPipeline:
         check_noise(noise, image_latent)
         x_1 = self.depth_latents(image_latent, noise, settings, on_step)  # [(B E), 4, h, w]
         # Combined at the working size: an ensemble at the size of the picture would fill the memory.
-        x_1 = self.depth_latents(image_latent, noise, settings, on_step)  # [(B E), 4, h, w]
-        # Combined at the working size: an ensemble at the size of the picture would fill the memory.
         centre, spread = self._combined(rearrange(x_1, "(b e) c h w -> b e c h w", b=len(image)), settings, frame)
         spread, seen = spread * self.spread_scale, frame.crop(fitted).cpu()
         return at_pictures_size(centre, spread, frame, seen, image.cpu(), sharpen=self.sharpens(settings))

@@ -1,8 +1,9 @@
 """Edges of a depth map where the picture has them, as sharp as the picture shows them.
 
 A latent cell is many pixels wide, and a small network blurs beyond that: a silhouette comes out as a ramp. Each pixel
-of a ramp takes the weighted median of the depth around it, where pixels of its own color weigh most. So it joins
-either side and makes no depth in between. Slopes are left alone, or what is printed on them would bend them.
+of a ramp takes the weighted median of the depth around it, where pixels of its own color weigh most and those in the
+middle of a ramp least. So it joins either side and makes no depth in between. Slopes are left alone, or what is printed
+on them would bend them.
 
 Source: Ma, He, Wei, Sun, Wu, "Constant Time Weighted Median Filtering for Stereo Matching and Beyond", ICCV 2013, of
 which this is the plain form, on the few pixels that it changes. Reach and weights were chosen on rendered scenes
@@ -19,7 +20,13 @@ from torch import Tensor
 from ..resize import enlarge, shrink
 
 _TAPS = 3  # to each side: 49 pixels have a say
-_COLOR_SIGMA = 0.1  # distance in RGB of [0, 1]
+_SPACINGS = (2, 1, 1)  # of the taps of each pass, in pixels
+_OWN_COLOR = 0.18  # square of what counts as a pixel's own color, of the mean square of the differences around it
+_COLOR_SIGMAS = (
+    0.04,
+    0.25,
+)  # distance in RGB of [0, 1] that it is at least, above noise, and at most
+_RAMP = 0.2  # step of depth within three pixels that halves the say of the one between, of the map's whole range
 _SPACE_SIGMA = 2.0  # in taps
 _SLOPE_PX = 6  # so far around it a pixel's depth is compared with the mean, which a slope shares
 _LEAST_STEP = 0.08  # what that difference must vary by beside an edge, of the map's whole range
@@ -40,7 +47,7 @@ def sharpen_edges(log_depth: Tensor, image: Tensor) -> Tensor:
         ValueError: for shapes that differ.
     """
     _check_same_size(log_depth, image)
-    for spacing in (2, 1):
+    for spacing in _SPACINGS:
         beside_steps = _beside_steps(log_depth, _TAPS * spacing)
         log_depth = _median(log_depth, image, spacing, beside_steps)
     return log_depth
@@ -70,19 +77,21 @@ def _median(log_depth: Tensor, image: Tensor, spacing: int, chosen: Tensor) -> T
 
     And then the mean of what is about as deep, or a curved surface would become a staircase, which normals show.
     """
-    surface = _SURFACE_SIGMA * _extent(log_depth)
+    extent = _extent(log_depth)
+    flatness = _flatness(log_depth, extent)
     height, width = log_depth.shape[-2:]
     down, across, nearness = _taps(spacing, log_depth)
     sharpened = log_depth.clone(memory_format=torch.contiguous_format)
     for index in range(len(log_depth)):
-        values, colors = log_depth[index].flatten(), image[index].flatten(1)  # [H W], [3, H W]
+        values, say, colors = log_depth[index].flatten(), flatness[index].flatten(), image[index].flatten(1)
         for pixels in chosen[index].flatten().nonzero().split(_AT_ONCE):  # [N, 1]
             rows = (pixels // width + down).clamp(0, height - 1)
             around = rows * width + (pixels % width + across).clamp(0, width - 1)  # [N, 49]
             difference = colors[:, around] - colors[:, pixels]
-            weight = nearness * torch.exp(-(difference * difference).sum(0) / (2 * _COLOR_SIGMA**2))
+            weight = nearness * say[around] * _likeness((difference * difference).sum(0), nearness)
             median = _weighted_median(values[around], weight)
-            sharpened[index].view(-1)[pixels[:, 0]] = _mean_near(median, values[around], weight, surface[index, 0])
+            surface = _SURFACE_SIGMA * extent[index, 0]
+            sharpened[index].view(-1)[pixels[:, 0]] = _mean_near(median, values[around], weight, surface)
     return sharpened
 
 
@@ -113,6 +122,22 @@ def _taps(spacing: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     down, across = (offset.flatten() for offset in torch.meshgrid(steps, steps, indexing="ij"))
     nearness = torch.exp(-(down**2 + across**2).to(like) / (2 * _SPACE_SIGMA**2))
     return spacing * down, spacing * across, nearness
+
+
+def _likeness(square: Tensor, nearness: Tensor) -> Tensor:
+    """How much like a pixel's color those around it are, [N, 49], of the squared distances: 1 for its own.
+
+    What parts two surfaces in the dark or in haze is noise on a colorful one, so the contrast around decides.
+    """
+    contrast = (square * nearness).sum(1, keepdim=True) / nearness.sum()
+    least, most = _COLOR_SIGMAS
+    return torch.exp(-square / (2 * (_OWN_COLOR * contrast).clamp(least**2, most**2)))
+
+
+def _flatness(log_depth: Tensor, extent: Tensor) -> Tensor:
+    """1 on a surface, towards 0 in the middle of a steep ramp, [B, 1, H, W]: there, depth is of neither side."""
+    step = F.max_pool2d(torch.cat([log_depth, -log_depth], 1), 3, 1, 1).sum(1, keepdim=True)
+    return 1 / (1 + (step / (_RAMP * extent).clamp_min(torch.finfo(extent.dtype).tiny)).square())
 
 
 def _weighted_median(values: Tensor, weight: Tensor) -> Tensor:
