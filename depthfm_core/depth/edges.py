@@ -22,10 +22,7 @@ from ..resize import enlarge, shrink
 _TAPS = 3  # to each side: 49 pixels have a say
 _SPACINGS = (2, 1, 1)  # of the taps of each pass, in pixels
 _OWN_COLOR = 0.18  # square of what counts as a pixel's own color, of the mean square of the differences around it
-_COLOR_SIGMAS = (
-    0.04,
-    0.25,
-)  # distance in RGB of [0, 1] that it is at least, above noise, and at most
+_COLOR_SIGMAS = (0.04, 0.25)  # distance in RGB of [0, 1] that it is at least, above noise, and at most
 _RAMP = 0.2  # step of depth within three pixels that halves the say of the one between, of the map's whole range
 _SPACE_SIGMA = 2.0  # in taps
 _SLOPE_PX = 6  # so far around it a pixel's depth is compared with the mean, which a slope shares
@@ -78,20 +75,19 @@ def _median(log_depth: Tensor, image: Tensor, spacing: int, chosen: Tensor) -> T
     And then the mean of what is about as deep, or a curved surface would become a staircase, which normals show.
     """
     extent = _extent(log_depth)
-    flatness = _flatness(log_depth, extent)
     height, width = log_depth.shape[-2:]
     down, across, nearness = _taps(spacing, log_depth)
     sharpened = log_depth.clone(memory_format=torch.contiguous_format)
     for index in range(len(log_depth)):
-        values, say, colors = log_depth[index].flatten(), flatness[index].flatten(), image[index].flatten(1)
+        values, colors = log_depth[index].flatten(), image[index].flatten(1)  # [H W], [3, H W]
         for pixels in chosen[index].flatten().nonzero().split(_AT_ONCE):  # [N, 1]
             rows = (pixels // width + down).clamp(0, height - 1)
             around = rows * width + (pixels % width + across).clamp(0, width - 1)  # [N, 49]
             difference = colors[:, around] - colors[:, pixels]
-            weight = nearness * say[around] * _likeness((difference * difference).sum(0), nearness)
-            median = _weighted_median(values[around], weight)
-            surface = _SURFACE_SIGMA * extent[index, 0]
-            sharpened[index].view(-1)[pixels[:, 0]] = _mean_near(median, values[around], weight, surface)
+            depths = values[around] / extent[index, 0]
+            weight = nearness * _likeness((difference * difference).sum(0), nearness) * _flatness(depths)
+            median = _mean_near(_weighted_median(depths, weight), depths, weight)
+            sharpened[index].view(-1)[pixels[:, 0]] = median * extent[index, 0]
     return sharpened
 
 
@@ -134,10 +130,11 @@ def _likeness(square: Tensor, nearness: Tensor) -> Tensor:
     return torch.exp(-square / (2 * (_OWN_COLOR * contrast).clamp(least**2, most**2)))
 
 
-def _flatness(log_depth: Tensor, extent: Tensor) -> Tensor:
-    """1 on a surface, towards 0 in the middle of a steep ramp, [B, 1, H, W]: there, depth is of neither side."""
-    step = F.max_pool2d(torch.cat([log_depth, -log_depth], 1), 3, 1, 1).sum(1, keepdim=True)
-    return 1 / (1 + (step / (_RAMP * extent).clamp_min(torch.finfo(extent.dtype).tiny)).square())
+def _flatness(depths: Tensor) -> Tensor:
+    """1 on a surface, towards 0 in the middle of a steep ramp, [N, 49]: there, depth is of neither side."""
+    square = depths.unflatten(1, (1, 2 * _TAPS + 1, 2 * _TAPS + 1))
+    step = F.max_pool2d(torch.cat([square, -square], 1), 3, 1, 1).sum(1)
+    return 1 / (1 + (step.flatten(1) / _RAMP).square())
 
 
 def _weighted_median(values: Tensor, weight: Tensor) -> Tensor:
@@ -148,9 +145,9 @@ def _weighted_median(values: Tensor, weight: Tensor) -> Tensor:
     return in_order.gather(1, middle)[:, 0]
 
 
-def _mean_near(centre: Tensor, values: Tensor, weight: Tensor, sigma: Tensor) -> Tensor:
-    """Weighted mean of each row, [N, K] to [N], of what lies within about sigma, [1, 1], of the row's centre, [N]."""
-    weight = weight * torch.exp(-(((values - centre[:, None]) / sigma) ** 2) / 2)
+def _mean_near(centre: Tensor, values: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean of each row, [N, K] to [N], of what is about as deep as the row's centre, [N]."""
+    weight = weight * torch.exp(-(((values - centre[:, None]) / _SURFACE_SIGMA) ** 2) / 2)
     return (weight * values).sum(1) / weight.sum(1)
 
 
