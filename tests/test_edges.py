@@ -27,6 +27,23 @@ def test_a_ramp_becomes_the_pictures_edge():
     sharp = sharpen_edges(ramp, image)
     assert ramp.diff(dim=-1).max() < 0.2 and sharp.diff(dim=-1)[..., 29].min() > 0.6
     assert torch.equal(sharp.round(), depth)
+    assert (sharp - depth).abs().mean() < (ramp - depth).abs().mean() / 50
+
+
+@pytest.mark.parametrize("light", [1, 0.3, 0.1])
+def test_a_wide_ramp_gets_half_as_wide_in_the_dark_too(light):
+    depth, image = scene()
+    ramp = blurred(depth, cell_px=8)
+    sharp = sharpen_edges(ramp, light * image)
+    assert torch.equal(sharp.round(), depth)
+    assert (sharp - depth).abs().mean() < (ramp - depth).abs().mean() / 2
+
+
+def test_noise_in_the_picture_does_not_keep_a_ramp_from_its_edge():
+    depth, image = scene()
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    ramp = blurred(depth, cell_px=6)
+    sharp = sharpen_edges(ramp, (image + 0.2 * noise).clamp(0, 1))
     assert (sharp - depth).abs().mean() < (ramp - depth).abs().mean() / 2
 
 
