@@ -8,7 +8,7 @@ import torch
 
 from depthfm_core.flow import noise_source
 from depthfm_core.model.codec import load_codec
-from depthfm_core.training import normals
+from depthfm_core.training import normal_loss as module
 from depthfm_core.training.loop import LoopSettings, train
 from depthfm_core.training.normal_loss import decoded_normal_loss, normal_loss
 from depthfm_core.training.velocity import FlowBatch, FlowSettings, build_network, flow_losses, flow_objective
@@ -146,7 +146,7 @@ def test_parts_weighted_by_their_valid_cells_add_up_to_the_batch_with_the_same_g
     assert counts[0] != counts[1] / 3  # a mean of means would be another number
     mean = sum(decoded_normal_loss(codec, *part) * count for part, count in zip(shares, counts, strict=True))
     torch.testing.assert_close(mean / sum(counts), whole)
-    monkeypatch.setattr(normals, "_PIXELS_AT_ONCE", 1)  # one picture at a time through the decoder
+    monkeypatch.setattr(module, "_PIXELS_AT_ONCE", 1)  # one picture at a time through the decoder
     alone = decoded_normal_loss(codec, x_1, depth_latent, valid)
     torch.testing.assert_close(alone, whole)
     torch.testing.assert_close(torch.autograd.grad(alone, x_1)[0], gradient)
