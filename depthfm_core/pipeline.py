@@ -75,8 +75,8 @@ class DepthFMPipeline:
         x_1 = self.depth_latents(image_latent, noise, settings, on_step)  # [(B E), 4, h, w]
         # Combined at the working size: an ensemble at the size of the picture would fill the memory.
         centre, spread = self._combined(rearrange(x_1, "(b e) c h w -> b e c h w", b=len(image)), settings, frame)
-        spread, seen = spread * self.spread_scale, frame.crop(fitted).cpu()
-        return at_pictures_size(centre, spread, frame, seen, image.cpu(), sharpen=self.sharpens(settings))
+        pictures = (frame.crop(fitted).cpu(), image.cpu()) if self.sharpens(settings) else None
+        return at_pictures_size(centre, spread * self.spread_scale, frame, pictures)
 
     def _solve(
         self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
@@ -185,7 +185,7 @@ class DepthFMPipeline:
 
 
 def at_pictures_size(
-    centre: Tensor, spread: Tensor, frame: Frame, seen: Tensor, image: Tensor, *, sharpen: bool
+    centre: Tensor, spread: Tensor, frame: Frame, pictures: tuple[Tensor, Tensor] | None
 ) -> DepthPrediction:
     """What was decoded, at the size of the pictures.
 
@@ -193,11 +193,11 @@ def at_pictures_size(
         centre: [B, 1, h, w] log depth at the frame's working size.
         spread: [B, 1, h, w] its uncertainty.
         frame: how the pictures were fitted.
-        seen: [B, 3, h, w] the pictures as the networks saw them, RGB in [0, 1].
-        image: [B, 3, H, W] the pictures, RGB in [0, 1].
-        sharpen: move the edges of the depth onto those of the pictures.
+        pictures: whose edges the depth gets, RGB in [0, 1], as the networks saw them, [B, 3, h, w], and at their own
+            size, [B, 3, H, W]; None leaves edges as they were estimated.
     """
-    if sharpen:
+    if pictures is not None:
+        seen, image = pictures
         centre = sharpen_edges(centre, seen)
         log_depth = enlarge_sharply(centre, image)
     else:

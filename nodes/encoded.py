@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..depthfm_core.checks import check_image
 from ..depthfm_core.depth.prediction import DepthPrediction
 from ..depthfm_core.pipeline import at_pictures_size
 from ..depthfm_core.resize import Frame, extend, shrink
@@ -32,10 +33,13 @@ class EncodedPictures:
 
     def prediction(self, index: int, centre: Tensor, spread: Tensor) -> DepthPrediction:
         """The depth of one frame at its picture's size, of what was decoded, [1, 1, h, w] each."""
-        image = rgb(self.image[index % len(self.image)][None]).cpu()
-        seen = shrink(image, self.frame.working_size)
         centre, spread = (extend(values, self.margins) for values in (centre, spread))
-        return at_pictures_size(centre, spread, self.frame, seen, image, sharpen=self.sharpen)
+        return at_pictures_size(centre, spread, self.frame, self._pictures(index) if self.sharpen else None)
+
+    def _pictures(self, index: int) -> tuple[Tensor, Tensor]:
+        image = rgb(self.image[index % len(self.image)][None]).cpu()
+        check_image(image)
+        return shrink(image, self.frame.working_size), image
 
 
 def encoded_pictures(image: Tensor, num_frames: int, shown: _Size, sharpen: bool) -> EncodedPictures:

@@ -1,5 +1,7 @@
 """Facts about DepthFM Decode with a picture; `comfyui_native_facts.py` answers with them."""
 
+import math
+
 from comfyui_process import error_of, image, relative
 
 MENU = {"auto": None, "sharpened": True, "as estimated": False}
@@ -24,8 +26,8 @@ def picture_facts(model) -> dict:
 def _against_the_sampler() -> dict:
     """nano, on a picture that is larger than what it sees."""
     from a_pack.depthfm_core.model.bundled import NANO_PATH
-    from a_pack.depthfm_core.pipeline import EstimationSettings
     from a_pack.depthfm_core.resize import shrink
+    from a_pack.depthfm_core.settings import EstimationSettings
     from a_pack.nodes.decoding import decode
     from a_pack.nodes.native import load_model
     from a_pack.nodes.runtime import estimate
@@ -81,6 +83,7 @@ def _batch_facts(model) -> dict:
         "another_picture": relative(both, depth(latent, one)),
         "three_of_two": str(error_of(lambda: depth(torch.cat([latent, latent]), image(3), members=2))),
         "another_aspect": str(error_of(lambda: depth(latent, image()[..., :48, :]))),
+        "not_a_number": str(error_of(lambda: depth(latent, one * math.nan))),
         "no_picture": str(error_of(lambda: depth(latent, None))),
     }
 

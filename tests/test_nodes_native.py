@@ -55,6 +55,7 @@ def test_one_picture_serves_all_frames_and_as_many_serve_each_its_own(facts):
 def test_decode_says_which_pictures_it_takes(facts):
     assert "3 pictures came for the latents of 2; connect the images that went into VAE Encode" in facts["three_of_two"]
     assert "is 72x48 pixels, but the latents are of one of 64x64, another aspect." in facts["another_aspect"]
+    assert "values go from nan to nan; expected [0, 1] without NaN" in facts["not_a_number"]
     assert "none is connected. Connect the image that went into VAE Encode" in facts["no_picture"]
 
 

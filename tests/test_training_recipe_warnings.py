@@ -140,7 +140,7 @@ def test_views_that_are_drawn_again_and_again_are_warned_of(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("name", ["nano", "nano_cpu", "depthfm_i", "depthfm_id"])
-def test_the_recipes_that_ship_raise_no_doubts_also_with_few_steps(name, caplog):
+def test_the_recipes_that_ship_raise_no_warnings_also_with_few_steps(name, caplog):
     recipe = read_recipe(Path(recipe_module.__file__).with_name(f"{name}.toml"))
     assert told(recipe, caplog) == told(shorten(recipe, 2), caplog) == told(shorten(recipe, 1), caplog) == []
 

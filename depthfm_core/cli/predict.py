@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recursive",
         action="store_true",
-        help="take the pictures in folders inside too, but not in hidden ones or that of --output; results go into "
-        "folders of the same names: those of holiday/2024/a.jpg into depth/2024 where holiday is given",
+        help="take the pictures in folders inside too, but not in hidden or linked ones or that of --output; results "
+        "go into folders of the same names: those of holiday/2024/a.jpg into depth/2024 where holiday is given",
     )
     _add_output_arguments(parser)
     add_estimation_arguments(parser)
@@ -129,7 +129,7 @@ def _check_output(args: argparse.Namespace, images: Mapping[Path, str], settings
         import_openexr()
     if args.output.exists() and not args.output.is_dir():
         raise ValueError(f"--output {args.output} is a file; name a folder.")
-    if any(_is_searched(args.output, images, folder) for folder in args.inputs):
+    if any(_is_searched(args.output, images, path) for path in args.inputs if path.is_dir()):
         raise ValueError(
             f"--output {args.output} brings the results into the folder of the pictures, where they would be taken for "
             "pictures the next time; name another folder."
@@ -139,8 +139,7 @@ def _check_output(args: argparse.Namespace, images: Mapping[Path, str], settings
 
 def _is_searched(output: Path, images: Mapping[Path, str], folder: Path) -> bool:
     """Whether results lie in a folder of pictures and are not left out, as they are of one that `output` lies in."""
-    results = _result_folders(output, images)
-    return _lies_in(folder, output) and any(_lies_in(result, folder) for result in results)
+    return _lies_in(folder, output) and any(_lies_in(result, folder) for result in _result_folders(output, images))
 
 
 def _lies_in(path: Path, folder: Path) -> bool:

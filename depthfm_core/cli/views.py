@@ -90,7 +90,7 @@ def _add_normal_arguments(output: argparse._ArgumentGroup) -> None:
         type=float,
         metavar="DEG",
         help="normals and ply: the camera's horizontal field of view in degrees; needed for a photograph that was "
-        f"cropped after it was taken (default: as its EXIF tells, else {_usual_fov():g})",
+        f"cropped or stitched after it was taken (default: as its EXIF tells, else {_usual_fov():g})",
     )
     camera.add_argument("--focal", type=float, metavar="PX", help="normals and ply: focal length, in place of --fov")
     output.add_argument(

@@ -22,7 +22,7 @@ from ..resize import enlarge, shrink
 _TAPS = 3  # to each side: 49 pixels have a say
 _SPACINGS = (2, 1, 1)  # of the taps of each pass, in pixels
 _OWN_COLOR = 0.18  # square of what counts as a pixel's own color, of the mean square of the differences around it
-_COLOR_SIGMAS = (0.04, 0.25)  # distance in RGB of [0, 1] that it is at least, above noise, and at most
+_LEAST_COLOR = 0.04  # distance in RGB of [0, 1] that it is in any case, since pictures have noise
 _RAMP = 0.2  # step of depth within three pixels that halves the say of the one between, of the map's whole range
 _SPACE_SIGMA = 2.0  # in taps
 _SLOPE_PX = 6  # so far around it a pixel's depth is compared with the mean, which a slope shares
@@ -126,8 +126,7 @@ def _likeness(square: Tensor, nearness: Tensor) -> Tensor:
     What parts two surfaces in the dark or in haze is noise on a colorful one, so the contrast around decides.
     """
     contrast = (square * nearness).sum(1, keepdim=True) / nearness.sum()
-    least, most = _COLOR_SIGMAS
-    return torch.exp(-square / (2 * (_OWN_COLOR * contrast).clamp(least**2, most**2)))
+    return torch.exp(-square / (2 * (_OWN_COLOR * contrast).clamp_min(_LEAST_COLOR**2)))
 
 
 def _flatness(depths: Tensor) -> Tensor:

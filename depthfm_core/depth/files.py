@@ -1,4 +1,4 @@
-"""Pictures from disk (`decoding` has what Pillow leaves open) and depth to disk.
+"""Pictures from disk (`picture_decoding` has what Pillow leaves open) and depth to disk.
 
 Every writer writes beside its target and renames at the end, so that an interrupted run never leaves half a file
 under the name that the next step reads.
@@ -52,7 +52,7 @@ def read_image(path: str | Path) -> Tensor:
 def read_photo(path: str | Path) -> tuple[Tensor, float | None]:
     """The picture as `read_image` gives it, and its horizontal field of view in degrees as its EXIF tells it, or None.
 
-    That of a picture that was cropped after it was taken is smaller than what its EXIF still tells.
+    That of a picture that was cropped or stitched after it was taken is another than what its EXIF still tells.
 
     Raises:
         ImageFileError: as `read_image`; damaged EXIF is none.

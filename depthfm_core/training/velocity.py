@@ -52,8 +52,8 @@ class FlowSettings:
         lora: trains low-rank additions in place of all weights; see `LoraSettings`.
         own_path_share: of a batch, the share that learns where the network's own two steps lead instead of on the
             straight path, so that many steps make it no worse: see `own_points`.
-        normals_weight: of the auxiliary loss of the decoded depth map's surface normals, see `normals`; 0 = none of it,
-            and then nothing is decoded.
+        normals_weight: of the auxiliary loss of the decoded depth map's surface normals, see `normal_loss`; 0 = none of
+            it, and then nothing is decoded.
 
     Raises:
         ValueError: for an unknown time sampling, a noising step outside 0..999, a share outside 0..1, or a negative
