@@ -72,7 +72,8 @@ def enlarge_sharply(log_depth: Tensor, image: Tensor) -> Tensor:
 def _median(log_depth: Tensor, image: Tensor, spacing: int, chosen: Tensor) -> Tensor:
     """One pass: every chosen pixel takes the weighted median of what lies around it, `spacing` pixels apart.
 
-    And then the mean of what is about as deep, or a curved surface would become a staircase, which normals show.
+    And then the mean of what is about as deep, in any color, or a curved surface would become a staircase, which normals
+    show.
     """
     extent = _extent(log_depth)
     height, width = log_depth.shape[-2:]
@@ -86,7 +87,7 @@ def _median(log_depth: Tensor, image: Tensor, spacing: int, chosen: Tensor) -> T
             difference = colors[:, around] - colors[:, pixels]
             depths = values[around] / extent[index, 0]
             weight = nearness * _likeness((difference * difference).sum(0), nearness) * _flatness(depths)
-            median = _mean_near(_weighted_median(depths, weight), depths, weight)
+            median = _mean_near(_weighted_median(depths, weight), depths, nearness)
             sharpened[index].view(-1)[pixels[:, 0]] = median * extent[index, 0]
     return sharpened
 
@@ -145,7 +146,7 @@ def _weighted_median(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def _mean_near(centre: Tensor, values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean of each row, [N, K] to [N], of what is about as deep as the row's centre, [N]."""
+    """Mean by weights, [K], of each row, [N, K] to [N], of what is about as deep as the row's centre, [N]."""
     weight = weight * torch.exp(-(((values - centre[:, None]) / _SURFACE_SIGMA) ** 2) / 2)
     return (weight * values).sum(1) / weight.sum(1)
 
