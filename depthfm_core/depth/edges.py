@@ -72,8 +72,8 @@ def enlarge_sharply(log_depth: Tensor, image: Tensor) -> Tensor:
 def _median(log_depth: Tensor, image: Tensor, spacing: int, chosen: Tensor) -> Tensor:
     """One pass: every chosen pixel takes the weighted median of what lies around it, `spacing` pixels apart.
 
-    And then the mean of what is about as deep, in any color, or a curved surface would become a staircase, which normals
-    show.
+    And then the mean of what is about as deep, in any color, or a curved surface would become a staircase, which shows
+    in normals.
     """
     extent = _extent(log_depth)
     height, width = log_depth.shape[-2:]
