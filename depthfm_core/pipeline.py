@@ -72,9 +72,9 @@ class DepthFMPipeline:
         if noise is None:
             noise = settings.noise(image_latent)
         check_noise(noise, image_latent)
-        x_1 = self.depth_latents(image_latent, noise, settings, on_step)  # [(B E), 4, h, w]
+        x_1 = self.depth_latents(image_latent, noise, settings, on_step)  # [B, E, 4, h, w]
         # Combined at the working size: an ensemble at the size of the picture would fill the memory.
-        centre, spread = self._combined(rearrange(x_1, "(b e) c h w -> b e c h w", b=len(image)), settings, frame)
+        centre, spread = self._combined(x_1, settings, frame)
         pictures = (frame.crop(fitted).cpu(), image.cpu()) if self.sharpens(settings) else None
         return at_pictures_size(centre, spread * self.spread_scale, frame, pictures)
 
@@ -108,7 +108,7 @@ class DepthFMPipeline:
             on_step: as in `__call__`.
 
         Returns:
-            [(B E), 4, h, w] on the networks' device, the members of an image side by side.
+            [B, E, 4, h, w] on the networks' device.
         """
         most = settings.members_at_once or self._members_that_fit(image_latent)
         if settings.is_adaptive:
@@ -121,7 +121,7 @@ class DepthFMPipeline:
         end_of_stage(self._pixels(image_latent))  # of encoding
         x_1 = torch.cat([self._solve(*(of.to(self.device) for of in pair), settings, on_step) for pair in pairs])
         end_of_stage(self._pixels(image_latent))
-        return x_1
+        return rearrange(x_1, "(b e) c h w -> b e c h w", b=len(image_latent))
 
     def log_depths(self, x_1: Tensor) -> Iterator[Tensor]:
         """Log depth of depth latents, decoded only as they are asked for, so that memory does not grow with them.

@@ -108,4 +108,4 @@ def estimate(
     pipeline = DepthFMPipeline(network, codec, noising_step, processing_resolution=0)
     settings = EstimationSettings(num_steps=num_steps, members_at_once=max(1, len(image_latent)))
     x_1 = pipeline.depth_latents(image_latent, noise[:, None], settings)
-    return torch.cat([part.cpu() for part in pipeline.log_depths(x_1)])
+    return torch.cat([part.cpu() for part in pipeline.log_depths(x_1.flatten(0, 1))])
