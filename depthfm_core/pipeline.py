@@ -14,7 +14,7 @@ from .depth.prediction import DepthPrediction
 from .flow import SolverProgress, combine_latents, combine_members, integrate, noise_source
 from .parts import Codec, VelocityNetwork
 from .resize import Frame, fit
-from .settings import SHARPENED_BELOW_PX, EstimationSettings
+from .settings import EstimationSettings, sharpens
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,7 @@ class DepthFMPipeline:
 
     def sharpens(self, settings: EstimationSettings) -> bool:
         """Whether the edges of the depth are moved onto those of the picture: as told, or as suits the model."""
-        if settings.sharpen_edges is None:
-            return self.processing_resolution < SHARPENED_BELOW_PX
-        return settings.sharpen_edges
+        return sharpens(settings.sharpen_edges, self.processing_resolution)
 
     def _pixels(self, latent: Tensor) -> int:
         """Of the picture of a latent."""

@@ -16,6 +16,11 @@ AVERAGES = ("depth", "latents")
 SHARPENED_BELOW_PX = 256
 
 
+def sharpens(asked: bool | None, own_resolution: float) -> bool:
+    """Whether edges are sharpened: as asked (`EstimationSettings.sharpen_edges`), or as suits a model's resolution."""
+    return own_resolution < SHARPENED_BELOW_PX if asked is None else asked
+
+
 @dataclass(frozen=True)
 class EstimationSettings:
     """How to estimate; every default stands here and nowhere else. One that cannot be used is refused at once.

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..depthfm_core.depth.prediction import DepthPrediction
 from ..depthfm_core.flow import combine_members
-from ..depthfm_core.settings import SHARPENED_BELOW_PX
+from ..depthfm_core.settings import sharpens
 from .encoded import EncodedPictures, encoded_pictures
 from .frames import empty_maps, prediction_of
 from .vae import VaeCodec, resolution_of_its_model
@@ -70,9 +70,7 @@ def _pictures(
         )
     if image is None:
         return None
-    if sharpen is None:
-        sharpen = resolution_of_its_model(vae) < SHARPENED_BELOW_PX
-    return encoded_pictures(image, num_frames, shown, sharpen)
+    return encoded_pictures(image, num_frames, shown, sharpens(sharpen, resolution_of_its_model(vae)))
 
 
 def _check_latent(latent: Tensor, ensemble_size: int) -> None:
