@@ -13,7 +13,7 @@ from .depth.edges import enlarge_sharply, sharpen_edges
 from .depth.prediction import DepthPrediction
 from .flow import SolverProgress, combine_latents, combine_members, integrate, noise_source
 from .parts import Codec, VelocityNetwork
-from .resize import Frame, fit
+from .resize import Placement, fit
 from .settings import EstimationSettings, sharpens
 
 
@@ -67,16 +67,16 @@ class DepthFMPipeline:
         check_image(image)
         check_settings(settings)
         image = image.float()
-        fitted, frame = self.fit(image, settings)
+        fitted, placement = self.fit(image, settings)
         image_latent = torch.cat([self.codec.encode((2 * one - 1).to(self.device)) for one in fitted.split(1)])
         if noise is None:
             noise = settings.noise(image_latent)
         check_noise(noise, image_latent)
         x_1 = self.depth_latents(image_latent, noise, settings, on_step)  # [B, E, 4, h, w]
         # Combined at the working size: an ensemble at the size of the picture would fill the memory.
-        centre, spread = self._combined(x_1, settings, frame)
-        pictures = (frame.crop(fitted).cpu(), image.cpu()) if self.sharpens(settings) else None
-        return at_pictures_size(centre, spread * self.spread_scale, frame, pictures)
+        centre, spread = self._combined(x_1, settings, placement)
+        pictures = (placement.crop(fitted).cpu(), image.cpu()) if self.sharpens(settings) else None
+        return at_pictures_size(centre, spread * self.spread_scale, placement, pictures)
 
     def _solve(
         self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
@@ -138,19 +138,19 @@ class DepthFMPipeline:
             yield self.codec.decode_log_depth(part)
             end_of_stage(self._pixels(x_1))
 
-    def _combined(self, x_1: Tensor, settings: EstimationSettings, frame: Frame) -> tuple[Tensor, Tensor]:
-        """[B, E, 4, h, w] to centre and spread of the members, [B, 1, H, W] on the CPU at the frame's working size."""
+    def _combined(self, x_1: Tensor, settings: EstimationSettings, placement: Placement) -> tuple[Tensor, Tensor]:
+        """[B, E, 4, h, w] to centre and spread of the members, [B, 1, H, W] on the CPU at the working size."""
         how = settings.reduction, settings.align_members
         if settings.average == "latents":  # one decode an image
 
             def decode(latent: Tensor) -> Tensor:
-                return frame.crop(self.codec.decode_log_depth(latent.to(self.device)).cpu())
+                return placement.crop(self.codec.decode_log_depth(latent.to(self.device)).cpu())
 
             return combine_latents(x_1.cpu(), decode, *how)
-        decoded = torch.cat([frame.crop(part.cpu()) for part in self.log_depths(x_1.flatten(0, 1))])
+        decoded = torch.cat([placement.crop(part.cpu()) for part in self.log_depths(x_1.flatten(0, 1))])
         return combine_members(decoded.unflatten(0, x_1.shape[:2]), *how)
 
-    def fit(self, image: Tensor, settings: EstimationSettings) -> tuple[Tensor, Frame]:
+    def fit(self, image: Tensor, settings: EstimationSettings) -> tuple[Tensor, Placement]:
         """A picture [B, 3, H, W] as the networks see it, and what undoes that (see `resize.fit`)."""
         resolution = settings.resolution(self.processing_resolution)
         return fit(image, resolution, self.multiple, few_shapes=self.few_shapes)
@@ -183,14 +183,14 @@ class DepthFMPipeline:
 
 
 def at_pictures_size(
-    centre: Tensor, spread: Tensor, frame: Frame, pictures: tuple[Tensor, Tensor] | None
+    centre: Tensor, spread: Tensor, placement: Placement, pictures: tuple[Tensor, Tensor] | None
 ) -> DepthPrediction:
     """What was decoded, at the size of the pictures.
 
     Args:
-        centre: [B, 1, h, w] log depth at the frame's working size.
+        centre: [B, 1, h, w] log depth at the working size of `placement`.
         spread: [B, 1, h, w] its uncertainty.
-        frame: how the pictures were fitted.
+        placement: how the pictures were fitted.
         pictures: whose edges the depth gets, RGB in [0, 1], as the networks saw them, [B, 3, h, w], and at their own
             size, [B, 3, H, W]; None leaves edges as they were estimated.
     """
@@ -199,6 +199,6 @@ def at_pictures_size(
         centre = sharpen_edges(centre, seen)
         log_depth = enlarge_sharply(centre, image)
     else:
-        log_depth = frame.enlarge(centre)
-    uncertainty = frame.enlarge(spread).clamp_min(0)
-    return DepthPrediction.from_log_depth(log_depth, uncertainty, centre if frame.is_enlarged else None)
+        log_depth = placement.enlarge(centre)
+    uncertainty = placement.enlarge(spread).clamp_min(0)
+    return DepthPrediction.from_log_depth(log_depth, uncertainty, centre if placement.is_enlarged else None)

@@ -22,7 +22,7 @@ SHAPES = ((1, 1), (4, 3), (3, 2), (16, 9), (2, 1), (12, 5), (3, 1), (4, 1))
 
 
 @dataclass(frozen=True)
-class Frame:
+class Placement:
     """How a picture was fitted, enough to undo it.
 
     Attributes:
@@ -55,8 +55,8 @@ class Frame:
         return enlarge(depth_map, self.size)
 
 
-def fit(image: Tensor, resolution: int, multiple: int, *, few_shapes: bool = False) -> tuple[Tensor, Frame]:
-    """The picture at the working resolution, padded to a multiple, and the frame that undoes it.
+def fit(image: Tensor, resolution: int, multiple: int, *, few_shapes: bool = False) -> tuple[Tensor, Placement]:
+    """The picture at the working resolution, padded to a multiple, and the placement that undoes it.
 
     Args:
         image: [B, C, H, W], sides from 1 to 16,384.
@@ -73,12 +73,12 @@ def fit(image: Tensor, resolution: int, multiple: int, *, few_shapes: bool = Fal
     size = (image.shape[-2], image.shape[-1])
     if not all(1 <= side <= MAX_SIDE_PX for side in size):
         raise ValueError(f"The image is {size[1]}x{size[0]} pixels; sides must be 1 to {MAX_SIDE_PX}.")
-    frame = _frame(size, resolution, multiple, few_shapes)
-    return _pad(shrink(image, frame.working_size), frame.padding), frame
+    placement = _placement(size, resolution, multiple, few_shapes)
+    return _pad(shrink(image, placement.working_size), placement.padding), placement
 
 
 def enlarge(depth_map: Tensor, size: tuple[int, int]) -> Tensor:
-    """A map [B, C, h, w] at another size (H, W), as `Frame.enlarge`."""
+    """A map [B, C, h, w] at another size (H, W), as `Placement.enlarge`."""
     width_first = _along(depth_map, size[1], -1)  # while the map is small, since this axis is the slow one
     return _along(width_first, size[0], -2)
 
@@ -93,14 +93,14 @@ def extend(depth_map: Tensor, margins: tuple[int, int, int, int]) -> Tensor:
     return depth_map
 
 
-def _frame(size: tuple[int, int], resolution: int, multiple: int, few_shapes: bool) -> Frame:
+def _placement(size: tuple[int, int], resolution: int, multiple: int, few_shapes: bool) -> Placement:
     working_size = _working_size(size, resolution, multiple) if resolution else size
     padded_size = tuple(side + -side % multiple for side in working_size)
     if few_shapes:
         padded_size = _next_shape(padded_size, resolution, multiple)
     missing_height, missing_width = (padded - side for padded, side in zip(padded_size, working_size, strict=True))
     left, top = missing_width // 2, missing_height // 2
-    return Frame(size, working_size, (left, missing_width - left, top, missing_height - top))
+    return Placement(size, working_size, (left, missing_width - left, top, missing_height - top))
 
 
 def _working_size(size: tuple[int, int], resolution: int, multiple: int) -> tuple[int, int]:

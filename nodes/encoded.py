@@ -8,7 +8,7 @@ from torch import Tensor
 from ..depthfm_core.checks import check_image
 from ..depthfm_core.depth.prediction import DepthPrediction
 from ..depthfm_core.pipeline import at_pictures_size
-from ..depthfm_core.resize import Frame, extend, shrink
+from ..depthfm_core.resize import Placement, extend, shrink
 from .convert import rgb
 from .vae import VaeCodec
 
@@ -21,25 +21,25 @@ class EncodedPictures:
 
     Attributes:
         image: [B, 3, H, W] of any floating dtype, one for each frame or one for all.
-        frame: from the size that was encoded, before the cut, to that of the pictures.
+        placement: from the size that was encoded, before the cut, to that of the pictures.
         margins: what was cut off to the left, right, top and bottom, in pixels of that size.
         sharpen: move the edges of the depth onto those of the pictures.
     """
 
     image: Tensor
-    frame: Frame
+    placement: Placement
     margins: tuple[int, int, int, int]
     sharpen: bool
 
     def prediction(self, index: int, centre: Tensor, spread: Tensor) -> DepthPrediction:
         """The depth of one frame at its picture's size, of what was decoded, [1, 1, h, w] each."""
         centre, spread = (extend(values, self.margins) for values in (centre, spread))
-        return at_pictures_size(centre, spread, self.frame, self._pictures(index) if self.sharpen else None)
+        return at_pictures_size(centre, spread, self.placement, self._pictures(index) if self.sharpen else None)
 
     def _pictures(self, index: int) -> tuple[Tensor, Tensor]:
         image = rgb(self.image[index % len(self.image)][None]).cpu()
         check_image(image)
-        return shrink(image, self.frame.working_size), image
+        return shrink(image, self.placement.working_size), image
 
 
 def encoded_pictures(image: Tensor, num_frames: int, shown: _Size, sharpen: bool) -> EncodedPictures:
@@ -60,7 +60,7 @@ def encoded_pictures(image: Tensor, num_frames: int, shown: _Size, sharpen: bool
     working_size = _size_before_the_cut(size, shown)
     height, width = (side - seen for side, seen in zip(working_size, shown, strict=True))
     margins = (width // 2, width - width // 2, height // 2, height - height // 2)
-    return EncodedPictures(image, Frame(size, working_size, (0, 0, 0, 0)), margins, sharpen)
+    return EncodedPictures(image, Placement(size, working_size, (0, 0, 0, 0)), margins, sharpen)
 
 
 def _size_before_the_cut(size: _Size, shown: _Size) -> _Size:

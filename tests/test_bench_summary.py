@@ -9,13 +9,13 @@ import pytest
 from depthfm_core.bench.ceiling import measure_ceilings
 from depthfm_core.bench.measure import Measurement
 from depthfm_core.bench.run import Results, difference
-from depthfm_core.bench.summary import ensemble_peaks, ratios, spread, summarize
+from depthfm_core.bench.summary import ensemble_peaks, middle_and_range, ratios, summarize
 from depthfm_core.bench.ways import COMPUTED, WAYS
 
 
 def test_ratios_compare_neighbours_in_time_and_leave_out_rounds_that_one_lacks():
     assert ratios([10.0, 30.0, 12.0], [5.0, 10.0]) == [2.0, 3.0]
-    assert spread([3.0, 1.0, 2.0, 10.0]) == {"median": 2.5, "min": 1.0, "max": 10.0}
+    assert middle_and_range([3.0, 1.0, 2.0, 10.0]) == {"median": 2.5, "min": 1.0, "max": 10.0}
 
 
 def made_up(whole, peak, work=1):

@@ -16,7 +16,7 @@ from depthfm_core.training.teacher import (
     estimate_depth,
     is_labeled,
     label_paths,
-    read_photo,
+    read_as_stored,
     to_depth,
     write_label,
 )
@@ -172,11 +172,11 @@ def photo(tmp_path):
 
 @pytest.mark.parametrize(("long_side", "size"), [(0, (12, 20)), (20, (12, 20)), (30, (12, 20)), (10, (6, 10))])
 def test_a_photograph_is_made_smaller_and_never_larger(photo, long_side, size):
-    assert read_photo(photo("a.png"), long_side).shape[2:] == size
+    assert read_as_stored(photo("a.png"), long_side).shape[2:] == size
 
 
 def test_the_stored_picture_is_the_one_that_the_teacher_saw(photo, tmp_path):
-    image = read_photo(photo("a.jpg"), 10)
+    image = read_as_stored(photo("a.jpg"), 10)
     write_label(tmp_path, "a.jpg", image, torch.ones(1, 1, *image.shape[2:]))
     assert torch.equal(pairs.read(pairs.list_entries(tmp_path)[0]).image[None], image)
 

@@ -30,7 +30,7 @@ FRAMES = FrameSettings(count=5, first_seed=7, height_px=48, width_px=64, workers
 def test_the_keys_of_rendered_frames_reach_the_renderer(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(synthetic, "write_frames", lambda *args, **options: calls.append((args, options)) or [])
-    frames_module.write_frames(FRAMES, tmp_path)
+    frames_module.make_frames(FRAMES, tmp_path)
     assert calls == [((tmp_path / "frames", range(7, 12), (48, 64)), {"workers": 3})]
 
 

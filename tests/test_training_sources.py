@@ -209,7 +209,7 @@ def test_what_is_wrong_with_a_data_set_is_told_before_anything_is_rendered(tmp_p
 
 def test_frames_alone_are_rendered_before_the_other_data_sets_are_there(tmp_path, monkeypatch):
     rendered = []
-    monkeypatch.setattr(stages, "write_frames", lambda *_: rendered.append(1))
+    monkeypatch.setattr(stages, "make_frames", lambda *_: rendered.append(1))
     text = with_frames('[frames]\ncount = 4\nheld_out = 1\n[[frames.datasets]]\nkind = "pairs"\nroot = "nowhere"\n')
     run_recipe(read_recipe(write_toy(tmp_path, text)), tmp_path, "frames")
     assert rendered

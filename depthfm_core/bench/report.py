@@ -7,7 +7,7 @@ from dataclasses import asdict
 from .machine import describe_machine
 from .run import BenchSettings, Results
 from .stages import STAGES
-from .summary import ceiling_medians, ensemble_peaks, spread, summarize
+from .summary import ceiling_medians, ensemble_peaks, middle_and_range, summarize
 from .ways import COMPUTED
 
 _GIGABYTE = 1e9
@@ -29,7 +29,7 @@ def report(settings: BenchSettings, results: Results) -> dict:
         "flops": results.flops,
         "ceilings": {"rounds": results.ceilings, "median": ceiling_medians(results.ceilings)},
         "loads": results.loads,
-        "cold": spread(results.cold) | {"rounds": results.cold} if results.cold else None,
+        "cold": middle_and_range(results.cold) | {"rounds": results.cold} if results.cold else None,
         "summary": summarize(results, settings.ways),
         "ensemble_peaks": ensemble_peaks(results, sizes),
         "rounds": {

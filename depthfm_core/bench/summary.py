@@ -9,7 +9,7 @@ from .run import Results
 from .ways import WAYS
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
+def middle_and_range(values: Sequence[float]) -> dict[str, float]:
     """Median, smallest and largest."""
     return {"median": median(values), "min": min(values), "max": max(values)}
 
@@ -62,7 +62,7 @@ def _summarize_way(
 ) -> dict:
     """Seconds and ratios with their spread, memory, difference from the first way, TFLOP/s and share of the ceiling."""
     own, first = measured[way], next(iter(measured.values()))
-    seconds = {name: spread([m.seconds[name] for m in own]) for name in own[0].seconds}
+    seconds = {name: middle_and_range([m.seconds[name] for m in own]) for name in own[0].seconds}
     tflops = {
         stage: results.flops[case][stage] * own[0].work[stage] / seconds[stage]["median"] / 1e12
         for stage in WAYS[way].counted
@@ -72,7 +72,7 @@ def _summarize_way(
     peak, reference_peak = _peak(own), _peak(first)
     return {
         "seconds": seconds,
-        "ratio": spread(ratios([m.seconds["whole"] for m in first], [m.seconds["whole"] for m in own])),
+        "ratio": middle_and_range(ratios([m.seconds["whole"] for m in first], [m.seconds["whole"] for m in own])),
         "work": own[0].work,
         "tflops": tflops,
         "share_of_ceiling": {stage: rate / highest(ceiling) for stage, rate in tflops.items()} if ceiling else {},

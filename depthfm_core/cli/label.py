@@ -17,7 +17,7 @@ from ..evaluation.table import open_folder
 from ..model.fingerprint import fingerprint
 from ..replacing import is_same, write_json
 from ..share import this_share
-from ..training.teacher import RULES, choose_range, estimate_depth, is_labeled, read_photo, write_label
+from ..training.teacher import RULES, choose_range, estimate_depth, is_labeled, read_as_stored, write_label
 from .arguments import add_shard_argument
 from .errors import BAD_INPUT, USER_ERRORS, sentence
 from .methods import add_method_arguments, check_method_arguments, files_beside, method_options
@@ -117,7 +117,7 @@ def _label(method: Method, photos: list[Path], args: argparse.Namespace) -> int:
         if is_labeled(args.output, name):
             continue
         try:
-            image = read_photo(args.folder / photo, args.long_side)
+            image = read_as_stored(args.folder / photo, args.long_side)
             depth = estimate_depth(method, image, args.range)
         except USER_ERRORS as error:
             if args.traceback:

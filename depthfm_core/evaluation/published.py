@@ -20,7 +20,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Table:
+class PublishedTable:
     """A published table.
 
     Attributes:
@@ -65,7 +65,7 @@ _GEOWIZARD = (
     "E2E-FT report); run again under Marigold's protocol it reached 5.6 and 14.4."
 )
 TABLES = {
-    "depthfm": Table(
+    "depthfm": PublishedTable(
         title="DepthFM, Table 2 (AAAI 2025)",
         source="https://arxiv.org/abs/2403.13788v2",
         rows=_rows("""
@@ -91,7 +91,7 @@ TABLES = {
             "HDN's row was not found; lotus-2 has one.",
         ),
     ),
-    "depthfm-v1": Table(
+    "depthfm-v1": PublishedTable(
         title="DepthFM, first version (2024), comparison figure of its repository",
         source="https://github.com/CompVis/depth-fm",
         rows=_rows(
@@ -103,7 +103,7 @@ TABLES = {
         ),
         notes=("What the released depthfm-v1.ckpt should reach. The figure states no alignment.", _DIODE),
     ),
-    "lotus-2": Table(
+    "lotus-2": PublishedTable(
         title="Lotus-2, Table I (one protocol, Marigold's)",
         source="https://arxiv.org/abs/2512.01030",
         rows=_rows("""
@@ -134,7 +134,7 @@ TABLES = {
             "MoGe and MoGe-2 are fitted by least squares in depth here, not by the alignments that they are made for.",
         ),
     ),
-    "metric3d-v2": Table(
+    "metric3d-v2": PublishedTable(
         title="Metric3D v2 (ViT-giant2), table of its repository",
         source="https://github.com/YvanYin/Metric3D",
         rows=_rows(
@@ -146,7 +146,7 @@ TABLES = {
             _DIODE,
         ),
     ),
-    "pixel-perfect-depth": Table(
+    "pixel-perfect-depth": PublishedTable(
         title="Pixel-Perfect Depth (2026)",
         source="https://arxiv.org/abs/2510.07316",
         rows=_rows("""

@@ -142,7 +142,7 @@ def check_data_sets(settings: FrameSettings, output: Path) -> None:
             )
 
 
-def write_frames(settings: FrameSettings, output: Path) -> None:
+def make_frames(settings: FrameSettings, output: Path) -> None:
     """Renders what is missing, of a stream the held-out frames only, and lists complete frames where that is asked.
 
     Raises:

@@ -35,7 +35,7 @@ from .calibration import measure_spread_scale
 from .engine import training_device
 from .export import export, save_codec
 from .first_weights import RESULT, first_network, start_codec, untrained_network
-from .frames import check_data_sets, open_stream, split_frames, tell_frames, write_frames
+from .frames import check_data_sets, make_frames, open_stream, split_frames, tell_frames
 from .held_out import spread
 from .inputs import check_inputs, codec_config_path, latents_folder, network_path
 from .latents import LatentSet
@@ -110,8 +110,8 @@ def _tell_idle_latents(recipe: Recipe) -> None:
         _LOGGER.info("no flow stage trains on [latents.%s]", name)
 
 
-def _write_frames(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | None) -> None:
-    write_frames(recipe.frames, output)
+def _make_frames(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | None) -> None:
+    make_frames(recipe.frames, output)
 
 
 def prepare_frames(recipe: Recipe, output: Path, share: Share) -> None:
@@ -123,7 +123,7 @@ def prepare_frames(recipe: Recipe, output: Path, share: Share) -> None:
     _codec(recipe, output)
     if share.is_first:
         check_data_sets(recipe.frames, output)
-        write_frames(recipe.frames, output)
+        make_frames(recipe.frames, output)
     share.wait()
 
 
@@ -274,7 +274,7 @@ def _export(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | No
 
 
 STAGES: dict[str, Callable[[Recipe, Path, str, FrameStream | None], object]] = {
-    "frames": _write_frames,
+    "frames": _make_frames,
     "autoencoder": _make_autoencoder,
     "latents": _write_latents,
     "flow": _train_flow,

@@ -115,7 +115,7 @@ def to_depth(values: Tensor, gives: str, dynamic_range: float | None = None) -> 
     return RULES[gives].convert(values.double(), chosen or 0.0).float()
 
 
-def read_photo(path: Path, long_side_px: int) -> Tensor:
+def read_as_stored(path: Path, long_side_px: int) -> Tensor:
     """The picture as it is stored and as the teacher sees it: [1, 3, H, W] in [0, 1], in steps of 1 / 255.
 
     Args:
@@ -162,7 +162,7 @@ def write_label(folder: Path, name: str, image: Tensor, depth: Tensor) -> None:
     Args:
         folder: of the labels; folders are made as needed.
         name: as `label_paths` takes it.
-        image: [1, 3, H, W], of `read_photo`.
+        image: [1, 3, H, W], of `read_as_stored`.
         depth: [1, 1, H, W], of `estimate_depth`.
 
     Raises:
