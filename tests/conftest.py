@@ -12,6 +12,7 @@ from depthfm_core.cli import predict
 
 from .evaluating import evaluated, pairs  # noqa: F401  fixtures
 from .labeling import labeled, photos, seen  # noqa: F401
+from .malformed import good_files, refused  # noqa: F401
 from .precomputing import output, precompute  # noqa: F401
 from .trained_recipe import trained  # noqa: F401
 
