@@ -36,7 +36,7 @@ class LoadDepthFMModel(io.ComfyNode):
                     options=list(native.WEIGHT_DTYPES),
                     default="default",
                     tooltip="'default' lets ComfyUI choose for your GPU. Half precision halves the network's memory. "
-                    "Autoencoders always run in float32 here.",
+                    "Autoencoders always compute in float32 here; ComfyUI's --fp32-vae keeps their weights exact, too.",
                 ),
                 rarely_used(
                     io.Combo.Input,
