@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from .backends.choice import choose_backend
-from .model.autoencoders import SD_SCALING_FACTORS
+from .model.autoencoders import are_stable_diffusions
 from .model.bundled import find_model
 from .model.checkpoints import DepthFMCheckpoint, load_checkpoint
 from .model.precision import choose_dtype
@@ -64,9 +64,9 @@ def load_pipeline(
     path, own_vae = find_model(model)
     device = usable_device(device)
     checkpoint = load_checkpoint(path)
-    _check_latents(checkpoint, {"vae": vae, "decoder": decoder})
     if vae is None and own_vae is not None and not own_vae.is_dir():
         raise ValueError(f"{model} lacks its autoencoder, {own_vae}; fetch it with `python -m depthfm_core download`.")
+    _check_latents(checkpoint, own_vae, {"vae": vae, "decoder": decoder})
     chosen = choose_dtype(dtype, device, checkpoint.num_parameters)
     torch_only = [name for name, given in (("decoder", decoder), ("compile", compile)) if given]
     parts = None
@@ -97,29 +97,50 @@ def takes_another_autoencoder(model: str | Path) -> bool:
     Raises:
         CheckpointError, ValueError: as `load_pipeline`.
     """
-    return not load_checkpoint(find_model(model)[0]).has_latents_of_its_own
+    path, own_vae = find_model(model)
+    return not _has_latents_of_its_own(load_checkpoint(path), own_vae)
 
 
-def _check_latents(checkpoint: DepthFMCheckpoint, given: Mapping[str, object]) -> None:
+def _check_latents(checkpoint: DepthFMCheckpoint, own_vae: Path | None, given: Mapping[str, str | Path | None]) -> None:
     named = [name for name, value in given.items() if value]
-    if named and checkpoint.has_latents_of_its_own:
+    if named and _has_latents_of_its_own(checkpoint, own_vae):
         raise ValueError(
             f"{checkpoint.path} was trained on the latents of its own autoencoder, which no other encodes or decodes; "
             f"leave out {' and '.join(named)}, or name the model that it is for."
         )
+    vae = given["vae"]
+    if vae and Path(vae).is_dir() and not are_stable_diffusions(config := _config(vae)):
+        raise ValueError(
+            f"{vae} scales its latents by {config['scaling_factor']}, which is not Stable Diffusion 1.x/2.x (SDXL has "
+            "0.13025); name one of these, for example stabilityai/sd-vae-ft-mse."
+        )
+
+
+def _has_latents_of_its_own(checkpoint: DepthFMCheckpoint, own_vae: Path | None) -> bool:
+    """As its property, for an autoencoder that lies beside the checkpoint, too."""
+    beside = own_vae is not None and own_vae.is_dir()
+    return checkpoint.has_latents_of_its_own or (beside and not are_stable_diffusions(_config(own_vae)))
+
+
+def _config(vae: str | Path) -> Mapping:
+    """The configuration of an autoencoder in a diffusers folder."""
+    from .model.codec import find_in_folder
+
+    return find_in_folder(Path(vae))[0]
 
 
 def _openvino_networks(
     checkpoint: DepthFMCheckpoint, vae: str | Path | None, dtype: torch.dtype, *, required: bool
 ) -> tuple[nn.Module, nn.Module] | None:
-    """Autoencoder and network on OpenVINO; None where there is no room to convert them and it is not required."""
-    from .backends.openvino_networks import openvino_codec, openvino_network
+    """Autoencoder and network on OpenVINO; None where it fails, or there is no room, and it is not required."""
     from .model.lean import make_lean
 
     traced = make_lean(_codec(checkpoint, vae, torch.float32, torch.device("cpu")), fewer_products=False)
     try:
+        from .backends.openvino_networks import openvino_codec, openvino_network
+
         return openvino_codec(traced, dtype), openvino_network(checkpoint, dtype)
-    except OSError as error:
+    except (OSError, RuntimeError, ImportError) as error:  # its releases change what a conversion imports
         if required:
             raise
         _LOGGER.warning("OpenVINO is not used: %s", error)
@@ -149,11 +170,6 @@ def _codec(
     from .model.codec import load_codec
 
     codec = load_codec(vae, dtype, device) if vae else checkpoint.build_codec(dtype, device)
-    if vae and codec.scaling_factor not in SD_SCALING_FACTORS:
-        raise ValueError(
-            f"{vae} scales its latents by {codec.scaling_factor}, which is not Stable Diffusion 1.x/2.x (SDXL has "
-            "0.13025); name one of these, for example stabilityai/sd-vae-ft-mse."
-        )
     if codec is None:
         raise ValueError(
             f"{checkpoint.path} brings no autoencoder; name one (--vae FILE|FOLDER): any of Stable Diffusion 1.x/2.x, "

@@ -72,7 +72,7 @@ class DepthFMPipeline:
         if noise is None:
             noise = settings.noise(image_latent)
         check_noise(noise, image_latent)
-        x_1 = self.depth_latents(image_latent, noise, settings, on_step)  # [B, E, 4, h, w]
+        x_1 = self.depth_latents(image_latent, noise.float(), settings, on_step)  # [B, E, 4, h, w]
         # Combined at the working size: an ensemble at the size of the picture would fill the memory.
         centre, spread = self._combined(x_1, settings, placement)
         pictures = (placement.crop(fitted).cpu(), image.cpu()) if self.sharpens(settings) else None
@@ -141,12 +141,9 @@ class DepthFMPipeline:
     def _combined(self, x_1: Tensor, settings: EstimationSettings, placement: Placement) -> tuple[Tensor, Tensor]:
         """[B, E, 4, h, w] to centre and spread of the members, [B, 1, H, W] on the CPU at the working size."""
         how = settings.reduction, settings.align_members
-        if settings.average == "latents":  # one decode an image
-
-            def decode(latent: Tensor) -> Tensor:
-                return placement.crop(self.codec.decode_log_depth(latent.to(self.device)).cpu())
-
-            return combine_latents(x_1.cpu(), decode, *how)
+        if settings.average == "latents":  # one decode an image; whole, since the latents are of the padding, too
+            whole = combine_latents(x_1.cpu(), lambda one: self.codec.decode_log_depth(one.to(self.device)).cpu(), *how)
+            return placement.crop(whole[0]), placement.crop(whole[1])
         decoded = torch.cat([placement.crop(part.cpu()) for part in self.log_depths(x_1.flatten(0, 1))])
         return combine_members(decoded.unflatten(0, x_1.shape[:2]), *how)
 

@@ -3,7 +3,7 @@
 import gc
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from types import ModuleType
 
@@ -35,6 +35,13 @@ def quick_imports(left_out: Iterable[str] = ()) -> Iterator[None]:
         gc.freeze()
         if collecting:
             gc.enable()
+
+
+@contextmanager
+def estimating_imports(*, compiled: bool) -> Iterator[None]:
+    """For the block, what builds networks is imported the quick way; `compiled`: whether PyTorch will compile them."""
+    with quick_imports(OF_DIFFUSERS_ALONE), nullcontext() if compiled else without_tracer():
+        yield
 
 
 @contextmanager

@@ -108,9 +108,12 @@ def is_same(path: Path, other: Path) -> bool:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Removes the temporary files of processes that were killed while they wrote `path`."""
+    """Removes the temporary files and folders of processes that were killed while they wrote `path`."""
     for leftover in path.parent.glob(f"{escape(_beginning(path))}*.tmp"):
-        leftover.unlink(missing_ok=True)
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def _beginning(path: Path) -> str:

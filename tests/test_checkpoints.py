@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from depthfm_core import load_pipeline
+from depthfm_core.loading import takes_another_autoencoder
 from depthfm_core.model.bundled import find_model
 from depthfm_core.model.checkpoints import convert, load_checkpoint
 from depthfm_core.model.reading import CheckpointError, read_tensor_file
@@ -114,11 +115,23 @@ LAYOUTS = [
 def test_a_diffusers_folder_brings_the_autoencoder_that_lies_in_it(published, golden_dir, tmp_path):
     folder = diffusers_folder(published, tmp_path)
     assert find_model(folder) == (folder, None)
+    put_autoencoder(golden_dir, folder, scale=0.18215)
+    assert load_pipeline(folder).codec.scaling_factor == 0.18215 and takes_another_autoencoder(folder)
+
+
+def test_a_diffusers_folder_with_latents_of_its_own_takes_no_other_autoencoder(published, golden_dir, tmp_path):
+    folder = diffusers_folder(published, tmp_path)
+    put_autoencoder(golden_dir, folder, scale=0.9)
+    assert load_pipeline(folder).codec.scaling_factor == 0.9 and not takes_another_autoencoder(folder)
+    with pytest.raises(ValueError, match="latents of its own autoencoder.*leave out vae"):
+        load_pipeline(folder, golden_dir / "micro-vae-diffusers.safetensors")
+
+
+def put_autoencoder(golden_dir, folder, scale):
     (folder / "vae").mkdir()
-    for name in ("micro-vae-diffusers.json", "micro-vae-diffusers.safetensors"):
-        kind = "config.json" if name.endswith("json") else "diffusion_pytorch_model.safetensors"
-        shutil.copy(golden_dir / name, folder / "vae" / kind)
-    assert load_pipeline(folder).codec.scaling_factor == 0.18215
+    config = json.loads((golden_dir / "micro-vae-diffusers.json").read_text()) | {"scaling_factor": scale}
+    (folder / "vae" / "config.json").write_text(json.dumps(config))
+    shutil.copy(golden_dir / "micro-vae-diffusers.safetensors", folder / "vae/diffusion_pytorch_model.safetensors")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)

@@ -1,13 +1,15 @@
 """`convert`, `info` and `download`."""
 
+import errno
 import shutil
 import urllib.error
+from http.client import BadStatusLine, IncompleteRead
 
 import huggingface_hub
 import pytest
 import torch
 
-from depthfm_core import EstimationSettings, load_pipeline
+from depthfm_core import EstimationSettings, load_pipeline, replacing
 from depthfm_core.__main__ import main
 from depthfm_core.cli import download
 from depthfm_core.model import bundled
@@ -99,7 +101,7 @@ def published(checkpoint, vae, golden_dir, tmp_path, monkeypatch):
 
     def snapshot(_repository, allow_patterns, local_dir):
         assert allow_patterns == ["config.json", "*.safetensors"]
-        (local_dir / ".cache").mkdir(parents=True)
+        (local_dir / ".cache").mkdir()
         shutil.copy(vae, local_dir / "diffusion_pytorch_model.safetensors")
         shutil.copy(golden_dir / "micro-vae-diffusers.json", local_dir / "config.json")
 
@@ -167,7 +169,6 @@ def test_without_a_network_the_url_and_the_place_are_named_and_nothing_is_made(
 
 def test_a_missing_autoencoder_names_its_page_and_keeps_the_checkpoint(published, monkeypatch, capsys):
     def broken(_repository, allow_patterns, local_dir):
-        local_dir.mkdir()
         (local_dir / allow_patterns[0]).write_text("{")
         raise huggingface_hub.errors.LocalEntryNotFoundError("Got: ConnectError\nand more")
 
@@ -187,6 +188,35 @@ def raiser(error):
         raise error
 
     return call
+
+
+@pytest.mark.parametrize("error", [IncompleteRead(b"half", 100), BadStatusLine("<html>")], ids=type)
+def test_an_answer_that_is_cut_or_no_answer_is_reported(published, checkpoint, monkeypatch, capsys, error):
+    monkeypatch.setattr(download.urllib.request, "urlopen", raiser(error))
+    refused(capsys, checkpoint.as_uri(), "could not be fetched", "another machine")
+
+
+def test_a_full_disk_is_told_as_such(published, monkeypatch, capsys):
+    monkeypatch.setattr(download.shutil, "copyfileobj", raiser(OSError(errno.ENOSPC, "No space left on device")))
+    refused(capsys, published / "model.ckpt", "cannot be written", "No space left", "--folder")
+    assert contents(published) == []
+
+
+def test_what_killed_downloads_left_is_removed(published):
+    published.mkdir(parents=True)
+    for place in (published / "model.ckpt", published / "vae"):
+        left = place.with_name(f"{replacing._beginning(place)}0.tmp")
+        left.mkdir() if place.name == "vae" else left.write_bytes(b"half")
+    assert main(["download", "depthfm-v1"]) == 0
+    assert sorted(path.name for path in published.iterdir()) == ["model.ckpt", "vae"]
+
+
+def test_info_says_where_the_autoencoder_lies_or_that_it_is_missing(published, capsys):
+    assert main(["download", "depthfm-v1"]) == main(["info", "depthfm-v1"]) == 0
+    assert f"beside it, {published / 'vae'}" in capsys.readouterr().out
+    shutil.rmtree(published / "vae")
+    assert main(["info", "depthfm-v1"]) == 0
+    assert f"missing, {published / 'vae'}; `download` fetches it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("share", "telling"), [(0.5, "the connection ended after"), (1.0, "")])

@@ -139,3 +139,14 @@ def test_settings_without_sense_are_errors():
     for settings in ({"num_trials": 0}, {"tolerance": 0.0}, {"tolerance": float("nan")}, {"seed": -1}):
         with pytest.raises(ValueError, match=f"{next(iter(settings))} is .*; choose"):
             Ransac(**settings)
+
+
+def test_the_callers_default_device_makes_no_difference():
+    prediction, _, measured, valid = with_outliers("affine")
+    wanted = align(prediction, measured, valid, "affine", max_side_px=20, ransac=Ransac())
+    torch.set_default_device("meta")
+    try:
+        found = align(prediction, measured, valid, "affine", max_side_px=20, ransac=Ransac())
+    finally:
+        torch.set_default_device(None)
+    assert torch.equal(found, wanted)

@@ -3,12 +3,14 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from depthfm_core import load_pipeline
 from depthfm_core.batching import free_gpu_bytes
+from depthfm_core.model.bundled import NANO_PATH, find_model
 from depthfm_core.model.checkpoints import load_checkpoint, save_checkpoint
 
 
@@ -43,6 +45,13 @@ def test_a_pipeline_that_cannot_be_says_why(golden_dir, tmp_path, monkeypatch, a
         usual["vae"] = tmp_path
     with pytest.raises(ValueError, match=word):
         load_pipeline(**(usual | arguments))
+
+
+def test_a_names_text_is_a_model_and_a_path_is_what_lies_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("nano").mkdir()
+    assert find_model("nano") == (NANO_PATH, None)
+    assert find_model(Path("nano")) == find_model("./nano") == (Path("nano"), None)
 
 
 def test_what_pytorch_holds_without_using_it_counts_as_free(monkeypatch):

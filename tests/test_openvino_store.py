@@ -1,6 +1,7 @@
 """The folder of converted graphs: each is made once, damage is made good, and it stays within its bound."""
 
 import os
+import sys
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 pytest.importorskip("openvino")
-from depthfm_core.backends import conversion, openvino_networks, store  # noqa: E402
+from depthfm_core.backends import choice, conversion, openvino_networks, store  # noqa: E402
 
 
 def entries(folder):
@@ -162,3 +163,25 @@ def test_a_graph_that_does_not_read_back_is_not_kept(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="what was written does not read back"):
         store.GraphStore(tmp_path).graph("linear", {}, tiny_graph, half=False)
     assert entries(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["attention", "autoencoders", "codec", "lean", "parameterization", "unet"])
+def test_graphs_of_other_code_are_not_taken(tmp_path, monkeypatch, name):
+    before = conversion.code_digest.__wrapped__()
+    changed = tmp_path / "changed.py"
+    changed.write_text("# what computes something else")
+    monkeypatch.setattr(getattr(conversion, f"{name}_code"), "__file__", str(changed))
+    assert conversion.code_digest.__wrapped__() != before
+
+
+@pytest.mark.parametrize("package", ["torch", "diffusers"])
+def test_graphs_of_other_packages_are_not_taken(monkeypatch, package):
+    before = conversion.code_digest.__wrapped__()
+    monkeypatch.setattr(getattr(conversion, package), "__version__", "another")
+    assert conversion.code_digest.__wrapped__() != before
+
+
+def test_where_openvino_cannot_be_imported_auto_is_pytorch(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)  # Python's own mark of a module that must not be imported
+    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda _name: object())
+    assert choice.choose_backend("auto", torch.device("cpu"), "plain", 10**9) == "torch"

@@ -8,6 +8,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from depthfm_core import DepthFMPipeline, DepthPrediction, EstimationSettings, load_pipeline
+from depthfm_core.depth.predicted_normals import predicted_normals
 from depthfm_core.flow import SOLVERS
 
 AUTHORS = EstimationSettings(processing_resolution=0, align_members=False)
@@ -135,6 +136,21 @@ def test_the_same_seed_gives_the_same_depth_and_leaves_the_global_generator_alon
     assert torch.equal(state, torch.random.get_rng_state())
     torch.rand(5)
     assert torch.equal(first, pipeline(photo, QUICK).depth)
+
+
+@pytest.mark.parametrize("average", ["depth", "latents"])
+def test_the_callers_default_precision_makes_no_difference(average):
+    nano, image = load_pipeline("nano"), torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    settings = EstimationSettings(num_steps=1, ensemble_size=2, processing_resolution=64, average=average)
+    wanted = nano(image, settings)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = load_pipeline("nano")(image, settings)
+        assert predicted_normals(found, fov_deg=60).dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(found.log_depth, wanted.log_depth, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.uncertainty, wanted.uncertainty, rtol=1e-3, atol=1e-4)
 
 
 def test_half_precision_stays_near_float32(golden_dir, pipeline, photo):

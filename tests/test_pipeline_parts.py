@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from depthfm_core import DepthFMPipeline, EstimationSettings
 from depthfm_core.flow import ensemble
+from depthfm_core.flow.latent_ensemble import combine_latents
 
 QUICK = EstimationSettings(num_steps=1, processing_resolution=32)
 
@@ -127,6 +128,25 @@ def test_an_ensemble_is_combined_at_the_working_size_without_the_padding(recordi
     settings = replace(QUICK, ensemble_size=3, processing_resolution=36, average=average)
     assert recording(torch.rand(2, 3, 144, 200), settings).depth.shape == (2, 1, 144, 200)
     assert average == "latents" or shapes == [(2, 3, 1, 36, 50)]
+
+
+def test_averaged_latents_are_decoded_whole_and_cut_afterwards(recording, monkeypatch):
+    seen = []
+
+    def combine(x_1, decode, *how):
+        seen.append((x_1.shape[-2:], decode(x_1[:, 0]).shape[-2:]))
+        return combine_latents(x_1, decode, *how)
+
+    monkeypatch.setattr("depthfm_core.pipeline.combine_latents", combine)
+    settings = replace(QUICK, ensemble_size=2, processing_resolution=36, average="latents")
+    assert recording(torch.rand(1, 3, 36, 50), settings).uncertainty.shape == (1, 1, 36, 50)
+    assert seen == [((6, 8), (48, 64))]
+
+
+def test_noise_of_numpy_is_taken_in_float32(recording):
+    noise, image = torch.rand(2, 4, 4, 4, dtype=torch.float64), torch.rand(1, 3, 32, 32)
+    prediction = recording(image, QUICK, noise=noise)
+    assert torch.equal(prediction.log_depth, recording(image, QUICK, noise=noise.float()).log_depth)
 
 
 def test_the_network_sees_as_many_members_as_memory_allows(recording):

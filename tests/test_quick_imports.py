@@ -61,7 +61,7 @@ def networks(tracer, monkeypatch):
             import_module(f"{tracer}.inside")
 
     monkeypatch.setattr(cli, "import_module", importing)
-    monkeypatch.setattr(cli, "quick_imports", lambda _left_out: nullcontext())
+    monkeypatch.setattr(quick_imports, "quick_imports", lambda _left_out: nullcontext())
     return seen, bears
 
 

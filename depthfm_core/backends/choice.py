@@ -56,6 +56,9 @@ def _obstacle(device: torch.device, attention: str, torch_only: Sequence[str]) -
 
 
 def _cpu_is_amd() -> bool:
-    import openvino
+    try:
+        import openvino
+    except ImportError:  # it is there, and one of its libraries is not
+        return False
 
     return "AMD" in openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")

@@ -10,12 +10,15 @@ import warnings
 from functools import cache
 from pathlib import Path
 
+import diffusers
 import openvino
 import torch
 from openvino.frontend import FrontEndManager
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
+from ..model import attention as attention_code
+from ..model import autoencoders as autoencoders_code
 from ..model import codec as codec_code
 from ..model import lean as lean_code
 from ..model import parameterization as parameterization_code
@@ -60,8 +63,10 @@ def split_last_convolution(graph: openvino.Model) -> tuple[openvino.Model, openv
 @cache
 def code_digest() -> str:
     """A digest of the code that says what the graphs compute; what other code converted may be something else."""
-    modules = (codec_code, lean_code, parameterization_code, unet_code, sys.modules[__name__])
-    return hashlib.sha256(b"".join(Path(module.__file__).read_bytes() for module in modules)).hexdigest()
+    own = (attention_code, autoencoders_code, codec_code, lean_code, parameterization_code, unet_code)
+    code = b"".join(Path(module.__file__).read_bytes() for module in (*own, sys.modules[__name__]))
+    versions = f"diffusers {diffusers.__version__}, torch {torch.__version__}"
+    return hashlib.sha256(code + versions.encode()).hexdigest()
 
 
 class _Method(nn.Module):

@@ -14,6 +14,7 @@ import torch
 from ..model.bundled import EXAMPLE_PHOTO
 from .fresh import FAILURES, answer, told
 from .measure import Case, LoadedWay, Measurement, Subject, measure_way
+from .ways import WAYS
 
 _NO_MEMORY = (MemoryError, torch.OutOfMemoryError)
 _ONE_AT_A_TIME = " (Other ways stay loaded beside it; --no-in-process loads one at a time.)"
@@ -31,7 +32,9 @@ class FreshProcesses:
 
     def measure(self, way: str, case: Case) -> Measurement:
         """Raises MeasurementError when the way fails or its process is killed."""
-        return _in_fresh_process(measure_way, way, case, self._subject, threads=self._subject.threads)
+        compiled = WAYS[way].load.get("compile", False)
+        threads = self._subject.threads
+        return _in_fresh_process(measure_way, way, case, self._subject, threads=threads, compiled=compiled)
 
 
 class OneProcess:
@@ -72,10 +75,10 @@ def cold_start(subject: Subject) -> float:
     return seconds
 
 
-def _in_fresh_process(work: Callable, *arguments: object, threads: int) -> object:
+def _in_fresh_process(work: Callable, *arguments: object, threads: int, compiled: bool) -> object:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=answer, args=(theirs, pickle.dumps((work, arguments)), threads))
+    process = context.Process(target=answer, args=(theirs, pickle.dumps((work, arguments)), threads, compiled))
     process.start()
     theirs.close()
     try:

@@ -1,10 +1,10 @@
 """The command line: one file a command, each with `add_arguments(parser)` and `run(args) -> exit code`."""
 
 import argparse
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from importlib import import_module
 
-from ..quick_imports import OF_DIFFUSERS_ALONE, quick_imports, without_tracer
+from ..quick_imports import estimating_imports
 
 # Command, which is also its module here (with _ for -), and what it does. `__main__` imports the one that runs and no
 # other, so that a package which only one command needs is missed by that command alone.
@@ -34,8 +34,7 @@ def import_networks(args: argparse.Namespace, *, compiled: bool = False) -> None
         compiled: whether they will be compiled by PyTorch.
     """
     if args.own_process:
-        shorter = nullcontext() if compiled else without_tracer()
         # Some release of PyTorch or diffusers may not bear it; diffusers makes RuntimeErrors of errors in its imports.
-        with quick_imports(OF_DIFFUSERS_ALONE), shorter, suppress(ImportError, AttributeError, RuntimeError):
+        with estimating_imports(compiled=compiled), suppress(ImportError, AttributeError, RuntimeError):
             import_module(_NETWORKS, __package__)
     import_module(_NETWORKS, __package__)  # which is there already, or tells why it cannot be

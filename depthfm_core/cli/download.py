@@ -4,12 +4,12 @@ Each part is fetched beside its place and moved there when it is complete, so th
 """
 
 import argparse
-import os
+import errno
 import shutil
-import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 from tqdm import tqdm
@@ -17,8 +17,10 @@ from tqdm import tqdm
 from ..model.bundled import DOWNLOADS, Download, model_folder
 from ..model.checkpoints import load_checkpoint
 from ..model.reading import CheckpointError
+from ..replacing import remove_leftovers, replacing, replacing_folder
 
 _TIMEOUT_SECONDS = 60
+_OF_THE_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOENT, errno.ENOTDIR)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +57,8 @@ def fetch_checkpoint(url: str, file: Path) -> None:
     """Puts the file of a URL in its place, once it is complete and proved to be a checkpoint."""
     with _reported(url, file), urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
         size = int(response.headers.get("Content-Length") or 0)
-        with _beside(file) as temporary:
+        _make_place(file)
+        with replacing(file, durable=True) as temporary:
             with temporary.open("wb") as target, _progress(target, size) as counted:
                 shutil.copyfileobj(response, counted, 2**20)
             if size and temporary.stat().st_size != size:
@@ -72,10 +75,12 @@ def fetch_autoencoder(download: Download, folder: Path) -> None:
 
     wanted = ["config.json", "*.safetensors"]
     # Connections that break are HTTPError's subclasses: httpx's or requests', whichever the installed version uses.
-    with _reported(_vae_url(download), folder, HfHubHTTPError.__bases__), _beside(folder) as temporary:
-        snapshot_download(download.vae_repository, allow_patterns=wanted, local_dir=temporary)
-        load_codec(temporary)
-        shutil.rmtree(temporary / ".cache", ignore_errors=True)
+    with _reported(_vae_url(download), folder, HfHubHTTPError.__bases__):
+        _make_place(folder)
+        with replacing_folder(folder) as temporary:
+            snapshot_download(download.vae_repository, allow_patterns=wanted, local_dir=temporary)
+            load_codec(temporary)
+            shutil.rmtree(temporary / ".cache", ignore_errors=True)
 
 
 def _vae_url(download: Download) -> str:
@@ -93,18 +98,16 @@ def _reported(url: str, place: Path, also: tuple[type[Exception], ...] = ()) -> 
         yield
     except CheckpointError as error:
         raise ValueError(f"What came from {url} is not the model ({error})") from error
-    except (OSError, *also) as error:
+    except (OSError, HTTPException, *also) as error:
         reason = str(error).strip("<>").partition("\n")[0]
+        if getattr(error, "errno", None) in _OF_THE_DISK:
+            raise OSError(f"{place} cannot be written ({reason}); name another place with --folder.") from error
         raise OSError(
             f"{url} could not be fetched ({reason}); try again, or fetch it on another machine and put it at {place}."
         ) from error
 
 
-@contextmanager
-def _beside(place: Path) -> Iterator[Path]:
-    """A path in a temporary folder beside `place`, moved to `place` if the block succeeds, and gone if not."""
+def _make_place(place: Path) -> None:
+    """Its folder, without what a download that was killed left there."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".download-", ignore_cleanup_errors=True) as folder:
-        temporary = Path(folder) / place.name
-        yield temporary
-        os.replace(temporary, place)
+    remove_leftovers(place)

@@ -18,7 +18,9 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = load_checkpoint(path)
     if checkpoint.codec_tensors:
         import_networks(args)
-    facts = describe(checkpoint) | ({"autoencoder": f"beside it, {vae}"} if vae else {})
+    facts = describe(checkpoint)
+    if vae and not checkpoint.codec_tensors:
+        facts["autoencoder"] = f"beside it, {vae}" if vae.is_dir() else f"missing, {vae}; `download` fetches it"
     for name, value in facts.items():
         print(f"{name + ':':27} {value}")
     return 0

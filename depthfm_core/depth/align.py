@@ -172,7 +172,7 @@ def _kept_columns(height: int, width: int, max_side_px: int) -> Tensor:
     """Columns that nearest-neighbor interpolation of the width alone, by max_side_px / longer side, takes."""
     if max_side_px < 1:
         raise ValueError(f"max_side_px is {max_side_px}; choose 1 or more, or None to fit to all pixels.")
-    columns = torch.arange(width, dtype=torch.float32)
+    columns = torch.arange(width, dtype=torch.float32, device="cpu")
     factor = max_side_px / max(height, width)
     if factor >= 1:
         return columns.long()

@@ -65,8 +65,9 @@ def inliers(prediction: Tensor, target: Tensor, valid: Tensor, ransac: Ransac) -
 
 def _explained(prediction: Tensor, target: Tensor, ransac: Ransac) -> Tensor:
     """[N] and [N] -> [N] bool: within the tolerance of the candidate line that has most pixels there."""
-    generator = torch.Generator().manual_seed(ransac.seed)
-    first, second = torch.randint(len(target), (2, ransac.num_trials), generator=generator)
+    generator = torch.Generator("cpu").manual_seed(ransac.seed)
+    drawn = torch.randint(len(target), (2, ransac.num_trials), generator=generator, device="cpu")
+    first, second = drawn.to(target.device)
     rise, run = target[second] - target[first], prediction[second] - prediction[first]
     # Two equal predictions give a level line: the right one for a constant prediction, and else not chosen.
     scale = torch.where(run != 0, rise / run, 0.0)
@@ -79,8 +80,9 @@ def _explained(prediction: Tensor, target: Tensor, ransac: Ransac) -> Tensor:
         line = scale[trial] * (p - prediction[first[trial]]) + target[first[trial]]
         return (line - t).abs() <= tolerance
 
-    scored = torch.randperm(len(target), generator=generator)[:_NUM_SCORED]
-    votes = near(torch.arange(ransac.num_trials)[:, None], prediction[scored], target[scored]).sum(1)
+    scored = torch.randperm(len(target), generator=generator, device="cpu")[:_NUM_SCORED].to(target.device)
+    every = torch.arange(ransac.num_trials, device=target.device)[:, None]
+    votes = near(every, prediction[scored], target[scored]).sum(1)
     return near(votes.argmax(), prediction, target)
 
 

@@ -28,8 +28,8 @@ def unproject(depth: Tensor, focal_px: float) -> Tensor:
     if depth.ndim != 4 or depth.shape[1] != 1:
         raise ValueError(f"depth must be [B, 1, H, W], but came as {list(depth.shape)}.")
     height, width = depth.shape[2:]
-    x = (torch.arange(width, device=depth.device) + 0.5 - width / 2) / focal_px
-    y = (torch.arange(height, device=depth.device) + 0.5 - height / 2) / focal_px
+    x = (torch.arange(width, dtype=torch.float32, device=depth.device) + 0.5 - width / 2) / focal_px
+    y = (torch.arange(height, dtype=torch.float32, device=depth.device) + 0.5 - height / 2) / focal_px
     x, y = rearrange(x, "w -> 1 1 1 w"), rearrange(y, "h -> 1 1 h 1")
     return torch.cat([x * depth, y * depth, depth], dim=1)
 

@@ -65,7 +65,7 @@ def linear_log_depth(x_1: Tensor, average: Tensor, centre: Tensor) -> Tensor:
     mean = known.mean(0)
     known = known - mean
     gram = known.T @ known
-    gram = gram + _RIDGE * gram.diagonal().mean().clamp_min(1e-12) * torch.eye(len(gram), device=gram.device)
+    gram = gram + _RIDGE * gram.diagonal().mean().clamp_min(1e-12) * torch.eye(len(gram)).to(gram)
     weights = torch.linalg.solve(gram, known.T @ (cells - cells.mean()))
     log_depth = (_neighbourhoods(x_1) - mean) @ weights + cells.mean()  # [E, h w]
     return log_depth.reshape(len(x_1), 1, *average.shape[-2:])

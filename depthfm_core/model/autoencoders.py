@@ -45,6 +45,11 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
 
 
+def are_stable_diffusions(config: Mapping | None) -> bool:
+    """Whether latents are Stable Diffusion's, by the scale in an autoencoder's configuration, or for want of one."""
+    return (config or {}).get("scaling_factor") in (None, *SD_SCALING_FACTORS)
+
+
 def check_scale(scaling_factor: object) -> None:
     """Raises ValueError for a configuration's factor of latents that is no positive number."""
     is_number = isinstance(scaling_factor, int | float) and not isinstance(scaling_factor, bool)

@@ -38,16 +38,17 @@ def model_folder(name: str) -> Path:
 def find_model(model: str | Path) -> tuple[Path, Path | None]:
     """The file or folder of a model, given by name or path, and its autoencoder's folder where that is separate.
 
-    That is so of downloaded models, and of diffusers' folders with a `vae/`.
+    That is so of downloaded models, and of diffusers' folders with a `vae/`. A name is text: `Path("nano")` and
+    "./nano" are what lies there.
 
     Raises:
         ValueError: for a name that is not in `MODELS` and no path, or a model that was not downloaded yet.
     """
-    if str(model) == "nano":
+    if model == "nano":
         return NANO_PATH, None
-    if str(model) in DOWNLOADS:
-        folder = model_folder(str(model))
-        file = folder / DOWNLOADS[str(model)].file_name
+    if model in DOWNLOADS:
+        folder = model_folder(model)
+        file = folder / DOWNLOADS[model].file_name
         if not file.is_file():
             raise ValueError(f"{model} is not in {folder}; fetch it with `python -m depthfm_core download {model}`.")
         return file, folder / "vae"

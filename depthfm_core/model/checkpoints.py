@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..replacing import is_same
-from .autoencoders import SD_SCALING_FACTORS
+from .autoencoders import are_stable_diffusions
 from .hyperparameters import UNetHyperParameters, from_ldm, from_state_dict
 from .layouts import (
     FACTS,
@@ -107,8 +107,7 @@ class DepthFMCheckpoint:
     @property
     def has_latents_of_its_own(self) -> bool:
         """Whether it was trained on its own autoencoder's latents and not on Stable Diffusion's; by their scale."""
-        config = self.codec_config or {}
-        return bool(self.codec_tensors) and config.get("scaling_factor") not in (None, *SD_SCALING_FACTORS)
+        return bool(self.codec_tensors) and not are_stable_diffusions(self.codec_config)
 
     def build_codec(
         self, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"

@@ -142,7 +142,7 @@ def _scratch(rows: int, columns: int) -> Tensor:
     """Memory of this thread, the same for all calls: touching new memory takes longer than what is done in it."""
     if not hasattr(_SCRATCH, "values") or len(_SCRATCH.values) < rows * columns:
         with torch.inference_mode(False):  # where it may be made, but is not always used
-            _SCRATCH.values = torch.empty(rows * columns)
+            _SCRATCH.values = torch.empty(rows * columns, dtype=torch.float32, device="cpu")
     return _SCRATCH.values[: rows * columns].view(rows, columns)
 
 
