@@ -119,20 +119,22 @@ def describe_outputs() -> str:
     return "\n".join(["what --save can write for a picture NAME.jpg:", *lines, *where_alike])
 
 
-def output_paths(kinds: tuple[str, ...], folder: Path, name: str) -> list[Path]:
+def output_paths(kinds: tuple[str, ...], stem: Path) -> list[Path]:
     """The files that `write_outputs` writes for one picture."""
-    return [folder / f"{name}{ending}" for kind in kinds for ending in OUTPUTS[kind].files]
+    return [stem.with_name(f"{stem.name}{ending}") for kind in kinds for ending in OUTPUTS[kind].files]
 
 
 def write_outputs(
-    prediction: DepthPrediction,
-    image: Tensor,
-    kinds: tuple[str, ...],
-    options: ViewOptions,
-    folder: Path,
-    name: str,
+    prediction: DepthPrediction, image: Tensor, kinds: tuple[str, ...], options: ViewOptions, stem: Path
 ) -> Iterator[Path]:
     """Writes the kinds of one picture and yields each file's path, in their order; the folder is made if missing.
+
+    Args:
+        prediction: of one picture.
+        image: [1, 3, H, W] the picture.
+        kinds: of `OUTPUTS`.
+        options: of their views.
+        stem: the files' path without the ending that each kind has.
 
     Raises:
         ValueError: for a kind that this picture does not have (normals of a single pixel), when the others are written.
@@ -140,7 +142,7 @@ def write_outputs(
             it is there, yielded before.
     """
     refused: list[BaseException] = []
-    yield from _write(_files(prediction, image, kinds, options, folder, name, refused))
+    yield from _write(_files(prediction, image, kinds, options, stem, refused))
     if refused:
         raise refused[0]
 
@@ -150,8 +152,7 @@ def _files(
     image: Tensor,
     kinds: tuple[str, ...],
     options: ViewOptions,
-    folder: Path,
-    name: str,
+    stem: Path,
     refused: list[BaseException],
 ) -> Iterator[_File]:
     """What to write, computed kind after kind; `refused` gets an error for each that this picture does not have.
@@ -167,9 +168,8 @@ def _files(
         except USER_ERRORS as error:  # too little memory
             refused.insert(0, error)
             return
-        paths = output_paths((kind,), folder, name)
-        paths[0].parent.mkdir(parents=True, exist_ok=True)
-        yield from zip(paths, OUTPUTS[kind].files.values(), views, strict=True)
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        yield from zip(output_paths((kind,), stem), OUTPUTS[kind].files.values(), views, strict=True)
 
 
 def _write(files: Iterable[_File]) -> Iterator[Path]:

@@ -134,7 +134,7 @@ def _check_output(args: argparse.Namespace, images: Mapping[Path, str], settings
             f"--output {args.output} brings the results into the folder of the pictures, where they would be taken for "
             "pictures the next time; name another folder."
         )
-    _check_results({image: output_paths(args.save, args.output, name) for image, name in images.items()})
+    _check_results({image: output_paths(args.save, args.output / name) for image, name in images.items()})
 
 
 def _is_searched(output: Path, images: Mapping[Path, str], folder: Path) -> bool:
@@ -203,7 +203,7 @@ def _predict_one(
     start = time.perf_counter()
     image, fov_deg = read_photo(path)
     prediction = pipeline(image, settings, on_step=calls)
-    for file in write_outputs(prediction, image, args.save, views.of_photo(fov_deg), args.output, name):
+    for file in write_outputs(prediction, image, args.save, views.of_photo(fov_deg), args.output / name):
         tqdm.write(str(file))
     seconds = time.perf_counter() - start
     height, width = image.shape[2:]

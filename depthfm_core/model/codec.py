@@ -134,24 +134,44 @@ def build_codec(
     tiny = is_tiny(tensors)
     tensors = dict(tensors) if tiny else modern_kl_names(tensors)
     config = dict(config or ({"_class_name": "AutoencoderTiny"} if tiny else kl_config(tensors, source, _ACCEPTED)))
-    autoencoder = instantiate(config, source, _ACCEPTED)
-    _check_names_and_shapes(autoencoder, tensors, source)
+    return filled(instantiate(config, source, _ACCEPTED), tensors, source, _ACCEPTED, dtype, torch.device(device))
+
+
+def filled(
+    autoencoder: AutoencoderKL | AutoencoderTiny,
+    tensors: Mapping[str, Tensor],
+    source: str | Path,
+    accepted: str,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> LatentCodec:
+    """The codec of a module of `instantiate` and its weights, idle blocks left out; precision as in `build_codec`.
+
+    Raises:
+        CheckpointError: naming `source` and what is `accepted`, for missing, unexpected or misshapen tensors.
+    """
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    wanted = {name: tensor.shape for name, tensor in autoencoder.state_dict().items()}
+    if problem := not_plain(tensors) or mismatch(wanted, shapes):
+        raise CheckpointError(source, f"does not fit its autoencoder: {problem}", accepted)
+    tiny = isinstance(autoencoder, AutoencoderTiny)
     dtype = codec_dtype(dtype, tiny=tiny)
-    convert = partial(converted, device=torch.device(device), dtype=dtype, sensitive=sensitive_layers(autoencoder))
+    convert = partial(_converted, device=device, dtype=dtype, sensitive=_sensitive_layers(autoencoder))
     autoencoder.load_state_dict(convert_tensors(tensors, source, convert), assign=True)
-    if isinstance(autoencoder, AutoencoderTiny):
-        skip_idle_blocks(autoencoder.encoder.layers, autoencoder.decoder.layers)
+    if tiny:
+        halves = (autoencoder.encoder, autoencoder.decoder)
+        skip_idle_blocks(*(half.layers for half in halves if hasattr(half, "layers")))
     return LatentCodec(autoencoder.eval().requires_grad_(False))
 
 
-def sensitive_layers(autoencoder: AutoencoderKL | AutoencoderTiny) -> tuple[str, ...]:
+def _sensitive_layers(autoencoder: AutoencoderKL | AutoencoderTiny) -> tuple[str, ...]:
     """How the names of the layers begin that are never rounded: the decoder's last ones."""
     if isinstance(autoencoder, AutoencoderTiny):
         return (f"decoder.layers.{len(autoencoder.decoder.layers) - 1}.",)
     return ("decoder.conv_norm_out.", "decoder.conv_out.")
 
 
-def converted(
+def _converted(
     name: str, tensor: Tensor, device: torch.device, dtype: torch.dtype, sensitive: tuple[str, ...]
 ) -> Tensor:
     dtype = torch.float32 if name.startswith(sensitive) else dtype
@@ -200,10 +220,3 @@ def instantiate(config: Mapping, source: str | Path, accepted: str) -> Autoencod
     if kind == "AutoencoderKL" and known.act_fn != "silu":
         raise CheckpointError(source, f"has the activation {known.act_fn!r}; 'silu' is used.", accepted)
     return autoencoder
-
-
-def _check_names_and_shapes(module: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
-    shapes = {k: v.shape for k, v in tensors.items()}
-    problem = not_plain(tensors) or mismatch({k: v.shape for k, v in module.state_dict().items()}, shapes)
-    if problem:
-        raise CheckpointError(source, f"does not fit its autoencoder: {problem}", _ACCEPTED)

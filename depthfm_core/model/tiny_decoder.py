@@ -11,10 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .autoencoders import skip_idle_blocks
-from .codec import LatentCodec, converted, find_in_folder, instantiate, sensitive_layers
+from .codec import LatentCodec, filled, find_in_folder, instantiate
 from .layouts import flatten
-from .reading import CheckpointError, mismatch, not_plain, read_tensor_file
+from .reading import CheckpointError, read_tensor_file
 
 _ACCEPTED = (
     "Give a TAESD decoder for Stable Diffusion 1.x/2.x: taesd_decoder.safetensors, or diffusers' AutoencoderTiny."
@@ -65,8 +64,10 @@ def load_tiny_decoder(
     config, file = find_in_folder(path) if path.is_dir() else ({}, path)
     if config.get("_class_name", "AutoencoderTiny") != "AutoencoderTiny":
         raise CheckpointError(path, f"is a {config['_class_name']}.", _ACCEPTED)
-    tensors, _ = read_tensor_file(file)
-    return _build(_decoder_tensors(flatten(tensors), file), config, file, dtype, torch.device(device))
+    tiny = instantiate({"_class_name": "AutoencoderTiny"} | config, file, _ACCEPTED)
+    tiny.encoder = nn.Identity()
+    tensors = _decoder_tensors(flatten(read_tensor_file(file)[0]), file)
+    return filled(tiny, tensors, file, _ACCEPTED, dtype, torch.device(device))
 
 
 def _decoder_tensors(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
@@ -78,19 +79,3 @@ def _decoder_tensors(tensors: Mapping[str, Tensor], source: Path) -> dict[str, T
     if not named:
         raise CheckpointError(source, "holds no tiny decoder.", _ACCEPTED)
     return named
-
-
-def _build(
-    tensors: Mapping[str, Tensor], config: Mapping, source: Path, dtype: torch.dtype, device: torch.device
-) -> LatentCodec:
-    tiny = instantiate({"_class_name": "AutoencoderTiny"} | dict(config), source, _ACCEPTED)
-    tiny.encoder = nn.Identity()
-    shapes = {k: v.shape for k, v in tensors.items()}
-    problem = not_plain(tensors) or mismatch({k: v.shape for k, v in tiny.state_dict().items()}, shapes)
-    if problem:
-        raise CheckpointError(source, f"does not fit a tiny decoder: {problem}", _ACCEPTED)
-    sensitive = sensitive_layers(tiny)
-    weights = {name: converted(name, tensor, device, dtype, sensitive) for name, tensor in tensors.items()}
-    tiny.load_state_dict(weights, assign=True)
-    skip_idle_blocks(tiny.decoder.layers)
-    return LatentCodec(tiny.eval().requires_grad_(False))
