@@ -5,7 +5,7 @@ import importlib.util
 import torch
 from comfy_api.latest import io
 
-from ..depthfm_core.depth.geometry import check_image, da3_geometry, moge_geometry
+from ..depthfm_core.depth.geometry import check_belongs, da3_geometry, moge_geometry
 from ..depthfm_core.depth.prediction import DepthPrediction
 from .convert import channels_first, rgb
 from .frames import frames_of, joined
@@ -57,7 +57,7 @@ class DepthToGeometry(io.ComfyNode):
     def execute(cls, depth: DepthPrediction, image: torch.Tensor, fov_deg: float, focal_px: float) -> io.NodeOutput:
         """The geometry of frame after frame; the two dictionaries share depth and image."""
         image = channels_first(image)
-        check_image(depth, image)
+        check_belongs(depth, image)
         camera = {"fov_deg": fov_deg, "focal_px": focal_px or None}
         frames = zip(frames_of(depth), image.split(1), strict=True)
         both = joined((_geometry(frame, rgb(pixels), camera) for frame, pixels in frames), len(image))

@@ -73,7 +73,7 @@ def da3_geometry(
     }
 
 
-def check_image(prediction: DepthPrediction, image: Tensor) -> None:
+def check_belongs(prediction: DepthPrediction, image: Tensor) -> None:
     """Raises ValueError unless the image [B, 3, H, W] has the number and size of the prediction's."""
     wanted = [len(prediction.depth), 3, *prediction.depth.shape[2:]]
     if list(image.shape) != wanted:
@@ -87,7 +87,7 @@ def _camera(
     prediction: DepthPrediction, image: Tensor, fov_deg: float, focal_px: float | None
 ) -> tuple[Tensor, Tensor, float]:
     """Positive depth [B, 1, H, W] and the image [B, H, W, 3], both on the CPU, and the focal length in pixels."""
-    check_image(prediction, image)
+    check_belongs(prediction, image)
     depth = prediction.relative_depth.cpu()
     return depth, _channels_last(image.cpu()), focal_length(depth.shape[3], fov_deg, focal_px)
 

@@ -37,7 +37,7 @@ METRIC3D_ENTRIES = {
 }
 METRIC3D_SIZE = (616, 1064)
 CANONICAL_FOCAL_PX = 1000
-FARTHEST_M = 300
+_CLIPPED_M = 300
 
 
 def load_midas(request: Request) -> Method:
@@ -113,7 +113,7 @@ def metric3d_method(request: Request, run: Callable[[Tensor], Tensor], size: tup
         depth = run(framed).reshape(1, 1, *size)[..., where[0], where[1]]
         if focal_px is not None:
             scale = depth.shape[-1] / image.shape[-1]
-            depth = (depth * (focal_px * scale / CANONICAL_FOCAL_PX)).clamp(0, FARTHEST_M)
+            depth = (depth * (focal_px * scale / CANONICAL_FOCAL_PX)).clamp(0, _CLIPPED_M)
         return depth, 1
 
     told = {} if focal_px is None else {"focal_px": focal_px}
