@@ -164,6 +164,11 @@ def test_decode_keeps_the_three_maps_of_each_frame_and_the_members_of_one(facts)
     assert facts["planes_of_decode"]["a member"] < 2.5  # decoded, and aligned
 
 
+def test_one_noise_for_all_frames_behind_ksampler_is_what_latent_batch_seed_behavior_gives(facts):
+    noise = facts["ksampler_noise"]
+    assert noise["frames of one noise"] < 1e-5 < 0.01 < min(noise["frames"], noise["members"])
+
+
 def test_decode_counts_latents_and_cancel_ends_it_before_the_next(facts):
     assert facts["decode_bar"] == ["NoneType", [[done, 6] for done in range(1, 7)]]
     assert facts["decode_cancelled"] == ["InterruptProcessingException", [[done, 6] for done in range(1, 5)]]
