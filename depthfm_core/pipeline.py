@@ -61,11 +61,12 @@ class DepthFMPipeline:
             Within `torch.autocast` the networks round as it says, whatever precision the pipeline was loaded in.
 
         Raises:
-            ValueError: for an image or noise of another type, shape or range, or settings of another type.
+            ValueError: for an image or noise of another type, shape or range, settings of another type, or a
+                `processing_resolution` of less than `multiple`.
             RuntimeError: when "dopri5" needs more than `max_steps` steps.
         """
         check_image(image)
-        check_settings(settings)
+        check_settings(settings, self.multiple)
         image = image.float()
         fitted, placement = self.fit(image, settings)
         image_latent = torch.cat([self.codec.encode((2 * one - 1).to(self.device)) for one in fitted.split(1)])
