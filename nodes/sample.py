@@ -232,6 +232,6 @@ def _batch_widgets() -> list[io.Input]:
             default=0,
             min=0,
             max=4096,
-            tooltip="How many frames share a network call; 0 = as many as memory allows. The depth is the same.",
+            tooltip="At most so many frames share a network call; 0 = as many as memory allows. The depth is the same.",
         ),
     ]
