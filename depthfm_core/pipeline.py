@@ -61,11 +61,12 @@ class DepthFMPipeline:
             Within `torch.autocast` the networks round as it says, whatever precision the pipeline was loaded in.
 
         Raises:
-            ValueError: for an image or noise of another type, shape or range, or settings of another type.
+            ValueError: for an image or noise of another type, shape or range, settings of another type, or a
+                `processing_resolution` of less than `multiple`.
             RuntimeError: when "dopri5" needs more than `max_steps` steps.
         """
         check_image(image)
-        check_settings(settings)
+        check_settings(settings, self.multiple)
         image = image.float()
         fitted, placement = self.fit(image, settings)
         image_latent = torch.cat([self.codec.encode((2 * one - 1).to(self.device)) for one in fitted.split(1)])
@@ -76,7 +77,7 @@ class DepthFMPipeline:
         # Combined at the working size: an ensemble at the size of the picture would fill the memory.
         centre, spread = self._combined(x_1, settings, placement)
         pictures = (placement.crop(fitted).cpu(), image.cpu()) if self.sharpens(settings) else None
-        return at_pictures_size(centre, spread * self.spread_scale, placement, pictures)
+        return self._at_pictures_size(centre, spread * self.spread_scale, placement, pictures)
 
     def _solve(
         self, image_latent: Tensor, noise: Tensor, settings: EstimationSettings, on_step: Callable | None
@@ -146,6 +147,12 @@ class DepthFMPipeline:
             return placement.crop(whole[0]), placement.crop(whole[1])
         decoded = torch.cat([placement.crop(part.cpu()) for part in self.log_depths(x_1.flatten(0, 1))])
         return combine_members(decoded.unflatten(0, x_1.shape[:2]), *how)
+
+    def _at_pictures_size(
+        self, centre: Tensor, spread: Tensor, placement: Placement, pictures: tuple[Tensor, Tensor] | None
+    ) -> DepthPrediction:
+        """See `at_pictures_size`."""
+        return at_pictures_size(centre, spread, placement, pictures)
 
     def fit(self, image: Tensor, settings: EstimationSettings) -> tuple[Tensor, Placement]:
         """A picture [B, 3, H, W] as the networks see it, and what undoes that (see `resize.fit`)."""

@@ -40,7 +40,7 @@ class EstimationSettings:
             that neither a batch nor the frames of a video make a difference.
         noising_step: how noisy the source is, of 1000; None = the model's own.
         processing_resolution: short side in pixels that the networks see, or the whole step of theirs that is near (see
-            `resize.fit`); 0 = the image's own, None = the model's own.
+            `resize.fit`), at least one such step; 0 = the image's own, None = the model's own.
         sharpen_edges: move the edges of the depth onto those of the picture (see `depth.edges`), at the size that the
             networks see and on the way to the picture's. Not a part of DepthFM. None = for models whose own
             resolution is below `SHARPENED_BELOW_PX`, and whose edges are ramps otherwise.

@@ -45,7 +45,7 @@ def decode(
     num_frames = len(latent) // ensemble_size
     shown = tuple(side * codec.downscale for side in latent.shape[-2:])
     pictures = _pictures(image, num_frames, shown, vae, sharpen)
-    size = pictures.frame.size if pictures else shown
+    size = pictures.placement.size if pictures else shown
     maps, members = empty_maps(num_frames, size, ensemble_size), torch.empty(1, ensemble_size, 1, *shown)
     working, progress = [], comfy.utils.ProgressBar(len(latent))
     for frame in range(num_frames):

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import comfy.model_management as mm
 import comfy.utils
@@ -19,9 +19,10 @@ from ..depthfm_core.depth.prediction import DepthPrediction
 from ..depthfm_core.flow.ode import network_calls
 from ..depthfm_core.model.autoencoders import SD_SCALING_FACTORS
 from ..depthfm_core.pipeline import DepthFMPipeline
+from ..depthfm_core.resize import Placement
 from ..depthfm_core.settings import EstimationSettings
 from .convert import rgb
-from .frames import empty_maps, prediction_of
+from .frames import empty_maps, joined, prediction_of
 from .native import Facts, depthfm_of, in_float32
 from .out_of_memory import AutoencoderOutOfMemory, is_out_of_memory
 from .patches import check_patches
@@ -46,7 +47,7 @@ def estimate(
         image: [B, 3, H, W] of any floating dtype; values outside of [0, 1] are clipped.
         settings: how to estimate; `members_at_once` is chosen here.
         vae: ComfyUI's VAE, in place of the model's own autoencoder where that is of Stable Diffusion too; or None.
-        frames_at_once: how many frames may share a network call; 0 = as many as memory allows.
+        frames_at_once: how many frames may share a network call, if memory allows; 0 = as many as it allows.
 
     Raises:
         ValueError: for another model, one whose sampling was replaced, a VAE of another kind or other latents, or when
@@ -54,10 +55,11 @@ def estimate(
         AutoencoderOutOfMemory: when the autoencoder has no room for one frame.
     """
     calls = network_calls(settings.solver, settings.num_steps) or _TYPICAL_DOPRI5_CALLS
-    progress = Progress(len(image), settings.ensemble_size * calls)
+    progress = Progress(len(image), settings.ensemble_size * calls + 1)
     pipeline = _pipeline(patcher, vae, progress.advance)
     at_once = 1 if settings.is_adaptive else _pairs_that_fit(pipeline, image, settings)
-    size = frames_at_once or max(1, at_once // settings.ensemble_size)
+    fits = max(1, at_once // settings.ensemble_size)
+    size = min(frames_at_once or fits, fits)
     settings = replace(settings, members_at_once=min(at_once, size * settings.ensemble_size))
     maps, working = empty_maps(len(image), image.shape[2:], settings.ensemble_size), []
     with _running(patcher):
@@ -75,7 +77,7 @@ def estimate(
 
 
 class Progress:
-    """One bar over all frames, counted in network calls times members."""
+    """One bar over all frames, counted in network calls times members, and one more for enlarging each."""
 
     def __init__(self, num_frames: int, per_frame: int) -> None:
         self.total, self.per_frame = num_frames * per_frame, per_frame
@@ -87,9 +89,9 @@ class Progress:
         self.done = frame * self.per_frame
         self.bar.update_absolute(self.done)
 
-    def advance(self, members: int) -> None:
-        """A network call for so many members is done."""
-        self.done = min(self.done + members, self.total)
+    def advance(self, units: int) -> None:
+        """A network call for so many members is done, or so many frames are enlarged."""
+        self.done = min(self.done + units, self.total)
         self.bar.update_absolute(self.done)
 
     def show(self, prediction: DepthPrediction) -> None:
@@ -134,7 +136,13 @@ class ManagedNetwork:
 
 @dataclass(frozen=True)
 class ManagedPipeline(DepthFMPipeline):
-    """The pipeline that has ComfyUI bring the network to its device, and that knows a way out of overflow."""
+    """The pipeline that has ComfyUI bring the network to its device, and that knows a way out of overflow.
+
+    Attributes:
+        advance: moves the progress bar by so many units; a frame at its picture's size is one.
+    """
+
+    advance: Callable[[int], None] = field(kw_only=True)
 
     def _solve(self, image_latent: Tensor, noise: Tensor, *rest: object) -> Tensor:
         # Before every solution, because the VAE, or another model, may have pushed the network off since the last one.
@@ -147,12 +155,28 @@ class ManagedPipeline(DepthFMPipeline):
         self.network.load(image_latent.shape)
         return super()._solve(image_latent, noise, *rest)
 
+    def _at_pictures_size(
+        self, centre: Tensor, spread: Tensor, placement: Placement, pictures: tuple[Tensor, Tensor] | None
+    ) -> DepthPrediction:
+        at_pictures_size, batches = super()._at_pictures_size, (centre, spread, *(pictures or ()))
 
-def _pipeline(patcher: ModelPatcher, vae: object | None, on_call: Callable[[int], None]) -> ManagedPipeline:
+        # One by one: with sharpened edges a large frame takes seconds, and cancel would have to wait for the group.
+        def frames() -> Iterator[dict[str, Tensor]]:
+            for one_centre, one_spread, *own in zip(*(batch.split(1) for batch in batches), strict=True):
+                mm.throw_exception_if_processing_interrupted()
+                frame = at_pictures_size(one_centre, one_spread, placement, tuple(own) or None)
+                self.advance(1)
+                yield {name: values for name, values in vars(frame).items() if values is not None}
+
+        return DepthPrediction(**joined(frames(), len(centre)))
+
+
+def _pipeline(patcher: ModelPatcher, vae: object | None, advance: Callable[[int], None]) -> ManagedPipeline:
     facts = depthfm_of(patcher).facts
     check_patches(patcher)
     return ManagedPipeline(
-        network=ManagedNetwork(patcher, on_call),
+        network=ManagedNetwork(patcher, advance),
+        advance=advance,
         codec=_codec(facts, vae),
         noising_step=facts.source.noising_step,
         processing_resolution=facts.source.processing_resolution,

@@ -47,8 +47,8 @@ class DepthFMSampler(io.ComfyNode):
                     default=MODELS_OWN,
                     min=MODELS_OWN,
                     max=MAX_SIDE_PX,
-                    tooltip="Short side in pixels that the network sees. -1 = the model's own, which is the best for "
-                    "most images; 0 = the image's size. The result always has the image's size.",
+                    tooltip="Short side in pixels that the network sees; usual: 192 to 1024. -1 = the model's own, "
+                    "which is the best for most images; 0 = the image's size. The result always has the image's size.",
                 ),
                 *_batch_widgets(),
                 io.Vae.Input(
@@ -232,6 +232,6 @@ def _batch_widgets() -> list[io.Input]:
             default=0,
             min=0,
             max=4096,
-            tooltip="How many frames share a network call; 0 = as many as memory allows. The depth is the same.",
+            tooltip="At most so many frames share a network call; 0 = as many as memory allows. The depth is the same.",
         ),
     ]

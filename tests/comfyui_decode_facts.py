@@ -31,6 +31,28 @@ def decode_facts(model) -> dict:
         "planes_of_decode": _planes(vae),
         "decode_bar": _bar(lambda: decode(latent, vae, 3, "mean"), None),
         "decode_cancelled": _bar(lambda: decode(latent, vae, 3, "mean"), 4),
+        "ksampler_noise": _ksampler_noise(model),
+    }
+
+
+def _ksampler_noise(model) -> dict[str, float]:
+    """How far two equal frames come out apart behind core's nodes, and how far the two members of one."""
+    from comfy_extras.nodes_latent import LatentBatchSeedBehavior
+
+    from nodes import RepeatLatentBatch, common_ksampler
+
+    def sampled(latent: dict):
+        text = [[model.model.facts.source.null_text, {}]]
+        return common_ksampler(model, 5, 1, 1.0, "euler", "simple", text, text, latent, 1.0)[0]["samples"]
+
+    frames = {"samples": _random(1).repeat(2, 1, 1, 1)}
+    (fixed,) = LatentBatchSeedBehavior.execute(frames, "fixed").args
+    (repeated,) = RepeatLatentBatch().repeat(fixed, 2)
+    alone, shared = sampled(frames), sampled(repeated)  # both frames, and both once more
+    return {
+        "frames": relative(alone[0], alone[1]),
+        "frames of one noise": max(relative(shared[0], shared[1]), relative(shared[2], shared[3])),
+        "members": relative(shared[0], shared[2]),
     }
 
 

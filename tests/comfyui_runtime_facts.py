@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from comfyui_decode_facts import decode_facts
+from comfyui_edges_facts import edges_facts
 from comfyui_process import answer, error_of, image, relative, settings, toy_model
 from comfyui_vae_facts import out_of_memory_facts, vae_facts
 
@@ -28,6 +29,7 @@ def facts(folder: Path) -> dict:
         **vae_facts(model),
         **out_of_memory_facts(model),
         **decode_facts(model),
+        **edges_facts(model),
         **_folder_facts(),
         "growth": _growth(model),
         "difference_beyond_the_range": _difference_beyond_the_range(model),
@@ -205,22 +207,30 @@ def _group_facts(model) -> dict:
     from a_pack.nodes import runtime
 
     sizes, groups, velocity = [], [], runtime.ManagedNetwork.__call__
+    frames, groups_of_frames, with_less_memory = [], [], runtime._with_less_memory
 
     def recording(self, x_t, t, image_latent):
         sizes.append(len(x_t))
         return velocity(self, x_t, t, image_latent)
 
-    runtime.ManagedNetwork.__call__ = recording
+    def of_frames(pipeline, group, *rest):
+        frames.append(len(group))
+        return with_less_memory(pipeline, group, *rest)
+
+    runtime.ManagedNetwork.__call__, runtime._with_less_memory = recording, of_frames
     grouped = {}
     for own in (False, True):
-        for frames_at_once in (0, 1, 2):
+        for frames_at_once in (0, 1, 2, 4096):
             changed = {"num_steps": 1, "noise_per_image": own}
             grouped[own, frames_at_once] = _estimate(model, 5, None, frames_at_once, **changed).log_depth
             groups.append(list(sizes))
+            groups_of_frames.append(list(frames))
             sizes.clear()
-    runtime.ManagedNetwork.__call__ = velocity
+            frames.clear()
+    runtime.ManagedNetwork.__call__, runtime._with_less_memory = velocity, with_less_memory
     return {
         "group_sizes": groups[:3],
+        "frames_of_groups": [groups_of_frames[0], groups_of_frames[3]],
         "difference_by_group": max(relative(grouped[own, n], grouped[own, 0]) for own in (False, True) for n in (1, 2)),
         "difference_by_noise": relative(grouped[True, 0], grouped[False, 0]),
     }

@@ -52,6 +52,12 @@ def test_other_processes_leave_the_folders_to_the_first_and_wait_for_it(evaluate
     assert "settings.json" in waited[0] and "images.1.csv" in waited[1]
 
 
+def test_a_resolution_that_the_model_refuses_is_told_before_anything_is_measured(evaluated, tmp_path):
+    said = evaluated("--model", "nano", "--resolution", "31", code=2)
+    assert "processing_resolution is 31 pixels" in said and "choose at least 32" in said
+    assert not (tmp_path / "out" / "nano").exists()
+
+
 def test_results_of_another_autoencoder_in_the_same_place_are_not_gone_on_with(evaluated, golden_dir, tmp_path):
     vae = tmp_path / "vae.safetensors"
     shutil.copy(golden_dir / "micro-vae-diffusers.safetensors", vae)

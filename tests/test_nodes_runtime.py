@@ -73,24 +73,38 @@ def test_frames_share_network_calls_as_far_as_they_may(facts):
     assert one == [2] * 5 and two == [4, 4, 2]
 
 
+def test_more_frames_at_once_than_fit_are_no_more_than_fit(facts):
+    automatic, huge = facts["frames_of_groups"]
+    assert len(automatic) > 1 and huge == automatic
+
+
 def test_the_grouping_of_frames_does_not_change_the_depth_with_either_noise(facts):
     assert facts["difference_by_group"] < 1e-4
     assert facts["difference_by_noise"] > 0.1
 
 
-def test_progress_counts_network_calls_times_members_over_all_frames(facts):
-    assert facts["progress"] == [0, 0, 2, 4, 4, 6, 8]  # made, begun, two steps of two members, twice
-    assert facts["progress_total"] == 8
+def test_progress_counts_network_calls_times_members_and_every_frame_once_more(facts):
+    assert facts["progress"] == [0, 0, 2, 4, 5, 5, 7, 9, 10]  # made, begun, two steps of two members, enlarged, twice
+    assert facts["progress_total"] == 10
 
 
 def test_the_last_frame_of_a_group_is_shown_with_the_progress_where_previews_are_on(facts):
-    assert facts["previews"]["Auto"] == [[8, "JPEG", 1, True, True], [12, "JPEG", 2, True, True]]
+    assert facts["previews"]["Auto"] == [[10, "JPEG", 1, True, True], [15, "JPEG", 2, True, True]]
     assert facts["previews"]["NoPreviews"] == []
 
 
 def test_cancel_ends_the_run_at_the_next_network_call_and_the_next_run_is_right(facts):
     assert facts["calls_before_cancel"] == 2
     assert facts["difference_after_cancel"] == 0
+
+
+def test_frames_are_enlarged_one_by_one_as_they_are_all_at_once(facts):
+    assert max(facts["frame_by_frame"]) < 1e-6
+    assert facts["enlarged"] == [[1, 1], [0, 0, 4, 5, 6], "NoneType"]
+
+
+def test_cancel_while_edges_are_sharpened_ends_the_run_before_the_next_frame(facts):
+    assert facts["enlarged_before_cancel"] == [[1], [0, 0, 4, 5], "InterruptProcessingException"]
 
 
 def test_the_vae_on_the_socket_gives_what_the_same_autoencoder_inside_the_model_gives(facts):
@@ -162,6 +176,11 @@ def test_decode_refuses_latents_of_another_model_and_ensembles_that_do_not_come_
 def test_decode_keeps_the_three_maps_of_each_frame_and_the_members_of_one(facts):
     assert facts["planes_of_decode"]["a frame"] == pytest.approx(3, abs=0.1)
     assert facts["planes_of_decode"]["a member"] < 2.5  # decoded, and aligned
+
+
+def test_one_noise_for_all_frames_behind_ksampler_is_what_latent_batch_seed_behavior_gives(facts):
+    noise = facts["ksampler_noise"]
+    assert noise["frames of one noise"] < 1e-5 < 0.01 < min(noise["frames"], noise["members"])
 
 
 def test_decode_counts_latents_and_cancel_ends_it_before_the_next(facts):

@@ -113,6 +113,21 @@ def test_members_are_decoded_a_pictures_worth_at_a_time_however_many_the_network
     assert recording.codec.decoded == decoded
 
 
+@pytest.mark.parametrize("resolution", [1, 15])
+def test_a_resolution_below_one_cell_of_the_network_is_refused_with_what_is_taken(recording, resolution):
+    told = f"processing_resolution is {resolution} pixels, .*; choose at least 16, 0 for the image's own size, or leave"
+    with pytest.raises(ValueError, match=told):
+        recording(torch.rand(1, 3, 32, 32), replace(QUICK, processing_resolution=resolution))
+    assert recording.codec.seen == []
+    for taken in (0, 16):
+        recording(torch.rand(1, 3, 32, 32), replace(QUICK, processing_resolution=taken))
+
+
+def test_a_model_whose_own_resolution_is_below_one_cell_works_at_it(recording):
+    own = replace(recording, processing_resolution=8)
+    assert own(torch.rand(1, 3, 32, 32), replace(QUICK, processing_resolution=None)).working_log_depth.shape[-1] == 8
+
+
 @pytest.mark.parametrize("settings", [None, {"num_steps": 1}, EstimationSettings], ids=str)
 def test_what_are_no_settings_is_refused_before_anything_is_computed(recording, settings):
     with pytest.raises(ValueError, match="settings came as"):

@@ -54,7 +54,7 @@ ESTIMATION_OPTIONS = {
             "type": int,
             "metavar": "R",
             "help": "short side in pixels that the network sees, or the whole step of it that is near (nano: 32, the "
-            "published model: 64); 0 = the picture's own size, with which nano takes "
+            "published model: 64), at least one step; 0 = the picture's own size, with which nano takes "
             "0.8 GB of memory a megapixel",
         },
     ),

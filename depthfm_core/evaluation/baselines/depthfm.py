@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from ...checks import check_settings
 from ...loading import load_pipeline
 from ...model.bundled import DOWNLOADS
 from ...settings import EstimationSettings
@@ -13,7 +14,7 @@ def load_depthfm(request: Request) -> Method:
     """A DepthFM as a method; it gives log depth.
 
     Raises:
-        ValueError: as `loading.load_pipeline`.
+        ValueError: as `loading.load_pipeline`, and for settings that the model refuses.
     """
     options = request.options
     pipeline = load_pipeline(
@@ -26,6 +27,7 @@ def load_depthfm(request: Request) -> Method:
         options.decoder,
     )
     settings = request.choice("settings", EstimationSettings())
+    check_settings(settings, pipeline.multiple)
 
     def estimate(image: Tensor) -> tuple[Tensor, int, Tensor | None]:
         with counted_calls(pipeline.network) as calls:
