@@ -154,6 +154,7 @@ def test_the_report_says_by_which_options_each_method_was_run(evaluated, golden_
         "processing_resolution": 32,
         "vae": str(vae),
         "dtype": "bfloat16",
+        "backend": "torch",
         "beside": {"vae": fingerprint(str(vae))},
     }
     assert method(report, "ramp")["made_with"] == {}

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from ...loading import load_pipeline
 from ...model.bundled import DOWNLOADS
+from ...pipeline import DepthFMPipeline
 from ...settings import EstimationSettings
 from .method import Method, MethodCard, Request, counted_calls
 from .sizes import told_size
@@ -35,7 +36,20 @@ def load_depthfm(request: Request) -> Method:
     resolution = settings.resolution(pipeline.processing_resolution)
     told = {name: getattr(settings, name) for name in ("num_steps", "solver", "ensemble_size", "seed")}
     told["sharpen_edges"] = pipeline.sharpens(settings)
+    told |= {"dtype": _dtype_name(pipeline), "backend": _backend_name(pipeline)}  # which "auto" does not tell
     return request.method(estimate, **told, processing_resolution=told_size(resolution))
+
+
+def _dtype_name(pipeline: DepthFMPipeline) -> str:
+    """What the network computes in, a key of `model.precision.DTYPES`."""
+    return str(pipeline.network.dtype).removeprefix("torch.")
+
+
+def _backend_name(pipeline: DepthFMPipeline) -> str:
+    """What the network runs on, one of `backends.choice.BACKENDS`."""
+    from ...model.unet import DepthFMUNet  # which needs diffusers, and `METHODS` does not
+
+    return "torch" if isinstance(pipeline.network, DepthFMUNet) else "openvino"
 
 
 def _card(weights: str, fetch: str, licence: str, size: str, published: str = "") -> MethodCard:
