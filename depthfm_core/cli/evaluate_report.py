@@ -3,7 +3,6 @@
 import argparse
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import torch
 
 from ..data.entries import Entry
 from ..data.kitti import DEFAULT_MASK
-from ..evaluation.baselines import find_method
 from ..evaluation.pictures import keep_only, picture_path
 from ..evaluation.protocol import Benchmark
 from ..evaluation.published import PUBLISHED_ALIGNMENTS
@@ -19,7 +17,7 @@ from ..evaluation.report import Report, build_tables, published_notes
 from ..evaluation.run import worst_names
 from ..evaluation.summary import Summary
 from ..evaluation.table import read_rows
-from .arguments import chosen_device, estimation_settings
+from .arguments import chosen_device
 
 ALIGNMENT_NOTES = (
     "affine fits scale and shift of depth (Marigold's protocol); log fits scale and power, in log depth, which is what "
@@ -78,7 +76,6 @@ def build_report(
         **({"not the published protocol": f"{', '.join(departures)}; {PARTIAL_NOTE}"} if departures else {}),
         **_earlier(args, summaries),
         **_inverted(summaries),
-        **_depthfm_settings(args),
         "fitted to": "the pixels that RANSAC keeps" if args.ransac else _fitted_to(used),
         "machine": f"{_device_name(device)}, PyTorch {torch.__version__}",
     }
@@ -159,15 +156,6 @@ def _inverted(summaries: Sequence[Summary]) -> dict[str, str]:
         for alignment, count in summary.inverted.items()
     ]
     return {"fitted upside down (negative scale)": ", ".join(told)} if told else {}
-
-
-def _depthfm_settings(args: argparse.Namespace) -> dict[str, str]:
-    """Every setting of the DepthFM models; nothing where none is among the methods."""
-    if not any("settings" in find_method(model)[1].options for model in args.model):
-        return {}
-    settings = asdict(estimation_settings(args))
-    told = [f"{name} {'of the model' if value is None else value}" for name, value in settings.items()]
-    return {"DepthFM settings": ", ".join(told)}
 
 
 def _pictures(

@@ -1,5 +1,7 @@
 """DepthFM itself: the bundled model, the downloaded one, and checkpoints in any layout."""
 
+from dataclasses import asdict
+
 from torch import Tensor
 
 from ...loading import load_pipeline
@@ -8,6 +10,8 @@ from ...pipeline import DepthFMPipeline
 from ...settings import EstimationSettings
 from .method import Method, MethodCard, Request, counted_calls
 from .sizes import told_size
+
+_OF_NO_PICTURE_ALONE = ("noise_per_image", "members_at_once")  # settings that change no map of a single picture
 
 
 def load_depthfm(request: Request) -> Method:
@@ -33,11 +37,17 @@ def load_depthfm(request: Request) -> Method:
             prediction = pipeline(image, settings)
         return prediction.log_depth, sum(calls), prediction.uncertainty if settings.ensemble_size > 1 else None
 
-    resolution = settings.resolution(pipeline.processing_resolution)
-    told = {name: getattr(settings, name) for name in ("num_steps", "solver", "ensemble_size", "seed")}
-    told["sharpen_edges"] = pipeline.sharpens(settings)
-    told |= {"dtype": _dtype_name(pipeline), "backend": _backend_name(pipeline)}  # which "auto" does not tell
-    return request.method(estimate, **told, processing_resolution=told_size(resolution))
+    made_with = _told_settings(pipeline, settings) | {"attention": request.choice("attention", "plain")}
+    return request.method(estimate, **made_with, dtype=_dtype_name(pipeline), backend=_backend_name(pipeline))
+
+
+def _told_settings(pipeline: DepthFMPipeline, settings: EstimationSettings) -> dict[str, object]:
+    """Every setting that decides a map, the model's own value where none was chosen."""
+    told = asdict(settings) | {"sharpen_edges": pipeline.sharpens(settings)}
+    told["processing_resolution"] = told_size(settings.resolution(pipeline.processing_resolution))
+    if settings.noising_step is None:
+        told["noising_step"] = pipeline.noising_step
+    return {name: value for name, value in told.items() if name not in _OF_NO_PICTURE_ALONE}
 
 
 def _dtype_name(pipeline: DepthFMPipeline) -> str:
