@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from ..data.entries import Entry
+from ..data.entries import Entry, digest_images
 from ..data.kitti import DEFAULT_MASK
 from ..evaluation.pictures import keep_only, picture_path
 from ..evaluation.protocol import Benchmark
 from ..evaluation.published import PUBLISHED_ALIGNMENTS
-from ..evaluation.report import Report, build_tables, published_notes
+from ..evaluation.report import FITTED_BY_RANSAC, Report, build_tables, published_notes
 from ..evaluation.run import worst_names
 from ..evaluation.summary import Summary
 from ..evaluation.table import read_rows
@@ -76,7 +76,7 @@ def build_report(
         **({"not the published protocol": f"{', '.join(departures)}; {PARTIAL_NOTE}"} if departures else {}),
         **_earlier(args, summaries),
         **_inverted(summaries),
-        "fitted to": "the pixels that RANSAC keeps" if args.ransac else _fitted_to(used),
+        "fitted to": FITTED_BY_RANSAC if args.ransac else _fitted_to(used),
         "machine": f"{_device_name(device)}, PyTorch {torch.__version__}",
     }
     notes = [benchmark.notes]
@@ -93,6 +93,7 @@ def build_report(
         facts=facts,
         tables=build_tables(benchmark.name, summaries, used, comparable=not departures),
         departures=departures,
+        images=digest_images(entries),
         notes=notes,
         pictures=pictures,
     )
