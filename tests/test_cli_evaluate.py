@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from depthfm_core import EstimationSettings, load_pipeline
 from depthfm_core.__main__ import main
@@ -16,6 +17,7 @@ from depthfm_core.model.bundled import NANO_PATH
 from depthfm_core.model.fingerprint import fingerprint
 
 from .evaluating import SIZE, method
+from .rgbd_files import write_npy, write_picture
 
 ROOT = Path(__file__).parents[1]
 
@@ -211,6 +213,21 @@ def test_limit_measures_the_first_images_alone(evaluated):
     folder, report, _ = evaluated("--model", "ramp", "--limit", "2")
     assert set(read_rows(folder / "ramp")) == {"a", "b"}
     assert method(report, "ramp")["num_images"] == 2
+
+
+def test_pictures_of_any_format_are_measured_and_those_without_a_depth_map_told(tmp_path, capsys):
+    for name in ("a.jpg", "b.jpg", "c.webp", "d.tif", "e.jpg"):
+        write_picture(tmp_path / "own" / name, 8, 12)
+        write_npy(tmp_path / "own" / f"{name[0]}.npy", np.linspace(1, 2, 96).reshape(8, 12))
+    (tmp_path / "own" / "e.npy").unlink()
+    Image.new("F", (12, 8), 1.0).save(tmp_path / "own" / "e_depth.tif")
+    command = ["evaluate", "--dataset", str(tmp_path / "own"), "--model", "ramp", "--output", str(tmp_path / "out")]
+    assert main([*command, "--limit", "3"]) == main(command) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert report["facts"]["data set"].endswith(", 4 images")
+    told = "1 other picture without a depth map in a layout of docs/benchmarks.md"
+    assert report["facts"]["not measured"] == told
+    assert capsys.readouterr().err.count(f"depthfm: {tmp_path / 'own'} has {told}.\n") == 2
 
 
 def test_the_steps_and_the_ensemble_reach_nano(evaluated):

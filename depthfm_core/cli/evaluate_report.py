@@ -53,6 +53,7 @@ def build_report(
     summaries: Sequence[Summary],
     alignments: Sequence[Sequence[str]],
     folder: Path,
+    others: str | None = None,
 ) -> Report:
     """What a run of `evaluate` found.
 
@@ -65,6 +66,7 @@ def build_report(
             measured.
         alignments: of each of these methods.
         folder: of the first method's results, whose largest errors are shown; pictures of others are removed.
+        others: `data.pairs.describe_others` of the data set.
     """
     pictures = _pictures(args, entries, summaries[0].name, alignments[0][0], folder)
     device = chosen_device(args.device)
@@ -72,6 +74,7 @@ def build_report(
     departures = _departures(args, benchmark, used)
     facts = {
         "data set": f"{args.dataset} ({benchmark.name}), {_told_images(benchmark, entries)}",
+        **({"not measured": others} if others else {}),
         **_missing(args, benchmark, entries, summaries),
         **({"not the published protocol": f"{', '.join(departures)}; {PARTIAL_NOTE}"} if departures else {}),
         **_earlier(args, summaries),
