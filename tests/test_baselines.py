@@ -15,6 +15,7 @@ from depthfm_core.evaluation.baselines import GIVES, METHODS, Method, MethodOpti
 from depthfm_core.evaluation.baselines.method import counted_calls
 from depthfm_core.evaluation.baselines.sizes import letterbox, midas_size, resize_long_side
 from depthfm_core.evaluation.published import TABLES
+from depthfm_core.model.precision import DTYPES
 
 DOCS = Path(__file__).parents[1] / "docs" / "baselines.md"
 
@@ -122,6 +123,16 @@ def test_a_depthfm_tells_whether_its_depth_is_sharpened(golden_dir):
                 settings=EstimationSettings(sharpen_edges=chosen), vae=None if name == "nano" else str(vae)
             )
             assert load_method(name, options).made_with["sharpen_edges"] is (suits if chosen is None else chosen)
+
+
+@pytest.mark.parametrize("asked", DTYPES)
+def test_a_depthfm_tells_the_precision_that_it_computes_in_whatever_was_asked_for(asked, monkeypatch):
+    for has_bfloat16 in (False, True):
+        monkeypatch.setattr("depthfm_core.model.precision.cpu_multiplies_bfloat16", lambda has=has_bfloat16: has)
+        monkeypatch.setattr("depthfm_core.model.precision.LARGE_NETWORK", 1)  # of these sizes nano is one
+        own = "bfloat16" if has_bfloat16 else "float32"
+        made_with = load_method("nano", MethodOptions(dtype=asked)).made_with
+        assert (made_with["dtype"], made_with["backend"]) == (own if asked == "auto" else asked, "torch")
 
 
 def test_nano_goes_as_soon_as_nobody_holds_it():

@@ -121,7 +121,7 @@ def test_moge_is_asked_for_unmasked_depth(package, tmp_path, image, name, module
     (tmp_path / "model.pt").write_bytes(b"")
     method = load_method(f"{name}={tmp_path}")
     assert torch.allclose(method(image), image.mean(1, keepdim=True))
-    assert (method.gives, method.num_calls) == (gives, 1)
+    assert (method.gives, method.num_calls, method.made_with) == (gives, 1, {"dtype": "float32"})
     with pytest.raises(ValueError, match="hf download Ruicheng/moge"):
         load_method(f"{name}={tmp_path / 'nowhere.pt'}")
 
@@ -132,7 +132,7 @@ def test_depth_anything_3_gets_bytes_and_gives_depth_at_its_own_size(package, tm
     found, expected = method(image), (image[:, :1, ::2, ::2] * 255).round() / 3
     # The spread of its numbers is float32's, not rounded to float16; what it draws is a whole number.
     assert torch.allclose(found - found.min(), expected - expected.min(), atol=1e-3)
-    assert method.gives == "depth" and not capsys.readouterr().out
+    assert method.gives == "depth" and method.made_with["dtype"] == "float32" and not capsys.readouterr().out
 
 
 def test_depth_anything_3_draws_the_same_every_time_and_leaves_pytorchs_generator_alone(package, tmp_path, image):

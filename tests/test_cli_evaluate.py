@@ -1,18 +1,23 @@
 import json
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from depthfm_core import EstimationSettings, load_pipeline
 from depthfm_core.__main__ import main
 from depthfm_core.depth.align import ALIGNMENTS
 from depthfm_core.evaluation.baselines.method import Method
 from depthfm_core.evaluation.table import read_rows
+from depthfm_core.model.bundled import NANO_PATH
 from depthfm_core.model.fingerprint import fingerprint
 
 from .evaluating import SIZE, method
+from .rgbd_files import write_npy, write_picture
 
 ROOT = Path(__file__).parents[1]
 
@@ -135,11 +140,18 @@ def test_an_alignment_that_one_method_does_not_have_is_refused_before_the_first_
     assert "cannot be aligned" not in said  # what weights at a path give is known once they are loaded
 
 
-def test_the_report_says_what_is_the_models_own(evaluated):
-    _, report, _ = evaluated("--model", "nano", "--limit", "1", "--steps", "1")
-    assert "processing_resolution of the model" in report["facts"]["DepthFM settings"]
-    _, report, _ = evaluated("--model", "ramp")
-    assert "DepthFM settings" not in report["facts"]
+def test_each_depthfm_stands_with_the_settings_of_its_own_run_the_models_own_ones_included(evaluated):
+    of_both = ("--limit", "1", "--resolution", "32")
+    evaluated("--model", "nano", "--steps", "1", "--solver", "heun", *of_both)
+    folder, report, _ = evaluated("--model", str(NANO_PATH), *of_both)
+    for name, steps, solver in (("nano", 1, "heun"), (str(NANO_PATH), 2, "euler")):
+        made_with = method(report, name)["made_with"]
+        assert (made_with["num_steps"], made_with["solver"], made_with["attention"]) == (steps, solver, "plain")
+        assert made_with["noising_step"] == load_pipeline("nano").noising_step
+        alone = {"noise_per_image", "members_at_once"}
+        assert {field.name for field in fields(EstimationSettings)} - alone <= made_with.keys()
+    head = (folder / "report.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    assert "steps" not in head and "DepthFM settings" not in report["facts"]
 
 
 def test_the_report_says_by_which_options_each_method_was_run(evaluated, golden_dir):
@@ -148,14 +160,18 @@ def test_the_report_says_by_which_options_each_method_was_run(evaluated, golden_
     folder, report, _ = evaluated("--model", str(checkpoint), "ramp", *options)
     made_with = method(report, str(checkpoint))["made_with"]
     digest = made_with["beside"]["vae"]
-    assert made_with == {
-        **{"num_steps": 2, "solver": "euler", "ensemble_size": 1, "seed": 0},
-        "sharpen_edges": False,
-        "processing_resolution": 32,
-        "vae": str(vae),
-        "dtype": "bfloat16",
-        "beside": {"vae": fingerprint(str(vae))},
-    }
+    assert (
+        made_with.items()
+        >= {
+            **{"num_steps": 2, "solver": "euler", "ensemble_size": 1, "seed": 0},
+            "sharpen_edges": False,
+            "processing_resolution": 32,
+            "vae": str(vae),
+            "dtype": "bfloat16",
+            "backend": "torch",
+            "beside": {"vae": fingerprint(str(vae))},
+        }.items()
+    )
     assert method(report, "ramp")["made_with"] == {}
     for name in ("report.md", "report.html"):
         text = (folder / name).read_text(encoding="utf-8")
@@ -197,6 +213,21 @@ def test_limit_measures_the_first_images_alone(evaluated):
     folder, report, _ = evaluated("--model", "ramp", "--limit", "2")
     assert set(read_rows(folder / "ramp")) == {"a", "b"}
     assert method(report, "ramp")["num_images"] == 2
+
+
+def test_pictures_of_any_format_are_measured_and_those_without_a_depth_map_told(tmp_path, capsys):
+    for name in ("a.jpg", "b.jpg", "c.webp", "d.tif", "e.jpg"):
+        write_picture(tmp_path / "own" / name, 8, 12)
+        write_npy(tmp_path / "own" / f"{name[0]}.npy", np.linspace(1, 2, 96).reshape(8, 12))
+    (tmp_path / "own" / "e.npy").unlink()
+    Image.new("F", (12, 8), 1.0).save(tmp_path / "own" / "e_depth.tif")
+    command = ["evaluate", "--dataset", str(tmp_path / "own"), "--model", "ramp", "--output", str(tmp_path / "out")]
+    assert main([*command, "--limit", "3"]) == main(command) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert report["facts"]["data set"].endswith(", 4 images")
+    told = "1 other picture without a depth map in a layout of docs/benchmarks.md"
+    assert report["facts"]["not measured"] == told
+    assert capsys.readouterr().err.count(f"depthfm: {tmp_path / 'own'} has {told}.\n") == 2
 
 
 def test_the_steps_and_the_ensemble_reach_nano(evaluated):

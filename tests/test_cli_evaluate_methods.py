@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from depthfm_core import loading
@@ -212,6 +213,14 @@ def test_the_report_says_what_a_method_was_run_with_also_where_nothing_is_loaded
         folder, report, _ = evaluated("--model", "ramp", "--align", "affine")
         assert method(report, "ramp")["made_with"] == {"num_steps": 50, "seed": 1234}
         assert "num_steps 50, seed 1234" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_run_that_goes_on_where_auto_takes_another_precision_is_refused(evaluated, monkeypatch):
+    for dtype, code in (("float32", 0), ("bfloat16", 2)):
+        monkeypatch.setattr(loading, "choose_dtype", lambda *_, own=dtype: getattr(torch, own))
+        limit = ("--limit", "1") if code == 0 else ()
+        said = evaluated("--model", "nano", "--resolution", "32", *limit, code=code)
+    assert "holds results of other settings (dtype was 'float32' and is 'bfloat16')" in said
 
 
 def test_weights_and_the_files_beside_them_are_read_no_oftener_than_needed(evaluated, golden_dir, monkeypatch):

@@ -111,6 +111,14 @@ def test_a_folder_without_a_result_is_dropped_and_one_with_a_result_is_not(tmp_p
     assert read_gives(tmp_path / "measured") == "log_depth" and read_made_with(tmp_path / "measured") == {"seed": 0}
 
 
+def test_results_of_another_precision_are_not_gone_on_with_and_what_was_not_kept_may_be_any(tmp_path):
+    write_facts(tmp_path, "log_depth", {"dtype": "float32", "of an earlier version": 1})
+    write_facts(tmp_path, "log_depth", {"dtype": "float32", "backend": "torch"})
+    with pytest.raises(ValueError, match=r"other settings \(dtype was 'float32' and is 'bfloat16'\); choose another"):
+        write_facts(tmp_path, "log_depth", {"dtype": "bfloat16", "backend": "torch"})
+    assert read_made_with(tmp_path) == {"dtype": "float32", "backend": "torch"}
+
+
 def test_what_was_published_stands_in_the_measured_methods_line():
     names = ("marigold-v1-0", "nano")
     summaries = [

@@ -78,18 +78,26 @@ def test_published_scores_are_left_out_where_the_protocol_was_another(joined):
 
 
 @pytest.mark.parametrize(
-    ("changed", "told_of"),
-    [({}, False), ({"weights": "sha256:1"}, True), ({"made_with": {"seed": 1}}, True)],
+    ("changed", "names"),
+    [
+        ({}, ["nano"]),
+        ({"made_with": {"seed": 1}}, ["nano (seed 0)", "nano (seed 1)"]),
+        ({"made_with": {"seed": 0, "vae": "a"}}, ["nano", "nano (vae a)"]),
+        ({"made_with": {"seed": 0, "members_at_once": 1}}, ["nano"]),
+        ({"weights": f"sha256:{'1' * 64}"}, ["nano (weights sha256:0)", f"nano (weights sha256:{'1' * 12})"]),
+    ],
 )
-def test_a_method_that_was_not_one_and_the_same_everywhere_is_named(joined, changed, told_of):
-    _, told = joined({"nyu": [summary("nano", NANO)], "kitti": [summary("nano", NANO, **changed)]})
-    assert ("nano has other weights or settings" in told) == told_of
+def test_a_method_that_was_not_one_and_the_same_everywhere_has_a_row_each(joined, changed, names):
+    rows, told = joined({"nyu": [summary("nano", NANO)], "kitti": [summary("nano", NANO, **changed)]})
+    assert list(dict.fromkeys(row["method"] for row in rows if row["source"] == "measured here")) == names
+    assert all(f"| {name} " in told for name in names)
 
 
 def test_what_a_method_was_told_of_the_images_is_no_setting_of_it(joined):
     where = ({"seed": 0, "domain": f"{kind} (1 images)"} for kind in ("indoor", "outdoor"))
-    _, told = joined({name: [summary("nano", NANO, made_with=next(where))] for name in ("nyu", "kitti")})
-    assert "other weights or settings" not in told
+    rows, _ = joined({name: [summary("nano", NANO, made_with=next(where))] for name in ("nyu", "kitti")})
+    assert {row["method"] for row in rows if row["source"] == "measured here"} == {"nano"}
+    assert rows[0]["kitti.abs_rel"] == rows[0]["nyu.abs_rel"] != ""
 
 
 def test_the_page_on_benchmarks_names_the_published_targets_and_its_commands_can_be_read():
@@ -108,9 +116,15 @@ def test_what_cannot_be_joined_is_refused(joined, tmp_path, capsys):
     for name, content in (("old", json.dumps(old)), ("broken", json.dumps(old)[:-1])):
         (tmp_path / name).mkdir()
         (tmp_path / name / "report.json").write_text(content, encoding="utf-8")
+    unnamed = json.loads((tmp_path / "nyu" / "report.json").read_text(encoding="utf-8"))
+    del unnamed["images"]
+    for name in ("early", "too"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(json.dumps(unnamed), encoding="utf-8")
     for folders, told in (
+        (("early", "too"), "early does not say which images of nyu it is on"),
         (("nyu", "nyu"), "are both reports on nyu"),
-        (("nyu", "nyu"), "or rename one folder, if they are two data sets"),
+        (("nyu", "nyu"), "each has nano with the same settings; leave one of them out, or delete nano in one and run"),
         (("nyu", "nowhere"), "name folders that `evaluate --output` has written"),
         (("old",), "was not written by this version's `evaluate`; run it again"),
         (("broken",), f"{tmp_path / 'broken' / 'report.json'} is broken (Expecting"),
@@ -119,3 +133,37 @@ def test_what_cannot_be_joined_is_refused(joined, tmp_path, capsys):
         said = capsys.readouterr().err
         assert told in said and said.count("\n") == 1
     assert not (tmp_path / "no").exists()
+
+
+def test_a_method_may_be_fitted_by_one_alignment_in_one_report_and_by_another_in_the_next(evaluated, tmp_path, capsys):
+    folders = [
+        evaluated("--model", "ramp", "--limit", "1", "--align", name, output=name)[0] for name in ("log", "affine")
+    ]
+    assert main(["table", *map(str, folders), "--output", str(tmp_path / "out")]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ramp")]
+    cells = [[cell.strip() for cell in line.split("|")[1:3]] for line in lines]
+    assert cells == [["ramp", "log"], ["ramp", "affine"]]
+
+
+def test_one_model_at_two_settings_and_one_baseline_have_a_row_each(evaluated, tmp_path, capsys):
+    for steps, others in (("1", ("ramp",)), ("4", ())):
+        options = ("--steps", steps, "--limit", "1", "--resolution", "32", "--align", "log")
+        evaluated("--model", "nano", *others, *options, output=f"r{steps}")
+    folders = [str(tmp_path / name) for name in ("r1", "r4")]
+    assert main(["table", *folders, "--output", str(tmp_path / "out")]) == 0
+    with (tmp_path / "out" / "table.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["source"] == "measured here"]
+    assert [row["method"] for row in rows] == ["nano (num_steps 1)", "ramp", "nano (num_steps 4)"]
+    (name,) = {column.partition(".")[0] for column in rows[0] if column.endswith(".abs_rel")}
+    for row, folder, place in zip(rows, ("r1", "r1", "r4"), (0, 1, 0), strict=True):
+        report = json.loads((tmp_path / folder / "report.json").read_text(encoding="utf-8"))
+        assert float(row[f"{name}.abs_rel"]) == report["methods"][place]["scores"]["log.abs_rel"]
+
+
+@pytest.mark.parametrize("options", [("--limit", "2"), ("--ransac", "--limit", "1")])
+def test_reports_on_other_images_of_one_name_or_fitted_otherwise_are_not_joined(evaluated, tmp_path, capsys, options):
+    evaluated("--model", "constant", "--limit", "1", "--align", "log", output="one")
+    evaluated("--model", "ramp", "--align", "log", *options, output="other")
+    folders = [str(tmp_path / name) for name in ("one", "other")]
+    assert main(["table", *folders, "--output", str(tmp_path / "out")]) == 2
+    assert "but on other images or by another protocol (" in capsys.readouterr().err

@@ -229,4 +229,5 @@ def test_predict_and_methods_take_a_backend(home, photo, tmp_path, capsys):
     methods = [load_method("nano", MethodOptions(settings=settings, backend=b)) for b in ("torch", "openvino")]
     found, expected = (method(images()) for method in methods)
     assert methods[0].num_calls == methods[1].num_calls == 4
+    assert [method.made_with["backend"] for method in methods] == ["torch", "openvino"]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)

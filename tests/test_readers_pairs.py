@@ -36,6 +36,10 @@ def write_metres(root, picture, depth):
         ("below/a.jpeg", "below/a.npy", "below/a"),
         ("a.jpg", "a_depth.png", "a"),
         ("a_rgb.jpg", "a_depth_mm.png", "a"),
+        ("room/image.webp", "room/depth.npy", "room"),
+        ("a.webp", "a.npy", "a"),
+        ("a.TIF", "a_depth.png", "a"),
+        ("a_RGB.bmp", "a_depth_mm.png", "a"),
     ],
 )
 def test_every_layout_gives_the_pair_its_name_and_metres(tmp_path, picture, depth, name):
@@ -72,6 +76,17 @@ def test_pairs_are_listed_by_path_and_pictures_of_depth_or_without_it_left_out(t
     assert [entry.name for entry in pairs.list_entries(tmp_path)] == ["a", "b", "c"]
 
 
+def test_pictures_without_a_depth_map_are_counted_and_those_of_depth_are_not(tmp_path):
+    for name in ("a.jpg", "below/b.webp"):
+        write_metres(tmp_path, name, f"{name.partition('.')[0]}.npy")
+    assert pairs.describe_others(tmp_path, 2) is None
+    for name in ("c.jpg", "c_depth.tif", "below/depth.png", "below/._b.jpg"):
+        write_picture(tmp_path / name, 2, 3)
+    assert pairs.describe_others(tmp_path, len(pairs.list_entries(tmp_path))).startswith("1 other picture without")
+    write_picture(tmp_path / "below" / "mask.png", 2, 3)
+    assert pairs.describe_others(tmp_path, 2).startswith("2 other pictures without")
+
+
 def test_a_list_of_names_takes_a_part_in_its_order(tmp_path):
     for name in "abc":
         write_metres(tmp_path, f"{name}.png", f"{name}.npy")
@@ -105,7 +120,7 @@ def test_files_of_different_sizes_are_named_with_both(tmp_path):
 
 def test_a_folder_without_pairs_says_which_layouts_were_looked_for(tmp_path):
     write_picture(tmp_path / "a.png", 2, 3)
-    with pytest.raises(ValueError, match=r"image\.png with NAME/depth\.npy"):
+    with pytest.raises(ValueError, match=r"NAME/image\.jpg \(\.png, \.\.\.\) with NAME/depth\.npy"):
         pairs.list_entries(tmp_path)
 
 

@@ -229,6 +229,8 @@ def test_the_log_says_how_many_frames_each_data_set_has_and_how_many_pictures_no
         "pairs: 1 frames to train on, 1 held out, 1 other pictures",
         "hypersim: 4 frames to train on, 1 held out",
     ]
+    warned = [record.levelno == logging.WARNING for record in caplog.records]  # which `train` says on stderr too
+    assert warned == [True, False, True, False]
     caplog.clear()
     tell_frames(settings, output, *split_frames(settings, output), ["hypersim"])
     assert caplog.messages == ["hypersim: 4 frames to train on, 1 held out"]

@@ -1,6 +1,7 @@
 """`evaluate`: scores of one or more methods on a data set, under the protocol that published numbers were made with."""
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..data import pairs
 from ..data.entries import Entry, check_names
 from ..data.kitti import MASKS
 from ..depth.align import ALIGNMENTS
@@ -82,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
     _check_numbers(args)
     entries = benchmark.list_entries(root, args.split)
     check_names(entries)
+    others = _describe_others(args, benchmark, root, entries)
     entries = entries[: args.limit]
     plans = make_plans(args, benchmark)
     for plan in plans:
@@ -93,11 +96,13 @@ def run(args: argparse.Namespace) -> int:
             drop_without_results(plan.folder)
             open_folder(plan.folder, settings_of(plan, args, benchmark, root))
             check_columns(plan.folder, columns(plan.alignments))  # also of what is measured whole already
+        if others:
+            print(f"depthfm: {root} has {others}.", file=sys.stderr)
     share.wait()
     failures = _measure_all(plans, benchmark, entries, args, share)
     share.wait()
     if share.is_first:
-        _report(plans, benchmark, root, entries, args)
+        _report(plans, benchmark, root, entries, args, others)
     share.wait()  # a launcher ends all processes when one ends with an error
     if failures:
         told = " ".join(f"{model} was not measured: {reason}" for model, reason in failures.items())
@@ -136,8 +141,20 @@ def _measure(
         pass
 
 
+def _describe_others(
+    args: argparse.Namespace, benchmark: Benchmark, root: Path, entries: Sequence[Entry]
+) -> str | None:
+    """What lies in a folder of the user's own beside its pairs; None for what a list or a benchmark's layout names."""
+    return pairs.describe_others(root, len(entries)) if benchmark.name == pairs.NAME and args.split is None else None
+
+
 def _report(
-    plans: Sequence[Plan], benchmark: Benchmark, root: Path, entries: Sequence[Entry], args: argparse.Namespace
+    plans: Sequence[Plan],
+    benchmark: Benchmark,
+    root: Path,
+    entries: Sequence[Entry],
+    args: argparse.Namespace,
+    others: str | None,
 ) -> None:
     """Writes and prints the report over the methods that were measured whole; nothing where there is none.
 
@@ -155,6 +172,7 @@ def _report(
             summaries,
             [plan.alignments for plan in shown],
             done[0].folder,
+            others,
         )
         print(write_report(report, summaries, args.output))
         print(f"{args.output / 'report.html'}")

@@ -3,23 +3,21 @@
 import argparse
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
 import torch
 
-from ..data.entries import Entry
+from ..data.entries import Entry, digest_images
 from ..data.kitti import DEFAULT_MASK
-from ..evaluation.baselines import find_method
 from ..evaluation.pictures import keep_only, picture_path
 from ..evaluation.protocol import Benchmark
 from ..evaluation.published import PUBLISHED_ALIGNMENTS
-from ..evaluation.report import Report, build_tables, published_notes
+from ..evaluation.report import FITTED_BY_RANSAC, Report, build_tables, published_notes
 from ..evaluation.run import worst_names
 from ..evaluation.summary import Summary
 from ..evaluation.table import read_rows
-from .arguments import chosen_device, estimation_settings
+from .arguments import chosen_device
 
 ALIGNMENT_NOTES = (
     "affine fits scale and shift of depth (Marigold's protocol); log fits scale and power, in log depth, which is what "
@@ -55,6 +53,7 @@ def build_report(
     summaries: Sequence[Summary],
     alignments: Sequence[Sequence[str]],
     folder: Path,
+    others: str | None = None,
 ) -> Report:
     """What a run of `evaluate` found.
 
@@ -67,6 +66,7 @@ def build_report(
             measured.
         alignments: of each of these methods.
         folder: of the first method's results, whose largest errors are shown; pictures of others are removed.
+        others: `data.pairs.describe_others` of the data set.
     """
     pictures = _pictures(args, entries, summaries[0].name, alignments[0][0], folder)
     device = chosen_device(args.device)
@@ -74,12 +74,12 @@ def build_report(
     departures = _departures(args, benchmark, used)
     facts = {
         "data set": f"{args.dataset} ({benchmark.name}), {_told_images(benchmark, entries)}",
+        **({"not measured": others} if others else {}),
         **_missing(args, benchmark, entries, summaries),
         **({"not the published protocol": f"{', '.join(departures)}; {PARTIAL_NOTE}"} if departures else {}),
         **_earlier(args, summaries),
         **_inverted(summaries),
-        **_depthfm_settings(args),
-        "fitted to": "the pixels that RANSAC keeps" if args.ransac else _fitted_to(used),
+        "fitted to": FITTED_BY_RANSAC if args.ransac else _fitted_to(used),
         "machine": f"{_device_name(device)}, PyTorch {torch.__version__}",
     }
     notes = [benchmark.notes]
@@ -96,6 +96,7 @@ def build_report(
         facts=facts,
         tables=build_tables(benchmark.name, summaries, used, comparable=not departures),
         departures=departures,
+        images=digest_images(entries),
         notes=notes,
         pictures=pictures,
     )
@@ -159,15 +160,6 @@ def _inverted(summaries: Sequence[Summary]) -> dict[str, str]:
         for alignment, count in summary.inverted.items()
     ]
     return {"fitted upside down (negative scale)": ", ".join(told)} if told else {}
-
-
-def _depthfm_settings(args: argparse.Namespace) -> dict[str, str]:
-    """Every setting of the DepthFM models; nothing where none is among the methods."""
-    if not any("settings" in find_method(model)[1].options for model in args.model):
-        return {}
-    settings = asdict(estimation_settings(args))
-    told = [f"{name} {'of the model' if value is None else value}" for name, value in settings.items()]
-    return {"DepthFM settings": ", ".join(told)}
 
 
 def _pictures(

@@ -7,9 +7,7 @@ from ..evaluation.joined import read_reports, write_joined
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "reports", nargs="+", type=Path, metavar="DIR", help="folders that `evaluate --output` wrote, one a data set"
-    )
+    parser.add_argument("reports", nargs="+", type=Path, metavar="DIR", help="folders that `evaluate --output` wrote")
     parser.add_argument(
         "--output", type=Path, default=Path("table"), metavar="DIR", help="for table.md and table.csv (default: table)"
     )
@@ -19,7 +17,7 @@ def run(args: argparse.Namespace) -> int:
     """Writes the table and prints it; 0.
 
     Raises:
-        ValueError: for a folder without a report, or two reports on one data set.
+        ValueError: for a folder without a report, or two reports on one data set that cannot stand in one column.
     """
     print(write_joined(read_reports(args.reports), args.output))
     return 0

@@ -5,6 +5,7 @@ each path in every layout in which the data set is handed out, so one list serve
 downloads. Listing opens no picture; a file that is missing is reported before the first network call.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -72,6 +73,12 @@ def check_names(entries: Sequence[Entry]) -> None:
     ((name, count),) = Counter(entry.name for entry in entries).most_common(1)
     if count > 1:
         raise ValueError(f"{name} is listed {count} times; a split list has one line an image. Correct the list.")
+
+
+def digest_images(entries: Sequence[Entry]) -> str:
+    """SHA-256 of the images' names and sizes in bytes: the same for the same images, wherever they lie."""
+    told = (f"{entry.name} {[path.stat().st_size for path in (entry.image, entry.depth)]}\n" for entry in entries)
+    return hashlib.sha256("".join(sorted(told)).encode()).hexdigest()
 
 
 def require_folder(root: Path, data_set: str) -> Path:

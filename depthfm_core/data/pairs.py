@@ -1,22 +1,24 @@
 """A folder of one's own: pictures with depth maps, in any of four layouts, also below further folders.
 
-    NAME/image.png  with  NAME/depth.npy           metres, 0 where nothing was measured
-    NAME.png (.jpg, .jpeg)  with  NAME.npy         metres, 0, NaN or infinite where nothing was measured
-    NAME.png (.jpg, .jpeg)  with  NAME_depth.png   16-bit gray, millimetres, 0 where nothing was measured, 65535 where
-                                                   depth was too large to be stored
-    NAME_rgb.jpg    with  NAME_depth_mm.png        the same; the form of the synthetic scenes
+    NAME/image.png  with  NAME/depth.npy     metres, 0, NaN or infinite where nothing was measured
+    NAME.png        with  NAME.npy           the same
+    NAME.png        with  NAME_depth.png     16-bit gray, millimetres, 0 where nothing was measured, 65535 where depth
+                                             was too large to be stored
+    NAME_rgb.jpg    with  NAME_depth_mm.png  the same; the form of the synthetic scenes
 
-Pictures are turned upright by their EXIF tag as in `predict`, so a depth map belongs to the upright picture.
+Pictures may be of any format that is read, whatever the layout. They are turned upright by their EXIF tag as in
+`predict`, so a depth map belongs to the upright picture.
 """
 
 import math
 import re
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 
 from ..depth.files import read_image
 from .entries import Entry, read_lines, require_folder
 from .folder import KNOWN_UP_TO_M
-from .photos import is_hidden
+from .photos import is_hidden, photos_in, read_suffixes
 from .rasters import between, make_sample, read_npy, read_png_m
 from .sample import DepthSample
 
@@ -24,17 +26,9 @@ NAME = "folder"
 MIN_DEPTH_M, MAX_DEPTH_M = 0.0, math.inf
 # Ends of lines, and what Python makes of a file name's bytes that are no UTF-8.
 _UNFIT = re.compile("[\n\r\ud800-\udfff]")
-# End of the picture's path -> end of the depth map's.
-_LAYOUTS = (
-    ("/image.png", "/depth.npy"),
-    (".png", ".npy"),
-    (".jpg", ".npy"),
-    (".jpeg", ".npy"),
-    (".png", "_depth.png"),
-    (".jpg", "_depth.png"),
-    (".jpeg", "_depth.png"),
-    ("_rgb.jpg", "_depth_mm.png"),
-)
+# End of the picture's path without its suffix -> end of the depth map's with it.
+_LAYOUTS = (("/image", "/depth.npy"), ("", ".npy"), ("", "_depth.png"), ("_rgb", "_depth_mm.png"))
+_SHOWS_DEPTH = re.compile(r"(^|_)depth(_mm)?$")  # the end of a picture's name, without its suffix
 
 
 def list_entries(root: Path, split: Path | None = None) -> list[Entry]:
@@ -53,9 +47,11 @@ def list_entries(root: Path, split: Path | None = None) -> list[Entry]:
     root = require_folder(root, "a set of pictures with depth")
     found = (path for path in root.rglob("*") if path.is_file())
     files = {path.as_posix() for path in (path.relative_to(root) for path in found) if not is_hidden(path)}
-    pairs = [(image, layout) for image in sorted(files) for layout in _LAYOUTS if _depth_of(image, layout) in files]
+    suffixes = read_suffixes()
+    pictures = [file for file in sorted(files) if PurePosixPath(file).suffix.lower() in suffixes]
+    pairs = [(image, layout) for image in pictures for layout in _LAYOUTS if _depth_of(image, layout) in files]
     if not pairs:
-        ends = "; ".join(f"NAME{image} with NAME{depth}" for image, depth in _LAYOUTS)
+        ends = "; ".join(f"NAME{image}.jpg (.png, ...) with NAME{depth}" for image, depth in _LAYOUTS)
         raise ValueError(f"{root} holds no picture with a depth map; looked for {ends}.")
     entries: dict[str, Entry] = {}
     for image, layout in pairs:
@@ -94,13 +90,32 @@ def _chosen(entries: dict[str, Entry], root: Path, split: Path) -> list[Entry]:
     return [entries[name] for name in names]
 
 
+def count_others(pictures: Iterable[Path], num_pairs: int) -> int:
+    """How many pictures are in none of so many pairs; those that show depth themselves do not count."""
+    return sum(not _SHOWS_DEPTH.search(path.stem) for path in pictures) - num_pairs
+
+
+def describe_others(root: Path, num_pairs: int) -> str | None:
+    """How many pictures below a folder have no depth map, in words; None without any.
+
+    Args:
+        root: as of `list_entries`.
+        num_pairs: how many that found without a list.
+    """
+    others = count_others(photos_in(root, below=True), num_pairs)
+    if not others:
+        return None
+    return f"{others} other picture{'s' if others > 1 else ''} without a depth map in a layout of docs/benchmarks.md"
+
+
 def _depth_of(image: str, layout: tuple[str, str]) -> str | None:
     """Where the depth of a picture would be; None for one of another layout, or that shows depth itself."""
     end, depth_end = layout
-    shows_depth = re.search(r"(^|[/_])depth$", _name(image, layout))  # depth.png, a_depth.png
-    return _name(image, layout) + depth_end if image.lower().endswith(end) and not shows_depth else None
+    path = PurePosixPath(image)
+    has_layout = image.lower().endswith(end + path.suffix.lower())
+    return _name(image, layout) + depth_end if has_layout and not _SHOWS_DEPTH.search(path.stem) else None
 
 
 def _name(image: str, layout: tuple[str, str]) -> str:
     """NAME of a picture of this layout."""
-    return image[: -len(layout[0])]
+    return image[: -len(layout[0] + PurePosixPath(image).suffix)]

@@ -24,7 +24,7 @@ def photos_in(folder: Path, *, below: bool = False, without: Path | None = None)
     Raises:
         ValueError: for a folder without pictures.
     """
-    images = sorted(_files_of(folder, _read_suffixes(), below, without))
+    images = sorted(_files_of(folder, read_suffixes(), below, without))
     if not images:
         unread = describe_unread(folder, below=below, without=without)
         advice = unread or "name files, or a folder with files like .jpg, .png or .webp."
@@ -34,12 +34,12 @@ def photos_in(folder: Path, *, below: bool = False, without: Path | None = None)
 
 def any_photo_below(folder: Path, without: Path) -> bool:
     """Whether `photos_in` finds one in the folders inside; it looks no further than to the first."""
-    return any(True for _ in _files_of(folder, _read_suffixes(), True, without))
+    return any(True for _ in _files_of(folder, read_suffixes(), True, without))
 
 
 def describe_unread(folder: Path, *, below: bool = False, without: Path | None = None) -> str | None:
     """How many photographs in a folder are in formats that are not read, in one sentence; None without any."""
-    files = list(_files_of(folder, _FOREIGN - _read_suffixes(), below, without))
+    files = list(_files_of(folder, _FOREIGN - read_suffixes(), below, without))
     if not files:
         return None
     kinds = ", ".join(sorted({file.suffix.lower() for file in files}))
@@ -47,7 +47,8 @@ def describe_unread(folder: Path, *, below: bool = False, without: Path | None =
     return f"{folder} has {count} in formats that are not read ({kinds}); save as .jpg or .png."
 
 
-def _read_suffixes() -> set[str]:
+def read_suffixes() -> set[str]:
+    """Suffixes of pictures that are read, in lower case with their dot."""
     kinds = Image.registered_extensions()
     return {suffix for suffix, kind in kinds.items() if kind in Image.OPEN and kind not in NOT_DECODED}
 

@@ -1,6 +1,7 @@
 """The paper's table, methods x data sets, out of the reports of `evaluate`, with the published rows below.
 
-A method has a row for each alignment that it was measured under, since numbers under different ones do not compare.
+A method has a row for each alignment that it was measured under, since numbers under different ones do not compare, and
+for each of its settings: "nano (num_steps 1)" and "nano (num_steps 4)".
 """
 
 import csv
@@ -12,21 +13,21 @@ from pathlib import Path
 
 from ..replacing import write_text
 from .published import TABLES, find_published
-from .report import Report, Table, markdown, number
+from .report import FITTED_BY_RANSAC, Report, Table, markdown, number, tell_settings
 
 SCORES = ("abs_rel", "delta1")
 PAPER = "depthfm"  # the table whose rows all stand below the measured ones
 MEASURED_HERE = "measured here"
 _UNKNOWN = (None, None)
-_OF_THE_IMAGES = ("domain",)  # of `made_with`: what a method is told of the images, not how it was run
+_OF_THE_MACHINE = ("members_at_once",)  # of `made_with`: what changes no map
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method under one alignment.
+    """A method with one choice of settings, under one alignment.
 
     Attributes:
-        method: its name.
+        method: its name, with the settings that tell it from its other rows.
         alignment: by which it was fitted; "" for a published row, which may not say.
         source: `MEASURED_HERE`, or the title of the published table.
         scores: data set -> AbsRel and delta1 as fractions; None where there is none.
@@ -39,22 +40,48 @@ class Row:
 
 
 def read_reports(folders: Sequence[Path]) -> dict[str, dict]:
-    """Data set -> what report.json in an output folder of `evaluate` holds.
+    """Data set -> what report.json in an output folder of `evaluate` holds; of several on one, the methods of all.
 
     Raises:
-        ValueError: a folder without a report, a report that is broken or of an earlier version, or two of one data set.
+        ValueError: a folder without a report, a report that is broken or of an earlier version, or two of one data set
+            that were measured on other images or by another protocol, or that have a method with the same settings.
     """
-    reports, places = {}, {}
+    reports: dict[str, dict] = {}
     for folder in folders:
         report = _read_report(folder)
-        name = report["data_set"]
-        if name in reports:
-            raise ValueError(
-                f"{places[name]} and {folder} are both reports on {name}; let `evaluate` write all methods of a data "
-                "set into one --output, or rename one folder, if they are two data sets."
-            )
-        reports[name], places[name] = report, folder
+        before = reports.setdefault(report["data_set"], report)
+        if before is not report:
+            _check_joinable(before, report)
+            before["methods"] += report["methods"]
     return reports
+
+
+def _check_joinable(first: Mapping, second: Mapping) -> None:
+    """Whether the methods of two reports on one data set may share its columns, each in a row of its own."""
+    for report in (first, second):
+        if "images" not in report:
+            raise ValueError(
+                f"{report['folder']} does not say which images of {report['data_set']} it is on, as another report on "
+                "them needs; run `evaluate` into it again, nothing is remeasured."
+            )
+    places = f"{first['folder']} and {second['folder']} are both reports on {first['data_set']}"
+    if _measured_on(first) != _measured_on(second):
+        raise ValueError(
+            f"{places}, but on other images or by another protocol ({_told(first)}; {_told(second)}); measure both "
+            "alike, or rename one folder of pictures, if they are two data sets."
+        )
+    for method in second["methods"]:
+        if any(_is_same_row(method, other) for other in first["methods"]):
+            raise ValueError(
+                f"{places}, and each has {method['name']} with the same settings; leave one of them out, or delete "
+                f"{method['name']} in one and run `evaluate` on its other methods again, nothing is remeasured."
+            )
+
+
+def _measured_on(report: Mapping) -> tuple:
+    """What reports must share to stand in one column."""
+    by_ransac = report["facts"].get("fitted to") == FITTED_BY_RANSAC  # of a folder no departure
+    return report["benchmark"], report["departures"], report["images"], by_ransac
 
 
 def _read_report(folder: Path) -> dict:
@@ -67,7 +94,7 @@ def _read_report(folder: Path) -> dict:
         raise ValueError(f"{path} is broken ({error}); run `evaluate` again, nothing is remeasured.") from error
     if "data_set" not in report:
         raise ValueError(f"{path} was not written by this version's `evaluate`; run it again, nothing is remeasured.")
-    return report
+    return report | {"folder": folder}
 
 
 def join_rows(reports: Mapping[str, Mapping]) -> list[Row]:
@@ -76,21 +103,43 @@ def join_rows(reports: Mapping[str, Mapping]) -> list[Row]:
     A published score is left out where the data set was not measured by the protocol of published numbers.
     """
     measured = {}
+    methods = [method for report in reports.values() for method in report["methods"]]
     for name, report in reports.items():
-        for method, alignment, scores in _measured(report):
-            measured.setdefault((method, alignment), {})[name] = scores
+        for method in report["methods"]:
+            for alignment, scores in _measured(method):
+                measured.setdefault((_row_name(method, methods), alignment), {})[name] = scores
     rows = [Row(*key, MEASURED_HERE, scores) for key, scores in measured.items()]
     return [*rows, *_published_rows(reports)]
 
 
-def _measured(report: Mapping) -> Iterator[tuple[str, str, tuple[float | None, float | None]]]:
-    """Method, alignment, and AbsRel and delta1 under it."""
-    for method in report["methods"]:
-        scores = method["scores"]
-        for column in scores:
-            alignment, _, name = column.partition(".")
-            if name == SCORES[0]:
-                yield method["name"], alignment, tuple(scores.get(f"{alignment}.{score}") for score in SCORES)
+def _row_name(method: Mapping, methods: Sequence[Mapping]) -> str:
+    """The method's name, with those of its settings that it has otherwise elsewhere among the methods."""
+    settings = _settings(method)
+    others = [_settings(other) for other in methods if other["name"] == method["name"]]
+    apart = {key: value for key, value in settings.items() if any(other.get(key) != value for other in others)}
+    return f"{method['name']} ({tell_settings(apart)})" if apart else method["name"]
+
+
+def _is_same_row(method: Mapping, other: Mapping) -> bool:
+    alignments = dict(_measured(method)).keys() & dict(_measured(other)).keys()
+    return bool(alignments) and method["name"] == other["name"] and _settings(method) == _settings(other)
+
+
+def _settings(method: Mapping) -> dict[str, object]:
+    """What makes a method another one: its weights and what it was run with, but not what it was told of the images."""
+    of_images = {"domain"} if "images)" in str(method["made_with"].get("domain")) else set()
+    left_out = of_images | set(_OF_THE_MACHINE)
+    made_with = {name: value for name, value in method["made_with"].items() if name not in left_out}
+    return made_with | {"weights": method["weights"]}
+
+
+def _measured(method: Mapping) -> Iterator[tuple[str, tuple[float | None, float | None]]]:
+    """Alignment, and AbsRel and delta1 under it."""
+    scores = method["scores"]
+    for column in scores:
+        alignment, _, name = column.partition(".")
+        if name == SCORES[0]:
+            yield alignment, tuple(scores.get(f"{alignment}.{score}") for score in SCORES)
 
 
 def _published_rows(reports: Mapping[str, Mapping]) -> list[Row]:
@@ -134,7 +183,7 @@ def _as_report(reports: Mapping[str, Mapping], rows: Sequence[Row]) -> Report:
         benchmark="",
         facts={name: _told(report) for name, report in reports.items()},
         tables=[Table("AbsRel and delta1", head, cells)],
-        notes=[*_differing(reports), *(f"{table.title}: {table.source}. {' '.join(table.notes)}" for table in tables)],
+        notes=[f"{table.title}: {table.source}. {' '.join(table.notes)}" for table in tables],
         pictures={},
     )
 
@@ -144,19 +193,9 @@ def _told(report: Mapping) -> str:
     facts, departures = report["facts"], report["departures"]
     told = [facts["data set"]]
     told += [facts["not the whole benchmark"]] if "not the whole benchmark" in facts else []
+    told += [f"fitted to {FITTED_BY_RANSAC}"] if facts.get("fitted to") == FITTED_BY_RANSAC else []
     told += [f"measured with {', '.join(departures)}, so published numbers are left out"] if departures else []
     return "; ".join(told)
-
-
-def _differing(reports: Mapping[str, Mapping]) -> list[str]:
-    """Methods that are not one and the same on all data sets, by their weights or by what they were run with."""
-    seen: dict[str, list] = {}
-    for report in reports.values():
-        for method in report["methods"]:
-            made_with = {name: value for name, value in method["made_with"].items() if name not in _OF_THE_IMAGES}
-            seen.setdefault(method["name"], []).append((method["weights"], made_with))
-    names = [name for name, found in seen.items() if any(one != found[0] for one in found)]
-    return [f"{name} has other weights or settings on some of the data sets; see their reports." for name in names]
 
 
 def _values(names: Iterable[str], row: Row) -> list[float | None]:

@@ -26,6 +26,8 @@ _PICTURES = (
     f"{LARGEST_ERROR:g} or more."
 )
 
+FITTED_BY_RANSAC = "the pixels that RANSAC keeps"
+
 
 @dataclass(frozen=True)
 class Table:
@@ -47,6 +49,7 @@ class Report:
         facts: name -> value: data set, settings, machine.
         tables: in their order.
         departures: what was measured otherwise than by the protocol of published numbers.
+        images: `data.entries.digest_images` of what was measured on.
         notes: what a reader of the numbers must know.
         pictures: caption -> file, relative to the report.
     """
@@ -59,6 +62,7 @@ class Report:
     notes: Sequence[str]
     pictures: Mapping[str, str]
     departures: Sequence[str] = ()
+    images: str = ""
 
 
 def build_tables(
@@ -84,7 +88,7 @@ def write_report(report: Report, summaries: Sequence[Summary], folder: Path) -> 
     """Writes report.md, report.json and report.html into `folder`; returns the Markdown but for the pictures."""
     told, pictures = markdown(report), _markdown_pictures(report.pictures)
     content = {"data_set": report.data_set, "benchmark": report.benchmark, "departures": list(report.departures)}
-    content |= {"facts": dict(report.facts), "notes": list(report.notes)}
+    content |= {"images": report.images, "facts": dict(report.facts), "notes": list(report.notes)}
     content["methods"] = [summary.as_json() for summary in summaries]
     write_text(folder / "report.md", f"{told}\n{pictures}" if pictures else told)
     write_text(folder / "report.html", _html(report))
@@ -164,12 +168,13 @@ def _cost_table(summaries: Sequence[Summary]) -> Table:
 
 def _options_table(summaries: Sequence[Summary]) -> Table:
     """A line for each method that has settings, its own or chosen ones."""
-    rows = [
-        [summary.name, ", ".join(f"{name} {_told(value)}" for name, value in summary.made_with.items())]
-        for summary in summaries
-        if summary.made_with
-    ]
+    rows = [[summary.name, tell_settings(summary.made_with)] for summary in summaries if summary.made_with]
     return Table("What each method was run with", ["method", "settings"], rows)
+
+
+def tell_settings(settings: Mapping[str, object]) -> str:
+    """Settings as text; digests cut short."""
+    return ", ".join(f"{name} {_told(value)}" for name, value in settings.items())
 
 
 def _told(value: object) -> str:

@@ -36,8 +36,7 @@ def open_folder(folder: Path, settings: Mapping[str, object]) -> None:
     if later:  # a table of an earlier version, which goes on with these
         found |= later
         write_json(path, found)
-    if changed := describe_changes(found, wanted):
-        raise ValueError(f"{folder} holds results of other settings ({changed}); choose another --output or delete it.")
+    _refuse_changes(folder, found, wanted)
 
 
 def read_settings(folder: Path) -> dict[str, object]:
@@ -50,6 +49,11 @@ def describe_changes(found: Mapping[str, object], wanted: Mapping[str, object]) 
     before, now = (_flat(settings) for settings in (found, wanted))
     changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     return ", ".join(f"{name} was {before.get(name)!r} and is {now.get(name)!r}" for name in changed)
+
+
+def _refuse_changes(folder: Path, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+    if changed := describe_changes(found, wanted):
+        raise ValueError(f"{folder} holds results of other settings ({changed}); choose another --output or delete it.")
 
 
 def _flat(settings: Mapping[str, object]) -> dict[str, object]:
@@ -71,9 +75,15 @@ def write_facts(folder: Path, gives: str, made_with: Mapping[str, object]) -> No
     """Keeps what the loaded method gives, a key of `baselines.GIVES`, and what it is run with (`Method.made_with`).
 
     Weights at a path may give something unusual, and the next run may load nothing.
+
+    Raises:
+        ValueError: for results that were made with something else, as of another precision where "auto" takes another
+            on this machine; what an earlier version did not keep may be anything.
     """
+    kept, wanted = read_made_with(folder), json.loads(json.dumps(dict(made_with)))
+    _refuse_changes(folder, *({name: told[name] for name in kept.keys() & wanted.keys()} for told in (kept, wanted)))
     write_text(folder / _GIVES_FILE, f"{gives}\n")
-    write_json(folder / _MADE_WITH_FILE, dict(made_with))
+    write_json(folder / _MADE_WITH_FILE, wanted)
 
 
 def read_made_with(folder: Path) -> dict[str, object]:

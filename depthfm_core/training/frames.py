@@ -188,7 +188,7 @@ def split_frames(settings: FrameSettings, output: Path) -> tuple[list[Frame], li
 def tell_frames(
     settings: FrameSettings, output: Path, train: Sequence[Frame], held_out: Sequence[Frame], labels: Sequence[str] = ()
 ) -> None:
-    """Logs how many frames there are of each data set, and how many other pictures lie there.
+    """Logs how many frames there are of each data set, and warns of other pictures that lie there.
 
     Args:
         settings, output: as of `split_frames`.
@@ -200,4 +200,5 @@ def tell_frames(
             trained, apart = (sum(frame.data_set == source.label for frame in frames) for frames in (train, held_out))
             others = count_others(source, output, trained + apart)
             left_out = f", {others} other pictures" if others else ""
-            _LOGGER.info("%s: %d frames to train on, %d held out%s", source.label, trained, apart, left_out)
+            level = logging.WARNING if others else logging.INFO
+            _LOGGER.log(level, "%s: %d frames to train on, %d held out%s", source.label, trained, apart, left_out)

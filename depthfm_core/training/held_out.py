@@ -1,18 +1,16 @@
 """Which frames of a data set are trained on: complete ones where the recipe wants these, and none that are held out."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ..data import hypersim
+from ..data import hypersim, pairs
 from ..data.folder import DEPTH_SUFFIX, IMAGE_SUFFIX
 from ..replacing import write_text
 from .sources import KINDS, DataSetSettings, Frame
 
 _LISTS = "lists"
-_SHOWS_DEPTH = re.compile(r"(^|_)depth(_mm)?$")  # the end of a picture's name, without its suffix
 
 
 def source_frames(settings: DataSetSettings, output: Path, held_out: int) -> tuple[list[Frame], list[Frame]]:
@@ -97,7 +95,7 @@ def count_others(settings: DataSetSettings, output: Path, paired: int) -> int:
     pictures = KINDS[settings.kind].pictures
     if pictures is None or settings.frame_list or settings.held_out_list:
         return 0
-    return sum(not _SHOWS_DEPTH.search(path.stem) for path in pictures(output / settings.root)) - paired
+    return pairs.count_others(pictures(output / settings.root), paired)
 
 
 def find_complete_frames(settings: DataSetSettings, output: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...optional import import_optional
-from .method import DEFAULT_SEED, Method, MethodCard, Request
+from .method import DEFAULT_SEED, DTYPE, Method, MethodCard, Request
 
 INSTALL_MOGE = "pip install git+https://github.com/microsoft/MoGe.git"
 INSTALL_DA3 = (
@@ -33,12 +33,13 @@ def load_moge(request: Request) -> Method:
         model = model_class.from_pretrained(weights, local_files_only=True)
     device = torch.device(request.options.device)
     model = model.to(device).eval()
+    use_fp16 = device.type == "cuda"
 
     def estimate(image: Tensor) -> tuple[Tensor, int]:
-        found = model.infer(image[0].to(device), apply_mask=False, use_fp16=device.type == "cuda")
+        found = model.infer(image[0].to(device), apply_mask=False, use_fp16=use_fp16)
         return found["depth"], 1
 
-    return request.method(estimate)
+    return request.method(estimate, dtype="float16" if use_fp16 else DTYPE)
 
 
 def load_depth_anything_3(request: Request) -> Method:
@@ -54,14 +55,16 @@ def load_depth_anything_3(request: Request) -> Method:
     device = torch.device(request.options.device)
     model = model.to(device).eval()
     if device.type == "cpu":  # its own `forward` rounds to float16, which a CPU is slow at
-        model.forward = model.model.forward
+        model.forward, dtype = model.model.forward, DTYPE
+    else:  # as `forward` chooses
+        dtype = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
 
     def estimate(image: Tensor) -> tuple[Tensor, int]:
         pixels = (image[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()  # [H, W, 3]
         with _same_draws(device):  # the sky's depth is a quantile of pixels that it draws
             return torch.as_tensor(model.inference([pixels], process_res=DA3_SIDE_PX).depth[0]), 1
 
-    return request.method(estimate, processing_resolution=DA3_SIDE_PX)
+    return request.method(estimate, processing_resolution=DA3_SIDE_PX, dtype=dtype)
 
 
 @contextmanager
