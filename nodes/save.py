@@ -21,13 +21,14 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..depthfm_core.depth.files import write_exr, write_npy, write_png16
+from ..depthfm_core.depth.normalize import DisplayLimits
 from ..depthfm_core.depth.prediction import DepthPrediction, over_own_range
 from ..depthfm_core.replacing import write_text
 from .convert import image_to_comfy
 from .frames import frames_of
-from .save_values import NORMALIZATIONS, PER_IMAGE, UNBOUNDED, VALUES
+from .save_values import NORMALIZATIONS, PER_IMAGE, UNBOUNDED, VALUES, values_of_frames
 from .sockets import CATEGORY, schema
-from .widgets import Menus, depth_input, unknown_choice, validated
+from .widgets import LIMITS, Menus, depth_input, fixed_range_inputs, unknown_choice, validated
 
 Metadata = dict[str, str]
 NAME = "DepthFM"  # of a file, before its number
@@ -110,8 +111,10 @@ class SaveDepth(io.ComfyNode):
                     default=PER_IMAGE,
                     optional=True,  # graphs were saved before it came
                     tooltip="Whose nearest and farthest point: those of each image ('per image'), or of the whole "
-                    "'batch', so that equal depth is equal in all files of a video. No effect on 'log depth'.",
+                    "'batch', so that equal depth is equal in all files of a video. 'fixed range': 'nearest' and "
+                    "'farthest', so that it is in all clips of a cut video too. No effect on 'log depth'.",
                 ),
+                *fixed_range_inputs("counts as the nearest point", "counts as the farthest point", optional=True),
             ],
         )
 
@@ -130,6 +133,8 @@ class SaveDepth(io.ComfyNode):
         format: str,
         values: str,
         normalization: str = PER_IMAGE,
+        nearest: float = LIMITS.nearest,
+        farthest: float = LIMITS.farthest,
     ) -> io.NodeOutput:
         """Saves frame after frame, and shows with 8 bits what is in the files: ComfyUI shows 16 bits as white.
 
@@ -140,7 +145,7 @@ class SaveDepth(io.ComfyNode):
         if refusal := _refusal(filename_prefix, format, values, normalization):
             raise ValueError(refusal)
         kind, metadata = FORMATS[format], _metadata(cls.hidden)
-        values_of = VALUES[values](depth, normalization)
+        values_of = values_of_frames(depth, values, normalization, DisplayLimits(nearest=nearest, farthest=farthest))
         on_one_scale = normalization != PER_IMAGE and values != UNBOUNDED
         files = _files(filename_prefix, depth.depth.shape, kind.ending)
         saved, pictures = [], []

@@ -13,8 +13,8 @@ RARELY_USED = {
     "DepthFM_Decode": ["reduction"],
     "DepthFM_Colorize": ["low_percentile", "high_percentile", "nearest", "farthest"],
     "DepthFM_Normal": ["focal_px"],
-    "DepthFM_ControlNetImage": ["low_percentile", "high_percentile"],
-    "DepthFM_Save": [],
+    "DepthFM_ControlNetImage": ["low_percentile", "high_percentile", "nearest", "farthest"],
+    "DepthFM_Save": ["nearest", "farthest"],
     "DepthFM_Geometry": ["focal_px"],
 }
 
@@ -60,6 +60,19 @@ def test_over_a_batch_equal_log_depth_is_the_same_16_bit_value_in_both_files(fac
     assert first[0] == nearest != second[0]  # the nearest point of all is in the first file only
     one, other = facts["equal_depth"][f"{values}, per image"]
     assert one[0] == other[0] == nearest and one[1:-1] != other[1:-1]
+
+
+@pytest.mark.parametrize("view", ["grays", "depth", "near white", "depth image", "disparity"])
+def test_the_clips_of_a_cut_video_fit_together_in_a_fixed_range(facts, view):
+    clips = facts["clips"][view]
+    assert clips["fixed range is the core's"] < 1 / 65535
+    assert clips["clips are as in the whole"] == {"batch": False, "fixed range": True}
+
+
+def test_a_fixed_range_without_extent_is_refused_where_it_is_used_and_nothing_is_written(facts):
+    for values, message in facts["no_extent"]["refused"].items():
+        assert "must have nearest < farthest, but 0.5 and 0.5 came" in message, values
+    assert facts["no_extent"]["files"] == [] and facts["no_extent"]["where it is not used"] == 2
 
 
 def test_the_graph_is_saved_unless_comfyui_was_told_not_to(facts):

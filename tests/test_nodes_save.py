@@ -211,7 +211,7 @@ def test_a_prefix_that_leaves_the_output_folder_is_refused_and_nothing_is_writte
     [
         ({"format": "jpg", "values": "depth"}, "Unknown format 'jpg'; choose one of png16, exr, npy"),
         ({"format": "exr", "values": "meters"}, "Unknown values 'meters'; choose one of depth, near white"),
-        ({"normalization": "video"}, "Unknown normalization 'video'; choose one of per image, batch"),
+        ({"normalization": "video"}, "Unknown normalization 'video'; choose one of per image, batch, fixed range"),
     ],
 )
 def test_what_is_not_on_a_menu_is_refused_before_anything_runs(comfyui, widgets, reason):
