@@ -25,6 +25,7 @@ from ..depthfm_core.depth.normalize import DisplayLimits
 from ..depthfm_core.depth.prediction import DepthPrediction, over_own_range
 from ..depthfm_core.replacing import write_text
 from .convert import image_to_comfy
+from .exr import exr_refusal, has_openexr, write_exr_by_pyav
 from .frames import frames_of
 from .save_values import NORMALIZATIONS, PER_IMAGE, UNBOUNDED, VALUES, values_of_frames
 from .sockets import CATEGORY, schema
@@ -44,12 +45,20 @@ class Format(NamedTuple):
 
 def _write_exr(path: Path, values: Tensor, metadata: Metadata) -> None:
     """Only ComfyUI's own two texts: another's name might be one that OpenEXR uses itself."""
-    write_exr(path, values, {name: metadata[name] for name in ("prompt", "workflow") if name in metadata})
+    if has_openexr():
+        write_exr(path, values, {name: metadata[name] for name in ("prompt", "workflow") if name in metadata})
+    else:
+        write_exr_by_pyav(path, values)
+        _write_graph_beside(path, metadata)
 
 
 def _write_npy(path: Path, values: Tensor, metadata: Metadata) -> None:
-    """The array, and beside it the graph as a file that ComfyUI can open."""
     write_npy(path, values)
+    _write_graph_beside(path, metadata)
+
+
+def _write_graph_beside(path: Path, metadata: Metadata) -> None:
+    """The graph as a file that ComfyUI can open."""
     graph = metadata.get("workflow", metadata.get("prompt"))
     if graph is not None:
         write_text(path.with_suffix(".json"), graph)
@@ -94,8 +103,8 @@ class SaveDepth(io.ComfyNode):
                     options=list(FORMATS),
                     default="png16",
                     tooltip="'png16': 65536 grays; dropped onto ComfyUI it restores the graph. 'exr': 32-bit floats, "
-                    "for compositing; needs the package OpenEXR. 'npy': 32-bit floats for Python, with the workflow "
-                    "in a .json beside it.",
+                    "for compositing. 'npy': 32-bit floats for Python. The workflow lies in a .json beside 'npy', and "
+                    "beside 'exr' where the package OpenEXR is missing.",
                 ),
                 io.Combo.Input(
                     "values",
@@ -174,6 +183,8 @@ def _refusal(prefix: str, format: str, values: str, normalization: str) -> str |
         return (
             f"{format} stores 0 to 1 only, but 'log depth' goes beyond; choose the format exr or npy, or other values."
         )
+    if format == "exr" and (refusal := exr_refusal()):
+        return refusal
     if ":" in _dated(prefix, datetime.now()):
         return (
             f"filename_prefix is {prefix!r}, but names on Windows hold no ':'; leave it out. Of the placeholders with "

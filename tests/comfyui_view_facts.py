@@ -234,12 +234,15 @@ def _save_facts(scratch: Path) -> dict:
         "noise": str(error_of(lambda: DepthFMSampler.execute(None, None, **(SAMPLER | {"noise": "per_frame"})))),
         "at the run": str(error_of(lambda: node.execute(_prediction(), "linked", "png16", "log depth"))),
     }
-    sys.modules["OpenEXR"] = None
-    no_exr = str(error_of(lambda: node.execute(_prediction(), "exr/x", "exr", "depth")))
+    args.disable_metadata, sys.modules["OpenEXR"] = False, None
+    for format in ("exr", "npy"):
+        node.execute(_prediction(), f"pyav/{format}", format, "log depth")
+    sys.modules["av"] = None
+    no_exr = str(error_of(lambda: node.execute(_prediction(), "no_exr/x", "exr", "depth")))
     return {
         "texts": texts,
         "linked": linked,
-        "no_exr": [no_exr, [path.name for path in (scratch / "exr").iterdir()]],
+        "no_exr": [no_exr, [path.name for path in scratch.glob("no_exr*")]],
         "dates": _dates(),
     }
 

@@ -1,5 +1,6 @@
 """What depends on the ComfyUI around the pack: nodes for newer versions only, its command line, links to menus."""
 
+import numpy as np
 import pytest
 
 from .comfyui_process import ask
@@ -20,8 +21,13 @@ RARELY_USED = {
 
 
 @pytest.fixture(scope="module")
-def facts(tmp_path_factory):
-    return ask("comfyui_view_facts.py", tmp_path_factory.mktemp("scratch"))
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("scratch")
+
+
+@pytest.fixture(scope="module")
+def facts(scratch):
+    return ask("comfyui_view_facts.py", scratch)
 
 
 def test_the_geometry_node_is_offered_exactly_where_comfyui_has_the_moge_nodes(facts):
@@ -101,7 +107,23 @@ def test_a_prefix_with_a_colon_that_comes_by_a_link_is_refused_when_it_comes(fac
     assert "names on Windows hold no ':'" in facts["linked"]["colon"]
 
 
-def test_without_the_package_openexr_saving_an_exr_says_what_to_install_and_writes_nothing(facts):
-    message, files = facts["no_exr"]
-    assert "needs the package OpenEXR, 3.3 or newer; install it with `pip install" in message
-    assert files == []
+@pytest.mark.usefixtures("facts")
+def test_without_the_package_openexr_pyav_writes_the_same_values_and_the_graph_lies_beside_them(scratch):
+    OpenEXR = pytest.importorskip("OpenEXR")
+    files = {path.name for path in (scratch / "pyav").iterdir()}
+    assert files == {
+        f"{kind}_0000{n}_.{ending}" for kind in ("exr", "npy") for n in (1, 2) for ending in (kind, "json")
+    }
+    for number in (1, 2):
+        written = scratch / "pyav" / f"exr_0000{number}_.exr"
+        with OpenEXR.File(str(written)) as file:
+            channels = {name: channel.pixels for name, channel in file.channels().items()}
+        assert list(channels) == ["Y"] and channels["Y"].dtype == np.float32
+        assert np.array_equal(channels["Y"], np.load(scratch / "pyav" / f"npy_0000{number}_.npy"))
+        assert written.with_suffix(".json").read_text(encoding="utf-8") == "[2]"
+
+
+def test_with_neither_openexr_nor_pyav_saving_an_exr_says_what_to_install_and_writes_nothing(facts):
+    message, written = facts["no_exr"]
+    assert "Writing EXR needs the package av (PyAV)" in message and "`pip install -U OpenEXR`" in message
+    assert "choose the format npy" in message and written == []
