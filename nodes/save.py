@@ -1,8 +1,8 @@
 """The node that saves depth with more than 8 bits.
 
 The names are those of ComfyUI's Save Image, with three differences: a name that exists is never taken, also where a
-placeholder in the prefix keeps ComfyUI from counting; an empty one is filled in; and %date:FORMAT% is resolved here,
-since the front end does so for ComfyUI's own nodes only.
+placeholder in the prefix keeps ComfyUI from counting; an empty one is filled in; and %date:FORMAT% and %NODE.WIDGET%
+are resolved here, since the front end does so for ComfyUI's own nodes only.
 """
 
 import itertools
@@ -27,6 +27,7 @@ from ..depthfm_core.replacing import write_text
 from .convert import image_to_comfy
 from .exr import exr_refusal, has_openexr, write_exr_by_pyav
 from .frames import frames_of
+from .save_prefix import with_widgets
 from .save_values import NORMALIZATIONS, PER_IMAGE, UNBOUNDED, VALUES, values_of_frames
 from .sockets import CATEGORY, schema
 from .widgets import LIMITS, Menus, depth_input, fixed_range_inputs, unknown_choice, validated
@@ -96,7 +97,8 @@ class SaveDepth(io.ComfyNode):
                     default=f"depth/{NAME}",
                     tooltip="Where in the output folder, and how the names begin. %date:yyyy-MM-dd%, or %year%, "
                     "%month%, %day%, %hour%, %minute% and %second%, become the time, %width% and %height% the size. "
-                    "No file is ever replaced.",
+                    "%DepthFM_Sampler.seed% (a node's title or type, a dot, a widget) becomes its value; an unknown "
+                    "one stays as it is. No file is ever replaced.",
                 ),
                 io.Combo.Input(
                     "format",
@@ -151,12 +153,13 @@ class SaveDepth(io.ComfyNode):
             Exception: by ComfyUI, for a prefix that leads out of its output folder.
             ValueError, OutputError: for a refused input, or by the writer.
         """
-        if refusal := _refusal(filename_prefix, format, values, normalization):
+        prefix = with_widgets(filename_prefix, cls.hidden.prompt)
+        if refusal := _refusal(prefix, format, values, normalization):
             raise ValueError(refusal)
         kind, metadata = FORMATS[format], _metadata(cls.hidden)
         values_of = values_of_frames(depth, values, normalization, DisplayLimits(nearest=nearest, farthest=farthest))
         on_one_scale = normalization != PER_IMAGE and values != UNBOUNDED
-        files = _files(filename_prefix, depth.depth.shape, kind.ending)
+        files = _files(prefix, depth.depth.shape, kind.ending)
         saved, pictures = [], []
         for frame, (path, subfolder) in zip(frames_of(depth), files, strict=False):  # the files have no end
             maps = values_of(frame)

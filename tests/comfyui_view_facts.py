@@ -244,6 +244,7 @@ def _save_facts(scratch: Path) -> dict:
         "linked": linked,
         "no_exr": [no_exr, [path.name for path in scratch.glob("no_exr*")]],
         "dates": _dates(),
+        "widgets": _widgets(),
     }
 
 
@@ -255,6 +256,24 @@ def _dates() -> dict:
     prefixes = ("%date:yyyy-MM-dd%/x", "%date:yy.M.d%_%date:hhmmss%", "%date:h-m-s%", "%date:y MMM%")
     prefixes += ("%year%_%width%", "100% %date:yyyy%")
     return {prefix: _dated(prefix, datetime(2026, 3, 4, 5, 6, 7)) for prefix in prefixes}
+
+
+def _widgets() -> dict:
+    from a_pack.nodes.save_prefix import with_widgets
+
+    prompt = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "a/b:c?.png [input]"}, "_meta": {"title": "Photo: one"}},
+        "2": {
+            "class_type": "KSampler",
+            "inputs": {"seed": 1, "cfg": 1.5, "model": ["1", 0]},
+            "_meta": {"title": "Two"},
+        },
+        "3": {"class_type": "KSampler", "inputs": {"seed": 3}, "_meta": {"title": "KSampler"}},
+        "4": {"class_type": "DepthFM_Sampler", "inputs": {"seed": 0}},
+    }
+    prefixes = ("%DepthFM_Sampler.seed%", "x/%Two.seed%_%Two.cfg%", "%KSampler.seed%", "%Photo: one.image%")
+    prefixes += ("%Two.model%", "%Two.steps%", "%Three.seed%", "%date:yy.MM%", "50% of %Two.seed%", "%Two.seed")
+    return {prefix: [with_widgets(prefix, graph) for graph in (prompt, None)] for prefix in prefixes}
 
 
 if __name__ == "__main__":

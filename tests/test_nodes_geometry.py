@@ -103,6 +103,23 @@ def test_a_date_is_written_as_comfyuis_front_end_writes_it(facts):
     }
 
 
+def test_a_nodes_title_or_type_and_a_widget_in_a_prefix_become_its_value(facts):
+    """Expected: what becomes "_" in a value is that of `applyTextReplacements`, comfyui_frontend_package 1.32.9."""
+    assert {prefix: written for prefix, (written, _) in facts["widgets"].items()} == {
+        "%DepthFM_Sampler.seed%": "0",
+        "x/%Two.seed%_%Two.cfg%": "x/1_1.5",
+        "%KSampler.seed%": "3",  # a title goes before a type
+        "%Photo: one.image%": "a_b_c_.png [input]",
+        "%Two.model%": "%Two.model%",
+        "%Two.steps%": "%Two.steps%",
+        "%Three.seed%": "%Three.seed%",
+        "%date:yy.MM%": "%date:yy.MM%",
+        "50% of %Two.seed%": "50% of 1",
+        "%Two.seed": "%Two.seed",
+    }
+    assert all(prefix == written for prefix, (_, written) in facts["widgets"].items())
+
+
 def test_a_prefix_with_a_colon_that_comes_by_a_link_is_refused_when_it_comes(facts):
     assert "names on Windows hold no ':'" in facts["linked"]["colon"]
 

@@ -192,6 +192,13 @@ def test_no_run_replaces_a_file_of_an_earlier_one(comfyui, prefix, names):
     assert [path.stem for path in first] == [time.strftime(name) for name in names]
 
 
+def test_a_widget_in_a_prefix_becomes_its_value_as_with_save_image(comfyui):
+    graph = save_graph("widgets/%DepthFM Sampler.seed%")
+    graph["depth"]["inputs"]["seed"], graph["depth"]["_meta"] = 0, {"title": "DepthFM Sampler"}
+    (path,) = saved_files(comfyui, graph)
+    assert path == comfyui.base / "output" / "widgets" / "0_00001_.png"
+
+
 @pytest.mark.parametrize("prefix", ["", ".", "..", " ", "depth/..", "./"])
 def test_a_prefix_without_a_name_makes_no_hidden_file(comfyui, prefix):
     (path,) = saved_files(comfyui, save_graph(prefix))
