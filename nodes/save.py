@@ -111,10 +111,11 @@ class SaveDepth(io.ComfyNode):
                 io.Combo.Input(
                     "values",
                     options=list(VALUES),
-                    default="depth",
-                    tooltip="'depth': 0 = nearest, 1 = farthest point, so near = black. 'near white': 1 - depth. "
-                    "'depth image': near = white, as the DepthFM Sampler's picture. 'disparity': inverse depth, 1 = "
-                    "nearest point. 'log depth': as the network gave it, about -1 to 1, for 'exr' and 'npy' only.",
+                    default="depth image",
+                    tooltip="'depth image': near = white, as the DepthFM Sampler's picture, also for ControlNet. "
+                    "'depth': 0 = nearest, 1 = farthest point, so near = black. 'near white': 1 - depth. 'disparity': "
+                    "inverse depth, 1 = nearest point, so near = white. 'log depth': as the network gave it, about -1 "
+                    "to 1, for 'exr' and 'npy' only.",
                 ),
                 io.Combo.Input(
                     "normalization",

@@ -102,6 +102,13 @@ def test_each_frames_file_holds_the_cores_values_at_full_precision(comfyui, pred
         assert format == "png16" or found.dtype == np.float32
 
 
+def test_a_new_node_saves_the_picture_that_the_sampler_shows(comfyui, prediction):
+    required = comfyui.get("/object_info/DepthFM_Save")["DepthFM_Save"]["input"]["required"]
+    paths = saved_files(comfyui, save_graph("new/x", values=required["values"][1]["default"], frames=True))
+    for path, picture in zip(paths, controlnet_image(prediction), strict=True):
+        assert np.abs(read(path)[0] - picture[0].numpy()).max() <= 1 / 65535 + 5e-5
+
+
 @pytest.mark.parametrize("values", CORE_VALUES)
 def test_over_a_batch_all_files_have_one_scale_and_per_image_is_the_default(comfyui, prediction, values):
     found = {}
