@@ -5,6 +5,6 @@ In reading order: the nodes in `load`, `sample`, `decode`, `views`, `controlnet`
 `runtime` and `decoding` (memory, progress, cancel), `encoded` (the pictures of latents), `vae` (ComfyUI's VAE as
 autoencoder, `vae_shapes` which one it can be), `memory` and `out_of_memory` (what is needed, and when it is not there),
 `model_files` (which files are offered), `convert` (layouts), `frames` (one after the other), `save_values` (what is
-written of them), `widgets` and `sockets` (inputs and types that nodes share), `replacements` (nodes of other packs that
-ours stand in for), `extension` (list of nodes).
+written of them), `save_prefix` (under which name), `exr` (by which package), `widgets` and `sockets` (inputs and types
+that nodes share), `replacements` (nodes of other packs that ours stand in for), `extension` (list of nodes).
 """

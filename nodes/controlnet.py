@@ -6,7 +6,7 @@ from ..depthfm_core.depth.controlnet import GRAY_RANGES, SIZINGS, controlnet_ima
 from ..depthfm_core.depth.prediction import DepthPrediction
 from .frames import picture_of_each
 from .sockets import CATEGORY, schema
-from .widgets import depth_input, percentile_inputs, validated
+from .widgets import LIMITS, depth_input, fixed_range_inputs, percentile_inputs, validated
 
 MAX_MULTIPLE_PX = 512
 
@@ -34,7 +34,8 @@ class DepthToControlNetImage(io.ComfyNode):
                     "normalization",
                     options=list(GRAY_RANGES),
                     default="per image",
-                    tooltip="Percentiles 'per image', or of the whole 'batch', so that a video does not flicker.",
+                    tooltip="Percentiles 'per image', or of the whole 'batch', so that a video does not flicker. "
+                    "'fixed range': 'nearest' and 'farthest' instead, so that the clips of a cut video fit together.",
                 ),
                 io.Int.Input(
                     "multiple",
@@ -51,6 +52,7 @@ class DepthToControlNetImage(io.ComfyNode):
                     "generated picture to the original size afterwards. 'crop' keeps the center. 'stretch' scales to "
                     "the nearest multiple.",
                 ),
+                *fixed_range_inputs("becomes white", "becomes black", optional=True),  # graphs were saved before
             ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="Gray, near = white, for Apply ControlNet.")],
         )
@@ -69,14 +71,18 @@ class DepthToControlNetImage(io.ComfyNode):
         normalization: str,
         multiple: int,
         sizing: str,
+        nearest: float = LIMITS.nearest,
+        farthest: float = LIMITS.farthest,
     ) -> io.NodeOutput:
         """The pictures of frame after frame."""
         range_of = {
             "low_percentile": low_percentile,
             "high_percentile": high_percentile,
             "normalization": normalization,
+            "nearest": nearest,
+            "farthest": farthest,
         }
-        shared = gray_range(depth, **range_of) if normalization == "batch" else None
+        shared = None if normalization == "per image" else gray_range(depth, **range_of)
         return io.NodeOutput(
             picture_of_each(
                 depth,

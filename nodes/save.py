@@ -1,8 +1,8 @@
 """The node that saves depth with more than 8 bits.
 
 The names are those of ComfyUI's Save Image, with three differences: a name that exists is never taken, also where a
-placeholder in the prefix keeps ComfyUI from counting; an empty one is filled in; and %date:FORMAT% is resolved here,
-since the front end does so for ComfyUI's own nodes only.
+placeholder in the prefix keeps ComfyUI from counting; an empty one is filled in; and %date:FORMAT% and %NODE.WIDGET%
+are resolved here, since the front end does so for ComfyUI's own nodes only.
 """
 
 import itertools
@@ -21,13 +21,16 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..depthfm_core.depth.files import write_exr, write_npy, write_png16
+from ..depthfm_core.depth.normalize import DisplayLimits
 from ..depthfm_core.depth.prediction import DepthPrediction, over_own_range
 from ..depthfm_core.replacing import write_text
 from .convert import image_to_comfy
+from .exr import exr_refusal, has_openexr, write_exr_by_pyav
 from .frames import frames_of
-from .save_values import NORMALIZATIONS, PER_IMAGE, UNBOUNDED, VALUES
+from .save_prefix import with_widgets
+from .save_values import NORMALIZATIONS, PER_IMAGE, UNBOUNDED, VALUES, values_of_frames
 from .sockets import CATEGORY, schema
-from .widgets import Menus, depth_input, unknown_choice, validated
+from .widgets import LIMITS, Menus, depth_input, fixed_range_inputs, unknown_choice, validated
 
 Metadata = dict[str, str]
 NAME = "DepthFM"  # of a file, before its number
@@ -43,12 +46,20 @@ class Format(NamedTuple):
 
 def _write_exr(path: Path, values: Tensor, metadata: Metadata) -> None:
     """Only ComfyUI's own two texts: another's name might be one that OpenEXR uses itself."""
-    write_exr(path, values, {name: metadata[name] for name in ("prompt", "workflow") if name in metadata})
+    if has_openexr():
+        write_exr(path, values, {name: metadata[name] for name in ("prompt", "workflow") if name in metadata})
+    else:
+        write_exr_by_pyav(path, values)
+        _write_graph_beside(path, metadata)
 
 
 def _write_npy(path: Path, values: Tensor, metadata: Metadata) -> None:
-    """The array, and beside it the graph as a file that ComfyUI can open."""
     write_npy(path, values)
+    _write_graph_beside(path, metadata)
+
+
+def _write_graph_beside(path: Path, metadata: Metadata) -> None:
+    """The graph as a file that ComfyUI can open."""
     graph = metadata.get("workflow", metadata.get("prompt"))
     if graph is not None:
         write_text(path.with_suffix(".json"), graph)
@@ -86,23 +97,25 @@ class SaveDepth(io.ComfyNode):
                     default=f"depth/{NAME}",
                     tooltip="Where in the output folder, and how the names begin. %date:yyyy-MM-dd%, or %year%, "
                     "%month%, %day%, %hour%, %minute% and %second%, become the time, %width% and %height% the size. "
-                    "No file is ever replaced.",
+                    "%DepthFM_Sampler.seed% (a node's title or type, a dot, a widget) becomes its value; an unknown "
+                    "one stays as it is. No file is ever replaced.",
                 ),
                 io.Combo.Input(
                     "format",
                     options=list(FORMATS),
                     default="png16",
                     tooltip="'png16': 65536 grays; dropped onto ComfyUI it restores the graph. 'exr': 32-bit floats, "
-                    "for compositing; needs the package OpenEXR. 'npy': 32-bit floats for Python, with the workflow "
-                    "in a .json beside it.",
+                    "for compositing. 'npy': 32-bit floats for Python. The workflow lies in a .json beside 'npy', and "
+                    "beside 'exr' where the package OpenEXR is missing.",
                 ),
                 io.Combo.Input(
                     "values",
                     options=list(VALUES),
-                    default="depth",
-                    tooltip="'depth': 0 = nearest, 1 = farthest point, so near = black. 'near white': 1 - depth. "
-                    "'depth image': near = white, as the DepthFM Sampler's picture. 'disparity': inverse depth, 1 = "
-                    "nearest point. 'log depth': as the network gave it, about -1 to 1, for 'exr' and 'npy' only.",
+                    default="depth image",
+                    tooltip="'depth image': near = white, as the DepthFM Sampler's picture, also for ControlNet. "
+                    "'depth': 0 = nearest, 1 = farthest point, so near = black. 'near white': 1 - depth. 'disparity': "
+                    "inverse depth, 1 = nearest point, so near = white. 'log depth': as the network gave it, about -1 "
+                    "to 1, for 'exr' and 'npy' only.",
                 ),
                 io.Combo.Input(
                     "normalization",
@@ -110,8 +123,10 @@ class SaveDepth(io.ComfyNode):
                     default=PER_IMAGE,
                     optional=True,  # graphs were saved before it came
                     tooltip="Whose nearest and farthest point: those of each image ('per image'), or of the whole "
-                    "'batch', so that equal depth is equal in all files of a video. No effect on 'log depth'.",
+                    "'batch', so that equal depth is equal in all files of a video. 'fixed range': 'nearest' and "
+                    "'farthest', so that it is in all clips of a cut video too. No effect on 'log depth'.",
                 ),
+                *fixed_range_inputs("counts as the nearest point", "counts as the farthest point", optional=True),
             ],
         )
 
@@ -130,6 +145,8 @@ class SaveDepth(io.ComfyNode):
         format: str,
         values: str,
         normalization: str = PER_IMAGE,
+        nearest: float = LIMITS.nearest,
+        farthest: float = LIMITS.farthest,
     ) -> io.NodeOutput:
         """Saves frame after frame, and shows with 8 bits what is in the files: ComfyUI shows 16 bits as white.
 
@@ -137,12 +154,13 @@ class SaveDepth(io.ComfyNode):
             Exception: by ComfyUI, for a prefix that leads out of its output folder.
             ValueError, OutputError: for a refused input, or by the writer.
         """
-        if refusal := _refusal(filename_prefix, format, values, normalization):
+        prefix = with_widgets(filename_prefix, cls.hidden.prompt)
+        if refusal := _refusal(prefix, format, values, normalization):
             raise ValueError(refusal)
         kind, metadata = FORMATS[format], _metadata(cls.hidden)
-        values_of = VALUES[values](depth, normalization)
+        values_of = values_of_frames(depth, values, normalization, DisplayLimits(nearest=nearest, farthest=farthest))
         on_one_scale = normalization != PER_IMAGE and values != UNBOUNDED
-        files = _files(filename_prefix, depth.depth.shape, kind.ending)
+        files = _files(prefix, depth.depth.shape, kind.ending)
         saved, pictures = [], []
         for frame, (path, subfolder) in zip(frames_of(depth), files, strict=False):  # the files have no end
             maps = values_of(frame)
@@ -169,6 +187,8 @@ def _refusal(prefix: str, format: str, values: str, normalization: str) -> str |
         return (
             f"{format} stores 0 to 1 only, but 'log depth' goes beyond; choose the format exr or npy, or other values."
         )
+    if format == "exr" and (refusal := exr_refusal()):
+        return refusal
     if ":" in _dated(prefix, datetime.now()):
         return (
             f"filename_prefix is {prefix!r}, but names on Windows hold no ':'; leave it out. Of the placeholders with "

@@ -14,9 +14,7 @@ from ..depthfm_core.depth.predicted_normals import predicted_normals
 from ..depthfm_core.depth.prediction import DepthPrediction
 from .frames import picture_of_each
 from .sockets import CATEGORY, schema
-from .widgets import camera_inputs, depth_input, percentile_inputs, rarely_used, validated
-
-LIMITS = DisplayLimits()
+from .widgets import camera_inputs, depth_input, fixed_range_inputs, percentile_inputs, validated
 
 
 class ColorizeDepth(io.ComfyNode):
@@ -159,18 +157,5 @@ def _range_inputs() -> list[io.Input]:
             "For 'percentile' and 'batch percentile': the pixels beyond so many percent, the farthest, take the last "
             "color.",
         ),
-        _log_depth_input("nearest", LIMITS.nearest, "first"),
-        _log_depth_input("farthest", LIMITS.farthest, "last"),
+        *fixed_range_inputs("takes the first color", "takes the last color"),
     ]
-
-
-def _log_depth_input(name: str, default: float, color: str) -> io.Input:
-    return rarely_used(
-        io.Float.Input,
-        name,
-        default=default,
-        min=-20.0,
-        max=20.0,
-        step=0.05,
-        tooltip=f"The log depth, about -1 to 1, that takes the {color} color. For 'fixed range'.",
-    )

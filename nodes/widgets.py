@@ -5,10 +5,11 @@ from collections.abc import Iterable
 
 from comfy_api.latest import io
 
-from ..depthfm_core.depth.normalize import HIGH_PERCENTILE, LOW_PERCENTILE
+from ..depthfm_core.depth.normalize import HIGH_PERCENTILE, LOW_PERCENTILE, DisplayLimits
 from .sockets import DepthType
 
 Menus = dict[str, tuple[str | None, Iterable[str]]]
+LIMITS = DisplayLimits()
 
 
 def depth_input() -> io.Input:
@@ -28,6 +29,14 @@ def percentile_inputs(low_tooltip: str, high_tooltip: str) -> list[io.Input]:
     return [
         _percentile("low_percentile", LOW_PERCENTILE, low_tooltip),
         _percentile("high_percentile", HIGH_PERCENTILE, high_tooltip),
+    ]
+
+
+def fixed_range_inputs(nearest_does: str, farthest_does: str, **options: object) -> list[io.Input]:
+    """`nearest` and `farthest`: what the log depth of each does is said after "that"."""
+    return [
+        _log_depth("nearest", LIMITS.nearest, nearest_does, **options),
+        _log_depth("farthest", LIMITS.farthest, farthest_does, **options),
     ]
 
 
@@ -82,3 +91,16 @@ def unknown_choice(menus: Menus) -> str | None:
 
 def _percentile(name: str, default: float, tooltip: str) -> io.Input:
     return rarely_used(io.Float.Input, name, default=default, min=0.0, max=100.0, step=0.1, tooltip=tooltip)
+
+
+def _log_depth(name: str, default: float, does: str, **options: object) -> io.Input:
+    return rarely_used(
+        io.Float.Input,
+        name,
+        default=default,
+        min=-20.0,
+        max=20.0,
+        step=0.05,
+        tooltip=f"The log depth, about -1 to 1, that {does}. For 'fixed range'.",
+        **options,
+    )

@@ -29,6 +29,8 @@ def facts(scratch: Path) -> dict:
         "imported": sorted(name for name in sys.modules if name.startswith("comfy_extras.")),
         **_geometry_facts(),
         "equal_depth": _equal_depth_in_two_files(scratch),
+        "clips": _clips(scratch),
+        "no_extent": _no_extent(scratch),
         **_save_facts(scratch),
     }
 
@@ -143,6 +145,73 @@ def _equal_depth_in_two_files(scratch: Path) -> dict:
     return found
 
 
+def _clips(scratch: Path) -> dict:
+    """Of two frames together and of each alone: whether the ControlNet image and the files of Save Depth are equal."""
+    import torch
+    from a_pack.depthfm_core.depth.controlnet import controlnet_image
+    from a_pack.depthfm_core.depth.normalize import DisplayLimits, normalize_depth
+    from a_pack.depthfm_core.depth.prediction import DepthPrediction
+
+    whole = _prediction()
+    clips = [DepthPrediction(*maps) for maps in zip(*(values.split(1) for values in whole.maps), strict=True)]
+    near, far = 0.2, 0.9
+    depth = normalize_depth(whole, "fixed range", DisplayLimits(nearest=near, farthest=far))
+    grays = controlnet_image(whole, normalization="fixed range", nearest=near, farthest=far)[:, :1]
+    disparity = (near - whole.log_depth.clamp(near, far)).exp()
+    core = {"grays": grays, "depth": depth, "near white": 1 - depth, "depth image": grays, "disparity": disparity}
+    found = {}
+    for view, expected in core.items():
+        shown, alike = {}, {}
+        for normalization in ("batch", "fixed range"):
+            shown[normalization] = _shown(scratch, view, whole, normalization, near, far)
+            alone = [_shown(scratch, view, clip, normalization, near, far) for clip in clips]
+            alike[normalization] = torch.equal(shown[normalization], torch.cat(alone))
+        found[view] = {
+            "fixed range is the core's": (shown["fixed range"] - expected).abs().max().item(),
+            "clips are as in the whole": alike,
+        }
+    return found
+
+
+def _shown(scratch: Path, view: str, depth, normalization: str, nearest: float, farthest: float):
+    """The ControlNet image, or what Save Depth writes with 16 bits: [B, 1, H, W] in [0, 1]."""
+    import folder_paths
+    import numpy as np
+    import torch
+    from a_pack.nodes.controlnet import DepthToControlNetImage
+    from PIL import Image
+
+    if view == "grays":
+        image = DepthToControlNetImage.execute(depth, 2.0, 98.0, normalization, 1, "pad", nearest, farthest).args[0]
+        return image.permute(0, 3, 1, 2)[:, :1]
+    _save(scratch, depth, "clips/x", "png16", view, normalization, nearest, farthest)
+    files = sorted(Path(folder_paths.get_output_directory(), "clips").iterdir())[-len(depth.depth) :]
+    return torch.from_numpy(np.stack([np.array(Image.open(file)) for file in files]) / 65535)[:, None]
+
+
+def _save(scratch: Path, *inputs: object) -> None:
+    import folder_paths
+    from a_pack.nodes.save import SaveDepth
+
+    folder_paths.set_output_directory(str(scratch))
+    folder_paths.set_temp_directory(str(scratch / "temp"))
+    SaveDepth.PREPARE_CLASS_CLONE({}).execute(*inputs)
+
+
+def _no_extent(scratch: Path) -> dict:
+    def save(folder: str, values: str, normalization: str) -> str:
+        inputs = (_prediction(), f"{folder}/x", "npy", values, normalization, 0.5, 0.5)
+        return str(error_of(lambda: _save(scratch, *inputs)))
+
+    bounded = ("depth", "near white", "depth image", "disparity")
+    unused = [save("unused", "log depth", "fixed range"), save("unused", "depth", "per image")]
+    return {
+        "refused": {values: save("no_extent", values, "fixed range") for values in bounded},
+        "files": [path.name for path in scratch.glob("no_extent/*")],
+        "where it is not used": unused.count("None"),
+    }
+
+
 def _save_facts(scratch: Path) -> dict:
     import folder_paths
     from a_pack.nodes.sample import DepthFMSampler
@@ -165,13 +234,17 @@ def _save_facts(scratch: Path) -> dict:
         "noise": str(error_of(lambda: DepthFMSampler.execute(None, None, **(SAMPLER | {"noise": "per_frame"})))),
         "at the run": str(error_of(lambda: node.execute(_prediction(), "linked", "png16", "log depth"))),
     }
-    sys.modules["OpenEXR"] = None
-    no_exr = str(error_of(lambda: node.execute(_prediction(), "exr/x", "exr", "depth")))
+    args.disable_metadata, sys.modules["OpenEXR"] = False, None
+    for format in ("exr", "npy"):
+        node.execute(_prediction(), f"pyav/{format}", format, "log depth")
+    sys.modules["av"] = None
+    no_exr = str(error_of(lambda: node.execute(_prediction(), "no_exr/x", "exr", "depth")))
     return {
         "texts": texts,
         "linked": linked,
-        "no_exr": [no_exr, [path.name for path in (scratch / "exr").iterdir()]],
+        "no_exr": [no_exr, [path.name for path in scratch.glob("no_exr*")]],
         "dates": _dates(),
+        "widgets": _widgets(),
     }
 
 
@@ -183,6 +256,24 @@ def _dates() -> dict:
     prefixes = ("%date:yyyy-MM-dd%/x", "%date:yy.M.d%_%date:hhmmss%", "%date:h-m-s%", "%date:y MMM%")
     prefixes += ("%year%_%width%", "100% %date:yyyy%")
     return {prefix: _dated(prefix, datetime(2026, 3, 4, 5, 6, 7)) for prefix in prefixes}
+
+
+def _widgets() -> dict:
+    from a_pack.nodes.save_prefix import with_widgets
+
+    prompt = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "a/b:c?.png [input]"}, "_meta": {"title": "Photo: one"}},
+        "2": {
+            "class_type": "KSampler",
+            "inputs": {"seed": 1, "cfg": 1.5, "model": ["1", 0]},
+            "_meta": {"title": "Two"},
+        },
+        "3": {"class_type": "KSampler", "inputs": {"seed": 3}, "_meta": {"title": "KSampler"}},
+        "4": {"class_type": "DepthFM_Sampler", "inputs": {"seed": 0}},
+    }
+    prefixes = ("%DepthFM_Sampler.seed%", "x/%Two.seed%_%Two.cfg%", "%KSampler.seed%", "%Photo: one.image%")
+    prefixes += ("%Two.model%", "%Two.steps%", "%Three.seed%", "%date:yy.MM%", "50% of %Two.seed%", "%Two.seed")
+    return {prefix: [with_widgets(prefix, graph) for graph in (prompt, None)] for prefix in prefixes}
 
 
 if __name__ == "__main__":

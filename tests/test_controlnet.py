@@ -122,6 +122,25 @@ def test_with_the_grays_of_its_batch_an_image_alone_is_as_among_the_others(shift
         assert not torch.equal(controlnet_image(alone)[0], image)
 
 
+def test_a_fixed_range_is_linear_in_disparity_from_white_at_nearest_to_black_at_farthest_and_cut_beyond():
+    nearest, farthest = -0.5, 0.7
+    log_depth = torch.tensor([-200.0, -1, nearest, 0, 0.3, farthest, 2, 200]).view(1, 1, 2, 4)
+    prediction = DepthPrediction.from_log_depth(log_depth, torch.zeros_like(log_depth))
+    ends = {"normalization": "fixed range", "nearest": nearest, "farthest": farthest}
+    image = controlnet_image(prediction, low_percentile=99, high_percentile=1, **ends)  # looks at no percentiles
+    inside = [(math.exp(-x) - math.exp(-farthest)) / (math.exp(-nearest) - math.exp(-farthest)) for x in (0, 0.3)]
+    expected = torch.tensor([1, 1, 1, *inside, 0, 0, 0]).view(1, 1, 2, 4).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(image, expected, atol=1e-6, rtol=0)
+
+
+def test_in_a_fixed_range_an_image_alone_is_as_among_others():
+    prediction = random_prediction()
+    together = controlnet_image(prediction, normalization="fixed range", nearest=0.2, farthest=2.0)
+    for image, own in zip(together, prediction.log_depth, strict=True):
+        alone = DepthPrediction.from_log_depth(own[None], torch.zeros_like(own[None]))
+        assert torch.equal(controlnet_image(alone, normalization="fixed range", nearest=0.2, farthest=2.0)[0], image)
+
+
 def test_over_a_batch_of_one_the_picture_is_the_images_own():
     prediction = random_prediction(batch=1)
     assert torch.equal(controlnet_image(prediction, normalization="batch"), controlnet_image(prediction))
@@ -184,6 +203,9 @@ def test_settings_out_of_range_are_errors():
     for low, high in ((-1, 98), (2, 101), (50, 50), (98, 2), (math.nan, 98)):
         with pytest.raises(ValueError, match="Percentiles must be 0 <= low < high <= 100"):
             controlnet_image(prediction, low_percentile=low, high_percentile=high)
+    for nearest, farthest in ((0.5, 0.5), (1, -1), (math.nan, 1), (0, math.inf)):
+        with pytest.raises(ValueError, match="fixed range must have nearest < farthest, but"):
+            controlnet_image(prediction, normalization="fixed range", nearest=nearest, farthest=farthest)
     for multiple in (0, -64):
         with pytest.raises(ValueError, match="multiple must be None or 1 or more"):
             controlnet_image(prediction, multiple=multiple)

@@ -1,5 +1,6 @@
 """What depends on the ComfyUI around the pack: nodes for newer versions only, its command line, links to menus."""
 
+import numpy as np
 import pytest
 
 from .comfyui_process import ask
@@ -13,15 +14,20 @@ RARELY_USED = {
     "DepthFM_Decode": ["reduction"],
     "DepthFM_Colorize": ["low_percentile", "high_percentile", "nearest", "farthest"],
     "DepthFM_Normal": ["focal_px"],
-    "DepthFM_ControlNetImage": ["low_percentile", "high_percentile"],
-    "DepthFM_Save": [],
+    "DepthFM_ControlNetImage": ["low_percentile", "high_percentile", "nearest", "farthest"],
+    "DepthFM_Save": ["nearest", "farthest"],
     "DepthFM_Geometry": ["focal_px"],
 }
 
 
 @pytest.fixture(scope="module")
-def facts(tmp_path_factory):
-    return ask("comfyui_view_facts.py", tmp_path_factory.mktemp("scratch"))
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("scratch")
+
+
+@pytest.fixture(scope="module")
+def facts(scratch):
+    return ask("comfyui_view_facts.py", scratch)
 
 
 def test_the_geometry_node_is_offered_exactly_where_comfyui_has_the_moge_nodes(facts):
@@ -62,6 +68,19 @@ def test_over_a_batch_equal_log_depth_is_the_same_16_bit_value_in_both_files(fac
     assert one[0] == other[0] == nearest and one[1:-1] != other[1:-1]
 
 
+@pytest.mark.parametrize("view", ["grays", "depth", "near white", "depth image", "disparity"])
+def test_the_clips_of_a_cut_video_fit_together_in_a_fixed_range(facts, view):
+    clips = facts["clips"][view]
+    assert clips["fixed range is the core's"] < 1 / 65535
+    assert clips["clips are as in the whole"] == {"batch": False, "fixed range": True}
+
+
+def test_a_fixed_range_without_extent_is_refused_where_it_is_used_and_nothing_is_written(facts):
+    for values, message in facts["no_extent"]["refused"].items():
+        assert "must have nearest < farthest, but 0.5 and 0.5 came" in message, values
+    assert facts["no_extent"]["files"] == [] and facts["no_extent"]["where it is not used"] == 2
+
+
 def test_the_graph_is_saved_unless_comfyui_was_told_not_to(facts):
     assert facts["texts"] == {"usual": {"prompt": '{"a": 1}', "workflow": "[2]"}, "disable_metadata": {}}
 
@@ -84,11 +103,44 @@ def test_a_date_is_written_as_comfyuis_front_end_writes_it(facts):
     }
 
 
+def test_a_nodes_title_or_type_and_a_widget_in_a_prefix_become_its_value(facts):
+    """Expected: what becomes "_" in a value is that of `applyTextReplacements`, comfyui_frontend_package 1.32.9."""
+    assert {prefix: written for prefix, (written, _) in facts["widgets"].items()} == {
+        "%DepthFM_Sampler.seed%": "0",
+        "x/%Two.seed%_%Two.cfg%": "x/1_1.5",
+        "%KSampler.seed%": "3",  # a title goes before a type
+        "%Photo: one.image%": "a_b_c_.png [input]",
+        "%Two.model%": "%Two.model%",
+        "%Two.steps%": "%Two.steps%",
+        "%Three.seed%": "%Three.seed%",
+        "%date:yy.MM%": "%date:yy.MM%",
+        "50% of %Two.seed%": "50% of 1",
+        "%Two.seed": "%Two.seed",
+    }
+    assert all(prefix == written for prefix, (_, written) in facts["widgets"].items())
+
+
 def test_a_prefix_with_a_colon_that_comes_by_a_link_is_refused_when_it_comes(facts):
     assert "names on Windows hold no ':'" in facts["linked"]["colon"]
 
 
-def test_without_the_package_openexr_saving_an_exr_says_what_to_install_and_writes_nothing(facts):
-    message, files = facts["no_exr"]
-    assert "needs the package OpenEXR, 3.3 or newer; install it with `pip install" in message
-    assert files == []
+@pytest.mark.usefixtures("facts")
+def test_without_the_package_openexr_pyav_writes_the_same_values_and_the_graph_lies_beside_them(scratch):
+    OpenEXR = pytest.importorskip("OpenEXR")
+    files = {path.name for path in (scratch / "pyav").iterdir()}
+    assert files == {
+        f"{kind}_0000{n}_.{ending}" for kind in ("exr", "npy") for n in (1, 2) for ending in (kind, "json")
+    }
+    for number in (1, 2):
+        written = scratch / "pyav" / f"exr_0000{number}_.exr"
+        with OpenEXR.File(str(written)) as file:
+            channels = {name: channel.pixels for name, channel in file.channels().items()}
+        assert list(channels) == ["Y"] and channels["Y"].dtype == np.float32
+        assert np.array_equal(channels["Y"], np.load(scratch / "pyav" / f"npy_0000{number}_.npy"))
+        assert written.with_suffix(".json").read_text(encoding="utf-8") == "[2]"
+
+
+def test_with_neither_openexr_nor_pyav_saving_an_exr_says_what_to_install_and_writes_nothing(facts):
+    message, written = facts["no_exr"]
+    assert "Writing EXR needs the package av (PyAV)" in message and "`pip install -U OpenEXR`" in message
+    assert "choose the format npy" in message and written == []

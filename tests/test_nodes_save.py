@@ -102,6 +102,13 @@ def test_each_frames_file_holds_the_cores_values_at_full_precision(comfyui, pred
         assert format == "png16" or found.dtype == np.float32
 
 
+def test_a_new_node_saves_the_picture_that_the_sampler_shows(comfyui, prediction):
+    required = comfyui.get("/object_info/DepthFM_Save")["DepthFM_Save"]["input"]["required"]
+    paths = saved_files(comfyui, save_graph("new/x", values=required["values"][1]["default"], frames=True))
+    for path, picture in zip(paths, controlnet_image(prediction), strict=True):
+        assert np.abs(read(path)[0] - picture[0].numpy()).max() <= 1 / 65535 + 5e-5
+
+
 @pytest.mark.parametrize("values", CORE_VALUES)
 def test_over_a_batch_all_files_have_one_scale_and_per_image_is_the_default(comfyui, prediction, values):
     found = {}
@@ -192,6 +199,13 @@ def test_no_run_replaces_a_file_of_an_earlier_one(comfyui, prefix, names):
     assert [path.stem for path in first] == [time.strftime(name) for name in names]
 
 
+def test_a_widget_in_a_prefix_becomes_its_value_as_with_save_image(comfyui):
+    graph = save_graph("widgets/%DepthFM Sampler.seed%")
+    graph["depth"]["inputs"]["seed"], graph["depth"]["_meta"] = 0, {"title": "DepthFM Sampler"}
+    (path,) = saved_files(comfyui, graph)
+    assert path == comfyui.base / "output" / "widgets" / "0_00001_.png"
+
+
 @pytest.mark.parametrize("prefix", ["", ".", "..", " ", "depth/..", "./"])
 def test_a_prefix_without_a_name_makes_no_hidden_file(comfyui, prefix):
     (path,) = saved_files(comfyui, save_graph(prefix))
@@ -211,7 +225,7 @@ def test_a_prefix_that_leaves_the_output_folder_is_refused_and_nothing_is_writte
     [
         ({"format": "jpg", "values": "depth"}, "Unknown format 'jpg'; choose one of png16, exr, npy"),
         ({"format": "exr", "values": "meters"}, "Unknown values 'meters'; choose one of depth, near white"),
-        ({"normalization": "video"}, "Unknown normalization 'video'; choose one of per image, batch"),
+        ({"normalization": "video"}, "Unknown normalization 'video'; choose one of per image, batch, fixed range"),
     ],
 )
 def test_what_is_not_on_a_menu_is_refused_before_anything_runs(comfyui, widgets, reason):

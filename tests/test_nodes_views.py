@@ -41,6 +41,8 @@ CONTROLNET = {
     "normalization": "per image",
     "multiple": 8,
     "sizing": "pad",
+    "nearest": -0.2,
+    "farthest": 0.3,
 }
 
 DEFAULTS = {"DepthFM_Colorize": COLORIZE, "DepthFM_Normal": NORMAL, "DepthFM_ControlNetImage": CONTROLNET}
@@ -64,7 +66,8 @@ def view_graph(node: str, **inputs: object) -> dict:
 
 
 def widgets(comfyui, node):
-    return comfyui.get(f"/object_info/{node}")[node]["input"]["required"]
+    offered = comfyui.get(f"/object_info/{node}")[node]["input"]
+    return offered["required"] | offered.get("optional", {})
 
 
 def test_menus_and_defaults_are_the_cores(comfyui):
@@ -76,8 +79,9 @@ def test_menus_and_defaults_are_the_cores(comfyui):
     for node in (color, gray):
         assert node["low_percentile"][1]["default"] == LOW_PERCENTILE
         assert node["high_percentile"][1]["default"] == HIGH_PERCENTILE
-    for name in ("nearest", "farthest"):
-        assert color[name][1]["default"] == getattr(DisplayLimits(), name)
+    for node in (color, gray, widgets(comfyui, "DepthFM_Save")):
+        for name in ("nearest", "farthest"):
+            assert node[name][1]["default"] == getattr(DisplayLimits(), name)
 
 
 def expected_colors(prediction, colormap, invert, normalization, **limits):
@@ -130,6 +134,9 @@ def test_every_option_of_the_controlnet_image_changes_it_as_the_core_does(comfyu
         {"low_percentile": 30.0},
         {"high_percentile": 60.0},
         {"normalization": "batch"},
+        {"normalization": "fixed range"},
+        {"normalization": "fixed range", "nearest": 0.0},
+        {"normalization": "fixed range", "farthest": 0.1},
         {"multiple": 1},
         {"sizing": "crop"},
         {"sizing": "stretch", "multiple": 32},
@@ -164,6 +171,7 @@ def test_what_is_not_on_a_views_menu_is_refused_before_anything_runs(comfyui, no
         ("DepthFM_Colorize", {"normalization": "fixed range", "nearest": 0.5}, "must have nearest < farthest, but 0.5"),
         ("DepthFM_ControlNetImage", {"low_percentile": 95.0}, "but 95.0 and 90.0 came"),
         ("DepthFM_ControlNetImage", {"normalization": "batch", "low_percentile": 95.0}, "but 95.0 and 90.0 came"),
+        ("DepthFM_ControlNetImage", {"normalization": "fixed range", "farthest": -0.2}, "but -0.2 and -0.2 came"),
     ],
 )
 def test_limits_that_make_no_range_end_in_an_error_for_the_front_ends_dialog(comfyui, node, widgets, reason):

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor
 
-from .normalize import HIGH_PERCENTILE, LOW_PERCENTILE, percentiles
+from .normalize import HIGH_PERCENTILE, LOW_PERCENTILE, DisplayLimits, check_fixed_range, percentiles
 from .prediction import DepthPrediction
+
+_LIMITS = DisplayLimits()
 
 
 class GrayRange(NamedTuple):
@@ -35,13 +38,14 @@ def gray_range(
     low_percentile: float = LOW_PERCENTILE,
     high_percentile: float = HIGH_PERCENTILE,
     normalization: str = "per image",
+    nearest: float = _LIMITS.nearest,
+    farthest: float = _LIMITS.farthest,
 ) -> GrayRange:
     """The range of the grays that `controlnet_image` makes; arguments and errors are described there."""
     if normalization not in GRAY_RANGES:
         raise ValueError(f"Unknown normalization {normalization!r}; choose one of {', '.join(GRAY_RANGES)}.")
-    nearest = prediction.log_depth.amin(GRAY_RANGES[normalization], keepdim=True)
-    disparity = prediction.disparity_from(nearest).reshape(len(nearest), -1)
-    return GrayRange(nearest, *percentiles(disparity, low_percentile, high_percentile))
+    limits = DisplayLimits(low_percentile, high_percentile, nearest, farthest)
+    return GRAY_RANGES[normalization](prediction, limits)
 
 
 def controlnet_image(
@@ -52,33 +56,38 @@ def controlnet_image(
     normalization: str = "per image",
     multiple: int | None = None,
     sizing: str = "pad",
+    nearest: float = _LIMITS.nearest,
+    farthest: float = _LIMITS.farthest,
     grays: GrayRange | None = None,
 ) -> Tensor:
     """Gray picture for a depth ControlNet, near = white: [B, 3, H, W] in [0, 1], three equal channels.
 
     Disparity is clipped to two percentiles and stretched to [0, 1], so that a few extreme pixels do not flatten
-    the rest. A constant image is white.
+    the rest. A constant image is white. A fixed range is clipped and stretched alike.
 
     Args:
         prediction: the depth of a batch of images.
         low_percentile, high_percentile: 0 <= low < high <= 100; what becomes black and what becomes white.
         normalization: a key of `GRAY_RANGES`: the percentiles of each image, or of the whole batch, which keeps the
-            grays of a video steady.
+            grays of a video steady, or a fixed range, which keeps those of several videos.
         multiple: for example 64: both sides become a multiple of it. None keeps H and W.
         sizing: a key of `SIZINGS`, how they do. "pad" repeats the last column and row to the right and the bottom,
             so that a picture generated from it fits the original when cropped to [:H, :W]; "crop" keeps the
             center; "stretch" scales each side to the nearest multiple.
-        grays: of the batch that these images are a part of, in place of percentiles and normalization; None for these
-            images' own.
+        nearest, farthest: for "fixed range", nearest < farthest: the log depth (about -1 to 1) that becomes white and
+            black.
+        grays: of the batch that these images are a part of, in place of percentiles, normalization and fixed range;
+            None for these images' own.
 
     Raises:
-        ValueError: percentiles or multiple out of range, an unknown choice, or an image too small to be cropped.
+        ValueError: percentiles, fixed range or multiple out of range, an unknown choice, or an image too small to be
+            cropped.
     """
     if sizing not in SIZINGS:
         raise ValueError(f"Unknown sizing {sizing!r}; choose one of {', '.join(SIZINGS)}.")
     if multiple is not None and multiple < 1:
         raise ValueError(f"multiple must be None or 1 or more pixels, but {multiple} came; 64 is usual.")
-    grays = grays or gray_range(prediction, low_percentile, high_percentile, normalization)
+    grays = grays or gray_range(prediction, low_percentile, high_percentile, normalization, nearest, farthest)
     extent = grays.white - grays.black
     disparity = prediction.disparity_from(grays.nearest)
     gray = (1 - (grays.white - disparity) / extent.where(extent > 0, 1.0)).clamp(0, 1)
@@ -87,8 +96,28 @@ def controlnet_image(
     return repeat(gray, "b 1 h w -> b c h w", c=3).contiguous()
 
 
-# The axes over which one range is taken.
-GRAY_RANGES = {"per image": (1, 2, 3), "batch": (0, 1, 2, 3)}
+def _percentiles_over(*axes: int) -> Callable[[DepthPrediction, DisplayLimits], GrayRange]:
+    """Two percentiles of disparity; over the axes of the batch too, one range for all images."""
+
+    def grays(prediction: DepthPrediction, limits: DisplayLimits) -> GrayRange:
+        nearest = prediction.log_depth.amin(axes, keepdim=True)
+        disparity = prediction.disparity_from(nearest).reshape(len(nearest), -1)
+        return GrayRange(nearest, *percentiles(disparity, limits.low_percentile, limits.high_percentile))
+
+    return grays
+
+
+def _fixed_range(prediction: DepthPrediction, limits: DisplayLimits) -> GrayRange:
+    check_fixed_range(limits.nearest, limits.farthest)
+    nearest, farthest = prediction.log_depth.new_tensor([limits.nearest, limits.farthest]).view(2, 1, 1, 1, 1)
+    return GrayRange(nearest, black=(nearest - farthest).exp(), white=torch.ones_like(nearest))
+
+
+GRAY_RANGES: dict[str, Callable[[DepthPrediction, DisplayLimits], GrayRange]] = {
+    "per image": _percentiles_over(1, 2, 3),
+    "batch": _percentiles_over(0, 1, 2, 3),
+    "fixed range": _fixed_range,
+}
 
 
 def _pad(gray: Tensor, multiple: int) -> Tensor:
