@@ -32,7 +32,7 @@ def export(
         resolution: the short side in pixels that the model was trained at.
         spread_scale: what makes an ensemble's spread the expected error.
         path: ends in .safetensors.
-        training: what made it, as `record.provenance` says it.
+        training: what made it, as `record.provenance` says it; and "step", of a training that is not done.
 
     Raises:
         ValueError: for another suffix.
