@@ -26,6 +26,7 @@ from pathlib import Path
 import torch
 
 from ..model.codec import LatentCodec, load_codec
+from ..model.fingerprint import fingerprint
 from ..model.reading import read_tensor_file
 from ..model.unet import DepthFMUNet
 from ..model.writing import save_tensors
@@ -33,7 +34,7 @@ from ..share import ALL, Share, this_share
 from .autoencoder import AutoencoderData, train_autoencoder
 from .calibration import measure_spread_scale
 from .engine import training_device
-from .export import export, save_codec
+from .export import export, is_exported, save_codec
 from .first_weights import RESULT, first_network, start_codec, untrained_network
 from .frames import check_data_sets, make_frames, open_stream, split_frames, tell_frames
 from .held_out import spread
@@ -261,16 +262,22 @@ def _codec_path(recipe: Recipe, output: Path) -> Path:
 
 def _export(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | None) -> None:
     last, settings = list(recipe.flow.items())[-1]
+    result, made_by = network_path(output, last), provenance(as_trained(recipe, output))
+    if result.exists():
+        made_by["network"] = fingerprint(str(result))
+        if is_exported(output / RESULT, made_by):
+            tell_made("export", output / RESULT, {})
+            return
+    network, unfinished = _network_so_far(recipe, output, last)
     view = recipe.latents[settings.latents[-1]].view
     device = training_device()
-    network, unfinished = _network_so_far(recipe, output, last)
     network, codec = network.eval().to(device), _codec(recipe, output).to(device)
     frames = spread(split_frames(recipe.frames, output)[1], _CALIBRATED_FRAMES)
     _LOGGER.info("measuring an ensemble's spread on %d held-out frames, which takes a while on a CPU", len(frames))
     spread_scale = measure_spread_scale(network, codec, encode_held_out(frames, view, codec), settings.noising_step)
     network, codec = network.cpu(), codec.cpu()
     resolution = min(view.height_px, view.width_px)
-    made_by = provenance(as_trained(recipe, output)) | unfinished
+    made_by |= unfinished
     export(network, codec, settings.noising_step, resolution, spread_scale, output / RESULT, made_by)
 
 
