@@ -176,7 +176,8 @@ def test_the_result_is_the_average_of_the_weights_and_checks_see_it(tmp_path):
     averaged, checked = run(0.999, "averaged")
     start = linear().weight.detach()
     assert 0 < (averaged - start).norm() < (last - start).norm()
-    assert len(checked) == 2 and torch.equal(checked[-1], averaged)
+    assert len(checked) == 3 and torch.equal(checked[-1], averaged)
+    assert torch.equal(checked[0], start)  # what it starts from
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero(tmp_path):

@@ -173,12 +173,13 @@ def test_what_the_sky_is_stands_in_the_shards_whatever_a_record_of_an_earlier_ve
         run_recipe(recipe, output, "latents.small")
 
 
-def test_a_stage_that_left_nothing_may_be_started_with_other_settings(tmp_path):
+def test_a_stage_that_left_nothing_but_its_first_check_may_be_started_with_other_settings(tmp_path):
     (tmp_path / "latents" / "small").mkdir(parents=True)
     write_toy_frames(tmp_path)
     recipe = read_recipe(write_toy(tmp_path))
     with pytest.raises(ValueError):
         run_recipe(recipe, tmp_path, "latents.small")
+    (tmp_path / "latents" / "small" / "check-000000.png").touch()  # as a training leaves one
     first = json.loads((tmp_path / "recipes" / "latents.small.json").read_text(encoding="utf-8"))
     with pytest.raises(ValueError):
         run_recipe(changed_recipe(tmp_path, "held_out = 2", "held_out = 1"), tmp_path, "latents.small")
