@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+_FETCH = "what to fetch stands in docs/benchmarks.md and docs/training.md"
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -74,8 +76,13 @@ def check_names(entries: Sequence[Entry]) -> None:
         raise ValueError(f"{name} is listed {count} times; a split list has one line an image. Correct the list.")
 
 
-def require_folder(root: Path, data_set: str) -> Path:
+def require_folder(root: Path, data_set: str, remedy: str = _FETCH) -> Path:
     """`root`, which is a folder.
+
+    Args:
+        root: the folder.
+        data_set: whose files it holds.
+        remedy: what to do where it is missing.
 
     Raises:
         ValueError: it is not; an archive is to be extracted first.
@@ -84,10 +91,7 @@ def require_folder(root: Path, data_set: str) -> Path:
     if root.is_file():
         raise ValueError(f"{root} is a file; extract it and give the folder with {data_set}'s files.")
     if not root.is_dir():
-        raise ValueError(
-            f"There is no folder {root} with {data_set}'s files; what to fetch stands in docs/benchmarks.md and "
-            "docs/training.md."
-        )
+        raise ValueError(f"There is no folder {root} with {data_set}'s files; {remedy}.")
     return root
 
 
