@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ImportError, *USER_ERRORS) as error:
         if "--traceback" in argv or _is_own_module(error):
             raise
-        print(f"depthfm: {sentence(error)}", file=sys.stderr)
+        print(f"depthfm: {sentence(error, *argv[:1])}", file=sys.stderr)
         return BAD_INPUT
 
 

@@ -1,4 +1,5 @@
 import io
+import re
 import shutil
 import sys
 from itertools import chain
@@ -201,6 +202,19 @@ def test_too_little_memory_comes_with_advice(saved, monkeypatch, error):
     monkeypatch.setattr(predict, "pipeline_from", lambda _args: failing(error))
     _, errors, folder = saved(code=2)
     assert "photo.png: There is not enough memory" in errors and "--resolution" in errors and not folder.exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_to_do_about_memory_names_options_and_keys_of_the_command_that_ran_out_of_it(command, monkeypatch, capsys):
+    out_of_memory = failing(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"))
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    offered = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    monkeypatch.setattr(__main__, "_parser", lambda _argv: out_of_memory())
+    assert main([command]) == 2
+    advice = capsys.readouterr().err
+    assert "There is not enough memory" in advice and set(re.findall(r"--[a-z-]+", advice)) <= offered
+    assert ("micro_batch_size" in advice) == (command == "train")
 
 
 def test_an_interrupt_ends_with_130_and_leaves_nothing(saved, monkeypatch):

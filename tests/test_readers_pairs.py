@@ -128,6 +128,9 @@ def test_a_folder_without_pairs_says_which_layouts_were_looked_for(tmp_path):
 def test_a_folder_that_is_missing_or_an_archive_is_named(reader, tmp_path):
     with pytest.raises(ValueError, match="no folder .*nowhere"):
         reader.list_entries(tmp_path / "nowhere")
+    if reader is pairs:  # of the user's own, so that nothing is to be fetched
+        with pytest.raises(ValueError, match="with your data set's files; name the one that holds them.$"):
+            reader.list_entries(tmp_path / "nowhere")
     archive = tmp_path / "files.tar"
     archive.touch()
     with pytest.raises(ValueError, match="files.tar is a file; extract it"):

@@ -1,6 +1,7 @@
 """The training loop, the losses and the flow stage, with toy sizes of the real classes."""
 
 import dataclasses
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -10,6 +11,8 @@ from torch.nn.attention import SDPBackend
 
 from depthfm_core.flow import noise_source, sample_path
 from depthfm_core.model.hyperparameters import UNetHyperParameters
+from depthfm_core.share import Share
+from depthfm_core.training import loop
 from depthfm_core.training.loop import LoopSettings, train
 from depthfm_core.training.losses import coarse_loss, edge_loss, masked_velocity_loss
 from depthfm_core.training.objective import Objective, step_random
@@ -160,6 +163,19 @@ def test_a_state_of_other_settings_is_refused(tmp_path):
         train(model, quadratic([]), dataclasses.replace(LOOP, num_steps=8), tmp_path)
 
 
+def test_a_parameter_that_is_trained_takes_20_bytes_as_the_documentation_says(tmp_path):
+    model, kept = nn.Linear(100, 100, bias=False), []
+    model.weight.register_post_accumulate_grad_hook(lambda weight: kept.extend([weight, weight.grad]))
+    run = loop._Run(model, LOOP, tmp_path, Share())
+    run.advance(
+        Objective(lambda _: Target(torch.ones(1, 100)), lambda module, batch: {"sum": module(batch.target).sum()})
+    )
+    kept += [*run.optimizer.state[model.weight].values(), *run.ema.shadow_params]
+    assert sum(tensor.nbytes for tensor in kept) / model.weight.numel() == pytest.approx(20, rel=1e-3)
+    page = (Path(__file__).parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
+    assert "20 bytes a parameter that is trained" in page
+
+
 def test_the_result_is_the_average_of_the_weights_and_checks_see_it(tmp_path):
     def run(decay, name):
         model, checked = linear(), []
@@ -176,7 +192,8 @@ def test_the_result_is_the_average_of_the_weights_and_checks_see_it(tmp_path):
     averaged, checked = run(0.999, "averaged")
     start = linear().weight.detach()
     assert 0 < (averaged - start).norm() < (last - start).norm()
-    assert len(checked) == 2 and torch.equal(checked[-1], averaged)
+    assert len(checked) == 3 and torch.equal(checked[-1], averaged)
+    assert torch.equal(checked[0], start)  # what it starts from
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero(tmp_path):

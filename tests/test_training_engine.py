@@ -123,7 +123,7 @@ def test_the_network_computes_in_the_precision_of_the_recipe_and_checks_in_full(
 
     settings = dataclasses.replace(LOOP, num_steps=1, mixed_precision=precision)
     train(network, always(pairs, SETTINGS), settings, tmp_path, check)
-    assert (trained, checked) == ([dtype], [torch.float32])
+    assert (trained, checked) == ([dtype], [torch.float32] * 2)
     assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
 
 

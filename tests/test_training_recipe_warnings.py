@@ -120,23 +120,50 @@ def test_an_autoencoder_whose_latents_the_start_does_not_know_is_warned_of(tmp_p
     assert told(other, caplog, tmp_path, ["export"]) == []
 
 
-def test_views_that_are_drawn_again_and_again_are_warned_of(tmp_path, caplog):
-    def told_of(old, new, frames=20, output=tmp_path):
-        caplog.clear()
-        text = FINE_TUNING.replace("num_steps = 2\nbatch_size = 2", "num_steps = 200\nbatch_size = 2")
-        warn_of_frozen_views(read_recipe(write_toy(tmp_path, text.replace(old, new))), output, "small", frames)
-        return caplog.messages
+def frozen(tmp_path, caplog, recipe_text, frames=20):
+    """What is told of fine-tuning for 200 steps of two views."""
+    caplog.clear()
+    text = recipe_text.replace("num_steps = 2\nbatch_size = 2", "num_steps = 200\nbatch_size = 2")
+    warn_of_frozen_views(read_recipe(write_toy(tmp_path, text)), tmp_path, "small", frames)
+    return caplog.messages
 
-    (message,) = told_of("", "")
-    assert message.startswith("flow.tuned draws each of 20 frames 20 times, always the same crop")
-    assert "raise views_per_frame in [latents.small]" in message
-    assert told_of("[latents.small]", "[latents.small]\nviews_per_frame = 4") == told_of("", "", frames=40) == []
-    paper = Path(recipe_module.__file__).with_name("depthfm_i.toml").read_text(encoding="utf-8")
-    still = re.search(r"\[photometry\]\n(?:.+\n)+", paper)[0]
-    assert told_of("[network]", f"{still}\n[network]") == []
+
+def test_views_that_are_drawn_again_and_again_are_warned_of(tmp_path, caplog):
+    (message,) = frozen(tmp_path, caplog, FINE_TUNING)
+    said = "flow.tuned draws each of 20 frames 20 times, always with the same crop and mirroring and the same change of"
+    assert message.startswith(said) and "raise views_per_frame in [latents.small]" in message
+    assert (
+        frozen(tmp_path, caplog, FINE_TUNING.replace("[latents.small]", "[latents.small]\nviews_per_frame = 4")) == []
+    )
+    assert frozen(tmp_path, caplog, FINE_TUNING, frames=40) == []
     (tmp_path / "flow/tuned").mkdir(parents=True)
     (tmp_path / "flow/tuned/state.pt").touch()
-    assert told_of("", "") == []
+    assert frozen(tmp_path, caplog, FINE_TUNING) == []
+
+
+@pytest.mark.parametrize(
+    ("view", "random"),
+    [
+        ("min_scale = 1.0, aspect_jitter = 0.0, flip_probability = 0.0", False),
+        ("min_scale = 1.0, aspect_jitter = 0.0, flip_probability = 1.0", False),
+        ("min_scale = 1.0, aspect_jitter = 0.0, flip_probability = 0.5", True),
+        ("min_scale = 0.9, aspect_jitter = 0.0, flip_probability = 0.0", True),
+        ("min_scale = 1.0, aspect_jitter = 0.1, flip_probability = 0.0", True),
+    ],
+)
+def test_views_that_keep_their_colors_are_warned_of_where_crop_or_mirroring_is_random(tmp_path, caplog, view, random):
+    paper = Path(recipe_module.__file__).with_name("depthfm_i.toml").read_text(encoding="utf-8")
+    still = re.search(r"\[photometry\]\n(?:.+\n)+", paper)[0]
+    text = FINE_TUNING.replace("width_px = 96", f"width_px = 96, {view}").replace("[network]", f"{still}\n[network]")
+    messages = frozen(tmp_path, caplog, text)
+    assert ["always with the same crop and mirroring; raise" in message for message in messages] == [True] * random
+
+
+@pytest.mark.parametrize("name", ["depthfm_i", "depthfm_id"])
+def test_the_recipes_of_the_paper_show_each_frame_in_several_views(name, tmp_path, caplog):
+    recipe = read_recipe(Path(recipe_module.__file__).with_name(f"{name}.toml"))
+    warn_of_frozen_views(recipe, tmp_path, "views", 74_033)
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("name", ["nano", "nano_cpu", "depthfm_i", "depthfm_id"])

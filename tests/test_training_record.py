@@ -1,6 +1,7 @@
 """What a result was made with stands beside it and in it, and a recipe that no longer fits it is refused."""
 
 import json
+import logging
 import shutil
 
 import pytest
@@ -13,6 +14,7 @@ from depthfm_core.data.folder import write_frame
 from depthfm_core.data.sample import DepthSample
 from depthfm_core.model.checkpoints import convert, load_checkpoint
 from depthfm_core.model.layouts import flatten_settings
+from depthfm_core.training import stages
 from depthfm_core.training.recipe import read_recipe, shorten
 from depthfm_core.training.stages import run_recipe
 
@@ -84,6 +86,29 @@ def test_a_network_that_was_trained_anew_since_is_not_gone_on_from(trained, tmp_
     run_recipe(recipe, output, "export")
 
 
+def test_a_model_is_exported_again_only_for_another_network_or_recipe(trained, tmp_path, monkeypatch, caplog):
+    output, recipe = shutil.copytree(trained, tmp_path / "out"), read_recipe(write_toy(tmp_path))
+    model, measured = output / "model.safetensors", []
+    monkeypatch.setattr(stages, "measure_spread_scale", lambda *_args: measured.append(1) or 2.0)
+    caplog.set_level(logging.INFO)
+    run_recipe(recipe, output)
+    assert model.read_bytes() == (trained / "model.safetensors").read_bytes() and not measured
+    assert "export is done and stays as it is" in caplog.messages
+    convert(model, tmp_path / "copy.safetensors", "float32")  # of the same model, which says so
+    shutil.copy(tmp_path / "copy.safetensors", model)
+    run_recipe(recipe, output, "export")
+    assert load_checkpoint(model).spread_scale != 2.0 and not measured
+    network = output / "flow" / "second" / "network.safetensors"
+    save_file({name: tensor + 1 for name, tensor in load_file(network).items()}, network)
+    run_recipe(recipe, output, "export")
+    assert load_checkpoint(model).spread_scale == 2.0 and len(measured) == 1
+    run_recipe(changed_recipe(tmp_path, "frames_per_shard = 2", "frames_per_shard = 2\nworkers = 2"), output, "export")
+    assert len(measured) == 2
+    model.write_bytes(b"cut short")
+    run_recipe(recipe, output, "export")
+    assert load_checkpoint(model).spread_scale == 2.0 and len(measured) == 3
+
+
 def test_an_autoencoder_keeps_the_scale_of_its_latents_when_frames_are_added(trained, tmp_path):
     output = tmp_path / "out"
     shutil.copytree(trained, output)
@@ -148,12 +173,13 @@ def test_what_the_sky_is_stands_in_the_shards_whatever_a_record_of_an_earlier_ve
         run_recipe(recipe, output, "latents.small")
 
 
-def test_a_stage_that_left_nothing_may_be_started_with_other_settings(tmp_path):
+def test_a_stage_that_left_nothing_but_its_first_check_may_be_started_with_other_settings(tmp_path):
     (tmp_path / "latents" / "small").mkdir(parents=True)
     write_toy_frames(tmp_path)
     recipe = read_recipe(write_toy(tmp_path))
     with pytest.raises(ValueError):
         run_recipe(recipe, tmp_path, "latents.small")
+    (tmp_path / "latents" / "small" / "check-000000.png").touch()  # as a training leaves one
     first = json.loads((tmp_path / "recipes" / "latents.small.json").read_text(encoding="utf-8"))
     with pytest.raises(ValueError):
         run_recipe(changed_recipe(tmp_path, "held_out = 2", "held_out = 1"), tmp_path, "latents.small")

@@ -207,6 +207,18 @@ def test_what_is_wrong_with_a_data_set_is_told_before_anything_is_rendered(tmp_p
     assert not (tmp_path / "frames").exists()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wrong_root_is_told_with_where_a_recipes_paths_start(tmp_path, kind):
+    with pytest.raises(ValueError, match="There is no folder .*with the data set mine") as relative:
+        source_frames(DataSetSettings(kind, "mine", "mine"), tmp_path, 1)
+    assert str(tmp_path / "mine") in str(relative.value)
+    assert f"relative path in a recipe starts at the output folder, {tmp_path}." in str(relative.value)
+    assert "fetch" not in str(relative.value)
+    with pytest.raises(ValueError, match="There is no folder .*with the data set mine") as absolute:
+        source_frames(DataSetSettings(kind, str(tmp_path / "mine"), "mine"), tmp_path, 1)
+    assert "relative" not in str(absolute.value)
+
+
 def test_frames_alone_are_rendered_before_the_other_data_sets_are_there(tmp_path, monkeypatch):
     rendered = []
     monkeypatch.setattr(stages, "make_frames", lambda *_: rendered.append(1))

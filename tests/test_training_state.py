@@ -64,14 +64,14 @@ for attempt in range(30):
     step = state["step"]
 print(partial, step)
 """
-# Writes tensors and then trains, with at most 100 kB a file, as on a disk that is full after so much.
+# Writes tensors and then trains, with at most 1 MB a file (pictures of checks are smaller), as on a disk that is full.
 FULL = """
 import resource, sys, torch
 from pathlib import Path
 from depthfm_core.__main__ import main
 from depthfm_core.model.writing import save_tensors
 
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 try:
     save_tensors({"a": torch.zeros(1_000_000)}, Path(sys.argv[1]))
 except OSError as error:

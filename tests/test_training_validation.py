@@ -66,4 +66,5 @@ def test_a_stage_is_checked_and_calibrated_with_the_noise_that_it_was_trained_wi
     record(stages, "measure_spread_scale")
     write_toy_frames(tmp_path / "out")
     stages.run_recipe(read_recipe(write_toy(tmp_path)), tmp_path / "out")
-    assert seen == {"check_estimates": [400, 300], "measure_spread_scale": [300]}  # of flow.first and flow.second
+    # flow.first and flow.second, before their first and after their last step
+    assert seen == {"check_estimates": [400, 400, 300, 300], "measure_spread_scale": [300]}

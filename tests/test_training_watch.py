@@ -72,15 +72,15 @@ def test_curves_hold_losses_rates_norms_and_speed(tmp_path):
     assert scalars(tmp_path / "events", "train/learning_rate")[0] == pytest.approx({1: 0, 10: 1e-2, 20: 1e-2})
     assert scalars(tmp_path / "events", "train/gradient_norm")[0] == {1: 0, 10: 0, 20: 0}
     assert all(speed > 0 for speed in scalars(tmp_path / "events", "train/samples_per_second")[0].values())
-    assert scalars(tmp_path / "events", "check/score")[0] == {12: 0.25, 24: 0.25, 25: 0.25}
+    assert scalars(tmp_path / "events", "check/score")[0] == {0: 0.25, 12: 0.25, 24: 0.25, 25: 0.25}
 
 
 def test_pictures_of_checks_are_in_the_events_and_beside_the_state(tmp_path):
     run(tmp_path)
     images = EventAccumulator(str(tmp_path / "events"), size_guidance={"images": 0}).Reload().Images("check/picture")
-    assert [(image.step, image.width, image.height) for image in images] == [(s, 6, 4) for s in (12, 24, 25)]
+    assert [(image.step, image.width, image.height) for image in images] == [(s, 6, 4) for s in (0, 12, 24, 25)]
     names = sorted(path.name for path in (tmp_path / "toy").glob("*.png"))
-    assert names == ["check-000012.png", "check-000024.png", "check-000025.png"]
+    assert names == [f"check-0000{step}.png" for step in ("00", "12", "24", "25")]
     assert set(np.array(Image.open(tmp_path / "toy" / names[0])).flat) == {128}
 
 
@@ -91,7 +91,15 @@ def test_a_resumed_training_has_each_step_once(tmp_path):
     run(tmp_path)
     steps, count = scalars(tmp_path / "events", "train/number")
     assert sorted(steps) == [1, 10, 20] and count == 3
-    assert scalars(tmp_path / "events", "check/score")[1] == 3
+    assert scalars(tmp_path / "events", "check/score")[1] == 4
+
+
+def test_a_training_that_begins_again_before_its_first_state_has_its_start_once(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, stop=5)
+    time.sleep(1.1)  # as above
+    run(tmp_path)
+    assert scalars(tmp_path / "events", "check/score")[1] == 4
 
 
 def test_a_finished_training_writes_no_more_events(tmp_path):
@@ -113,8 +121,9 @@ def test_the_log_holds_some_steps_and_every_check(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     run(tmp_path, settings=dataclasses.replace(LOOP, num_steps=50, save_every=50))
     lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("toy step")]
-    assert [line.partition(":")[0] for line in lines] == ["toy step 1", "toy step 50", "toy step 50"]
-    assert "number 50, gradient_norm 0, learning_rate 0.01" in lines[1] and lines[2] == "toy step 50: score 0.25"
+    assert [line.partition(":")[0] for line in lines] == [f"toy step {step}" for step in (0, 1, 50, 50)]
+    assert "number 50, gradient_norm 0, learning_rate 0.01" in lines[2]
+    assert (lines[0], lines[3]) == ("toy step 0: score 0.25", "toy step 50: score 0.25")
 
 
 def held_out(frames=3):
@@ -187,7 +196,7 @@ def test_a_recipe_leaves_curves_and_pictures_of_every_training(tmp_path):
     run_recipe(read_recipe(write_toy(tmp_path, TOY)), tmp_path)
     assert sorted(path.name for path in (tmp_path / "events").iterdir()) == ["autoencoder", "flow.first", "flow.second"]
     for tag in ("check/abs_rel", "check/frames/abs_rel", "check/more/abs_rel"):
-        assert list(scalars(tmp_path / "events" / "flow.first", tag)[0]) == [2]
-    assert list(scalars(tmp_path / "events" / "autoencoder", "check/image_psnr_db")[0]) == [2]
+        assert list(scalars(tmp_path / "events" / "flow.first", tag)[0]) == [0, 2]
+    assert list(scalars(tmp_path / "events" / "autoencoder", "check/image_psnr_db")[0]) == [0, 2]
     for name in ("autoencoder/check-000002.png", "flow/first/check-000002.png", "flow/second/check-000001.png"):
         assert np.array(Image.open(tmp_path / name)).std() > 10

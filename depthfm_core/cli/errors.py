@@ -7,10 +7,27 @@ BAD_INPUT = 2  # the exit code
 USER_ERRORS = (ValueError, OSError, RuntimeError, MemoryError)
 _REQUIRED = ("torch", "diffusers", "safetensors", "numpy", "PIL", "einops", "tqdm")  # by the library itself
 _DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+# What takes less memory, by command; each has its own ways.
+_ESTIMATE_SMALLER = "try a smaller --resolution, --members-at-once 1, --dtype bfloat16 or --device cpu"
+_LESS_MEMORY = {
+    "predict": _ESTIMATE_SMALLER,
+    "label": _ESTIMATE_SMALLER,
+    "evaluate": _ESTIMATE_SMALLER,
+    "train": "set micro_batch_size = 1 and gradient_checkpointing = true in the recipe's [flow.NAME.loop], which go on "
+    "from the saved state, or begin anew with lora = { rank = 8 } in [flow.NAME], a smaller view in [latents.NAME], or "
+    "a smaller batch_size of the autoencoder; docs/training.md, Devices, says what a training takes",
+    "precompute": "try --device cpu, or set workers = 1 or a smaller view in the recipe's [latents.NAME]",
+}
+_ELSEWHERE = "end other programs, or run it where there is more"
 
 
-def sentence(error: BaseException) -> str:
-    """The error on one line, with advice where the error itself has none."""
+def sentence(error: BaseException, command: str = "predict") -> str:
+    """The error on one line, with advice where the error itself has none.
+
+    Args:
+        error: one of those above, or an ImportError.
+        command: whose options and settings the advice may name.
+    """
     text = " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError):
         what = "." if str(error.name).partition(".")[0] in _REQUIRED else '".[train]"'
@@ -21,10 +38,8 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in _DISK_FULL and error.strerror:  # and no file's name: a stream
         return f"The output could not be written ({error.strerror}); free some space, or send it elsewhere."
     if isinstance(error, MemoryError | RuntimeError) and _is_memory(error):
-        return (
-            f"There is not enough memory ({text.partition('. ')[0] or 'MemoryError'}); try a smaller --resolution, "
-            "--members-at-once 1, --dtype bfloat16 or --device cpu."
-        )
+        advice = _LESS_MEMORY.get(command, _ELSEWHERE)
+        return f"There is not enough memory ({text.partition('. ')[0] or 'MemoryError'}); {advice}."
     return text or type(error).__name__
 
 

@@ -49,10 +49,12 @@ def describe(checkpoint: DepthFMCheckpoint) -> dict[str, str]:
 
 
 def _training(checkpoint: DepthFMCheckpoint) -> dict[str, str]:
-    """The version and the settings that made it, where the file says so."""
+    """The version and the settings that made it, and the step of one that is not done, where the file says so."""
     made_by = checkpoint.training or {}
     settings = flatten_settings({"recipe": made_by.get("recipe", {})}) if made_by else {}
     version = {"trained by": f"depthfm {made_by.get('version', 'of unknown version')}"} if made_by else {}
+    if "step" in made_by:
+        version["trained until"] = f"step {made_by['step']}, before the training's end"
     return version | {name: _listed(value) for name, value in settings.items()}
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+_FETCH = "what to fetch stands in docs/benchmarks.md and docs/training.md"
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -81,8 +83,13 @@ def digest_images(entries: Sequence[Entry]) -> str:
     return hashlib.sha256("".join(sorted(told)).encode()).hexdigest()
 
 
-def require_folder(root: Path, data_set: str) -> Path:
+def require_folder(root: Path, data_set: str, remedy: str = _FETCH) -> Path:
     """`root`, which is a folder.
+
+    Args:
+        root: the folder.
+        data_set: whose files it holds.
+        remedy: what to do where it is missing.
 
     Raises:
         ValueError: it is not; an archive is to be extracted first.
@@ -91,10 +98,7 @@ def require_folder(root: Path, data_set: str) -> Path:
     if root.is_file():
         raise ValueError(f"{root} is a file; extract it and give the folder with {data_set}'s files.")
     if not root.is_dir():
-        raise ValueError(
-            f"There is no folder {root} with {data_set}'s files; what to fetch stands in docs/benchmarks.md and "
-            "docs/training.md."
-        )
+        raise ValueError(f"There is no folder {root} with {data_set}'s files; {remedy}.")
     return root
 
 

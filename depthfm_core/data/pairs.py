@@ -44,7 +44,7 @@ def list_entries(root: Path, split: Path | None = None) -> list[Entry]:
         ValueError: no such folder, no pair in it, two depth maps for one picture, a file name
             that is no line of UTF-8, or a name that is not there.
     """
-    root = require_folder(root, "a set of pictures with depth")
+    root = require_folder(root, "your data set", "name the one that holds them")
     found = (path for path in root.rglob("*") if path.is_file())
     files = {path.as_posix() for path in (path.relative_to(root) for path in found) if not is_hidden(path)}
     suffixes = read_suffixes()

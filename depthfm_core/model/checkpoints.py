@@ -61,7 +61,8 @@ class DepthFMCheckpoint:
         parameterization: how the network is asked for the velocity, one of `PARAMETERIZATIONS`.
         codec_tensors: a bundled autoencoder's tensors; empty when there is none.
         codec_config: that autoencoder's diffusers configuration.
-        training: the "version" of this project and the "recipe" that made it; None where a file does not say.
+        training: the "version" of this project and the "recipe" that made it, and the fingerprint of the "network" that
+            a training left, or the last "step" of one that is not done; None where a file does not say.
     """
 
     path: Path

@@ -46,6 +46,11 @@ class ViewSettings:
             raise ValueError(f"aspect_jitter is {self.aspect_jitter}; choose from 0 (none) to below 1.")
         check_shares(self, "flip_probability")
 
+    @property
+    def varies(self) -> bool:
+        """Whether views of one frame differ, whatever the frame's shape."""
+        return self.min_scale < 1 or self.aspect_jitter > 0 or 0 < self.flip_probability < 1
+
 
 @dataclass(frozen=True)
 class PhotometricSettings:

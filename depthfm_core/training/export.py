@@ -5,10 +5,11 @@ autoencoder by itself.
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..model.checkpoints import DepthFMCheckpoint, save_checkpoint
+from ..model.checkpoints import DepthFMCheckpoint, load_checkpoint, save_checkpoint
 from ..model.codec import LatentCodec
 from ..model.codec_parts import codec_config, codec_tensors
 from ..model.names import diffusers_to_ldm
+from ..model.reading import CheckpointError
 from ..model.unet import DepthFMUNet
 from ..model.writing import save_tensors
 from ..replacing import write_json
@@ -32,7 +33,8 @@ def export(
         resolution: the short side in pixels that the model was trained at.
         spread_scale: what makes an ensemble's spread the expected error.
         path: ends in .safetensors.
-        training: what made it, as `record.provenance` says it.
+        training: what made it, as `record.provenance` says it; and the "network", which file of weights it was, or the
+            "step" of a training that is not done.
 
     Raises:
         ValueError: for another suffix.
@@ -52,6 +54,22 @@ def export(
         training=training,
     )
     save_checkpoint(checkpoint, path)
+
+
+def is_exported(path: Path, training: Mapping) -> bool:
+    """Whether a file that can be read says that the same made it, whatever version of this project wrote it.
+
+    Args:
+        path: of the file, or of none.
+        training: as of `export`; of two networks it differs.
+    """
+    if not path.exists():
+        return False
+    try:
+        made_by = load_checkpoint(path).training or {}
+    except CheckpointError:  # cut short, or of another kind
+        return False
+    return {**made_by, "version": ""} == {**training, "version": ""}
 
 
 def save_codec(codec: LatentCodec, folder: Path) -> None:

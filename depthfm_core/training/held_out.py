@@ -110,8 +110,24 @@ def find_complete_frames(settings: DataSetSettings, output: Path) -> None:
 
 
 def _listed(settings: DataSetSettings, output: Path) -> list[Frame]:
+    _check_root(settings, output)
     listed = _frame_list(settings, output)
     return KINDS[settings.kind].frames(settings, output / settings.root, settings.split, listed)
+
+
+def _check_root(settings: DataSetSettings, output: Path) -> None:
+    """Raises ValueError where there is nothing at the root, and says where the recipe's paths start."""
+    root = output / settings.root
+    if root.exists():
+        return
+    render = "run stage frames where it is rendered, " if settings.kind == "frames" else ""
+    start = (
+        "" if root == Path(settings.root) else f" A relative path in a recipe starts at the output folder, {output}."
+    )
+    raise ValueError(
+        f"There is no folder {root} with the data set {settings.label}; {render}correct its path in the recipe, or put "
+        f"it there.{start} How its files lie stands in docs/training.md."
+    )
 
 
 def _frame_list(settings: DataSetSettings, output: Path) -> Path | None:

@@ -108,8 +108,8 @@ def train(
         objective: what to minimize; its losses are of the module that they are given, which runs `model`.
         settings: how to optimize.
         folder: keeps `state.pt`; if one with the same settings is there, training goes on from it.
-        check: called whenever a state is saved, `model` holding the averaged weights; by the first process only. What
-            it returns is shown, and its picture lies in `folder`.
+        check: called before the first step and whenever a state is saved, `model` holding the averaged weights; by the
+            first process only. What it returns is shown, and its picture lies in `folder`.
         share: which of the processes that train `model` together this is. All call this with the same arguments, see
             the same folder, and end with the same weights.
         events: folder for TensorBoard's files; None writes none.
@@ -133,6 +133,8 @@ def train(
         run.load()
         first, many = run.step, settings.num_steps
         watch = held.enter_context(Watch(folder, events, first, many, settings.batch_size, enabled=share.is_first))
+        if run.step == 0 and share.is_first:
+            run.checked(check, watch)  # what training starts from, and whether the check works
         while run.step < settings.num_steps:
             values = run.advance(objective)
             watch.stepped(run.step, values)

@@ -41,24 +41,27 @@ def warn_of_recipe(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
 
 
 def warn_of_frozen_views(recipe: Recipe, output: Path, which: str, frames: int) -> None:
-    """Warns of flow stages that are to learn the same changed crop of a picture again and again.
+    """Warns of flow stages that are to learn the same random view of a picture again and again.
 
     Args:
         recipe, output: as of `run_recipe`.
         which: the latents that are to be made.
         frames: how many frames they are of.
     """
-    if recipe.latents[which].views_per_frame > 1 or not recipe.photometry.changes_pictures:
+    settings = recipe.latents[which]
+    varying = {"crop and mirroring": settings.view.varies, "change of its colors": recipe.photometry.changes_pictures}
+    if settings.views_per_frame > 1 or not any(varying.values()):
         return
     for name, stage in recipe.flow.items():
         draws = stage.loop.num_steps * stage.loop.batch_size / max(1, frames)
         if stage.latents == (which,) and draws > _MANY_DRAWS and _begins(network_path(output, name)):
             _LOGGER.warning(
-                "flow.%s draws each of %d frames %d times, always the same crop with the same change of its colors; "
-                "raise views_per_frame in [latents.%s]",
+                "flow.%s draws each of %d frames %d times, always with the same %s; raise views_per_frame in "
+                "[latents.%s]",
                 name,
                 frames,
                 draws,
+                " and the same ".join(what for what, varies in varying.items() if varies),
                 which,
             )
 

@@ -115,9 +115,9 @@ def result_folder(output: Path, stage: str) -> Path:
 
 
 def _has_results(folder: Path) -> bool:
-    """Whether there is anything but what a killed process left half written."""
+    """Whether there is anything but pictures of checks, and what a killed process left half written."""
     return folder.is_dir() and any(
-        not (path.name.startswith(".") and path.suffix == ".tmp") for path in folder.iterdir()
+        path.suffix != ".png" and not (path.name.startswith(".") and path.suffix == ".tmp") for path in folder.iterdir()
     )
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 import torch
 
 from ..model.codec import LatentCodec, load_codec
+from ..model.fingerprint import fingerprint
 from ..model.reading import read_tensor_file
 from ..model.unet import DepthFMUNet
 from ..model.writing import save_tensors
@@ -33,7 +34,7 @@ from ..share import ALL, Share, this_share
 from .autoencoder import AutoencoderData, train_autoencoder
 from .calibration import measure_spread_scale
 from .engine import training_device
-from .export import export, save_codec
+from .export import export, is_exported, save_codec
 from .first_weights import RESULT, first_network, start_codec, untrained_network
 from .frames import check_data_sets, make_frames, open_stream, split_frames, tell_frames
 from .held_out import spread
@@ -49,7 +50,7 @@ from .stream import FrameStream
 from .streamed import StreamedLatents, StreamedViews
 from .trained_on import as_trained, keep_data, shares_of
 from .validation import encode_held_out
-from .velocity import FlowSettings, train_velocity
+from .velocity import FlowSettings, take_averaged, train_velocity
 
 _LOGGER = logging.getLogger(__name__)
 _CHECKED_PICTURES = 32  # held-out frames in an autoencoder check
@@ -261,16 +262,34 @@ def _codec_path(recipe: Recipe, output: Path) -> Path:
 
 def _export(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | None) -> None:
     last, settings = list(recipe.flow.items())[-1]
+    result, made_by = network_path(output, last), provenance(as_trained(recipe, output))
+    if result.exists():
+        made_by["network"] = fingerprint(str(result))
+        if is_exported(output / RESULT, made_by):
+            tell_made("export", output / RESULT, {})
+            return
+    network, unfinished = _network_so_far(recipe, output, last)
     view = recipe.latents[settings.latents[-1]].view
     device = training_device()
-    network, codec = _network(recipe, output, last).eval().to(device), _codec(recipe, output).to(device)
+    network, codec = network.eval().to(device), _codec(recipe, output).to(device)
     frames = spread(split_frames(recipe.frames, output)[1], _CALIBRATED_FRAMES)
     _LOGGER.info("measuring an ensemble's spread on %d held-out frames, which takes a while on a CPU", len(frames))
     spread_scale = measure_spread_scale(network, codec, encode_held_out(frames, view, codec), settings.noising_step)
     network, codec = network.cpu(), codec.cpu()
     resolution = min(view.height_px, view.width_px)
-    made_by = provenance(as_trained(recipe, output))
+    made_by |= unfinished
     export(network, codec, settings.noising_step, resolution, spread_scale, output / RESULT, made_by)
+
+
+def _network_so_far(recipe: Recipe, output: Path, which: str) -> tuple[DepthFMUNet, dict[str, int]]:
+    """The result of a flow stage; of one that is not done its averaged weights so far, and {"step": the last saved}."""
+    state = network_path(output, which).with_name("state.pt")
+    if network_path(output, which).exists() or not state.exists():
+        return _network(recipe, output, which), {}
+    network = _network(recipe, output, recipe.flow[which].start)
+    step = take_averaged(network, recipe.flow[which], state)
+    _LOGGER.info("flow.%s is not done; export takes the averaged weights of step %d out of %s", which, step, state)
+    return network, {"step": step}
 
 
 STAGES: dict[str, Callable[[Recipe, Path, str, FrameStream | None], object]] = {

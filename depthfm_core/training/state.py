@@ -145,6 +145,23 @@ def tell_made(stage: str, result: Path, settings: dict[str, Any]) -> None:
     _LOGGER.info("%s is done and stays as it is%s", stage, f"; it was trained with {changed}" if changed else "")
 
 
+def averaged_weights(path: Path, settings: dict[str, Any]) -> tuple[int, list[Tensor]]:
+    """The steps done and the averaged weights, in the order of the trained parameters; mapped from the file.
+
+    Changes nothing, not even what a run that is under way has half written.
+
+    Args:
+        path: the file of a state.
+        settings: of this run.
+
+    Raises:
+        as `read_state`.
+    """
+    state = _load(path, mapped=True)
+    _changed(path, state, settings)
+    return state["step"], state["ema_parameters"]
+
+
 def grows(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
     """Whether a run only has more steps at a constant rate, so that those of the saved settings are its first ones."""
     constant = saved.get("schedule") == settings.get("schedule") == "constant"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from .lora import LoraSettings, add_lora, merge_lora
 from .losses import masked_velocity_loss
 from .normal_loss import decoded_normal_loss
 from .objective import Objective, StepRandom
+from .state import averaged_weights
 from .streamed import StreamedLatents
 from .validation import HeldOut, check_estimates
 from .watch import Checked
@@ -222,6 +223,26 @@ def train_velocity(
     if settings.lora:
         merge_lora(network.unet)
     network.eval()
+
+
+@torch.no_grad()
+def take_averaged(network: DepthFMUNet, settings: FlowSettings, state: Path) -> int:
+    """Gives `network` the averaged weights of a training that is not done, in place; its steps so far.
+
+    Args:
+        network: as it was before the first step.
+        settings: of the training.
+        state: its file, which stays as it is. Errors: `read_state`.
+    """
+    step, averaged = averaged_weights(state, asdict(settings.loop))
+    if settings.lora:
+        add_lora(network.unet, settings.lora, settings.loop.seed)
+    trained = (parameter for parameter in network.parameters() if parameter.requires_grad)
+    for mine, saved in zip(trained, averaged, strict=True):
+        mine.copy_(saved)
+    if settings.lora:
+        merge_lora(network.unet)
+    return step
 
 
 def attention_backends(hyper: UNetHyperParameters, tokens: int) -> list[SDPBackend]:

@@ -1,6 +1,6 @@
 """What a training shows of itself: a bar, the log, TensorBoard's curves and pictures, and pictures as files.
 
-Steps count from 1 and are the number of steps done, as in the saved state.
+Steps count from 1 and are the number of steps done, as in the saved state; 0 is what a training starts from.
 """
 
 import logging
@@ -52,7 +52,7 @@ class Watch:
         self._bar = self._open.enter_context(tqdm(initial=first_step, total=num_steps, desc=folder.name, **off))
         self._writer = None
         if enabled and events is not None and first_step < num_steps:
-            self._writer = _writer(events, first_step + 1)
+            self._writer = _writer(events, first_step + 1 if first_step else 0)  # step 0 is checked, too
         if self._writer:
             self._open.callback(self._writer.close)
         self._start_clock(first_step)
