@@ -14,7 +14,7 @@ from torch import nn
 
 from .backends.choice import choose_backend
 from .model.autoencoders import are_stable_diffusions
-from .model.bundled import find_model
+from .model.catalog import find_model
 from .model.checkpoints import DepthFMCheckpoint, load_checkpoint
 from .model.precision import choose_dtype
 from .pipeline import DepthFMPipeline
@@ -39,7 +39,7 @@ def load_pipeline(
     """The pipeline of a bundled or downloaded model, or of a checkpoint in any layout.
 
     Args:
-        model: a name from `model.bundled.MODELS`, a file or a folder.
+        model: a name from `model.catalog.MODELS`, a file or a folder.
         vae: a Stable Diffusion 1.x/2.x autoencoder, file or folder; None takes the model's own.
         device: a torch device.
         dtype: one of `model.precision.DTYPES`, in which network and autoencoder compute; what is sensitive stays

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ..depthfm_core.model.bundled import NANO_PATH
+from ..depthfm_core.model.catalog import NANO_PATH
 
 OWN_FOLDER = "depthfm"
 # Of two files with one name the folder that stands first wins. The folders that are not ours hold other models as well.

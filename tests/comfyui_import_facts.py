@@ -13,7 +13,7 @@ _TENSOR = {"tiny": "vae.decoder.layers.0.weight", "kl": "vae.decoder.conv_in.wei
 
 def facts(folder: Path) -> dict:
     """Everything that the tests ask about."""
-    from a_pack.depthfm_core.model.bundled import NANO_PATH
+    from a_pack.depthfm_core.model.catalog import NANO_PATH
 
     asyncio.run(sys.modules["a_pack"].comfy_entrypoint())
     imported = "diffusers" in sys.modules
@@ -61,7 +61,7 @@ def _depth_outside_of_comfyui(path: Path):
 
 def _refused(folder: Path) -> dict[str, list[str]]:
     """The kind of error, and what it says, for a file with another autoencoder inside, nano's or the toy KL."""
-    from a_pack.depthfm_core.model.bundled import NANO_PATH
+    from a_pack.depthfm_core.model.catalog import NANO_PATH
     from a_pack.nodes.native import load_model
 
     faulty = folder / "faulty.safetensors"

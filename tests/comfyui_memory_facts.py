@@ -30,7 +30,7 @@ def facts(folder: Path) -> dict:
 
 
 def _hypers() -> dict:
-    from a_pack.depthfm_core.model.bundled import NANO_PATH
+    from a_pack.depthfm_core.model.catalog import NANO_PATH
     from a_pack.depthfm_core.model.checkpoints import load_checkpoint
     from a_pack.depthfm_core.model.hyperparameters import UNetHyperParameters
 
@@ -107,7 +107,7 @@ def _vaes() -> dict:
     import json
 
     import torch
-    from a_pack.depthfm_core.model.bundled import NANO_PATH
+    from a_pack.depthfm_core.model.catalog import NANO_PATH
     from a_pack.depthfm_core.model.checkpoints import load_checkpoint
     from a_pack.nodes.vae import build_vae
     from safetensors.torch import load_file

@@ -250,7 +250,7 @@ def _float32_facts(folder: Path) -> dict:
 def _loader_facts(folder: Path) -> dict:
     import comfy.model_management as mm
     import torch
-    from a_pack.depthfm_core.model.bundled import NANO_PATH
+    from a_pack.depthfm_core.model.catalog import NANO_PATH
     from a_pack.nodes import native
     from a_pack.nodes.load import LoadDepthFMModel
     from a_pack.nodes.native import depthfm_of, load_model
@@ -284,7 +284,7 @@ def _loader_facts(folder: Path) -> dict:
 def _dtypes_as_newer_versions_load() -> list[str]:
     """Of a float16 file that is asked for in bfloat16, where a patcher says that it moves weights by itself."""
     import comfy.model_patcher
-    from a_pack.depthfm_core.model.bundled import NANO_PATH
+    from a_pack.depthfm_core.model.catalog import NANO_PATH
     from a_pack.nodes import native
 
     class Dynamic(comfy.model_patcher.ModelPatcher):

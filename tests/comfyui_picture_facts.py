@@ -25,7 +25,7 @@ def picture_facts(model) -> dict:
 
 def _against_the_sampler() -> dict:
     """nano, on a picture that is larger than what it sees."""
-    from a_pack.depthfm_core.model.bundled import NANO_PATH
+    from a_pack.depthfm_core.model.catalog import NANO_PATH
     from a_pack.depthfm_core.resize import shrink
     from a_pack.depthfm_core.settings import EstimationSettings
     from a_pack.nodes.decoding import decode
@@ -51,7 +51,7 @@ def _choice_facts(model) -> dict:
     """Which of the others "auto" is, for the toy model, and for nano's VAE as Load VAE would give it."""
     import copy
 
-    from a_pack.depthfm_core.model.bundled import NANO_PATH
+    from a_pack.depthfm_core.model.catalog import NANO_PATH
     from a_pack.nodes.decoding import decode
     from a_pack.nodes.native import load_model
 

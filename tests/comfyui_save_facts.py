@@ -10,7 +10,7 @@ LAYER = "diffusion_model.middle_block.1.proj_in.weight"
 
 def save_facts(folder: Path) -> dict:
     """For each model: how far it is, saved with a patched weight and loaded again, from what was saved."""
-    from a_pack.depthfm_core.model.bundled import NANO_PATH
+    from a_pack.depthfm_core.model.catalog import NANO_PATH
 
     models = {"nano": NANO_PATH, "unlike the defaults": _unlike_the_defaults(folder)}
     bare = _saved(_loaded(GOLDEN / "depthfm-micro-headdim16.ckpt"), folder, "bare")

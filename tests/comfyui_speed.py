@@ -50,7 +50,7 @@ def _nano() -> tuple[Callable, Callable]:
     import numpy
     import torch
     from a_pack.depthfm_core.loading import load_pipeline
-    from a_pack.depthfm_core.model.bundled import NANO_PATH
+    from a_pack.depthfm_core.model.catalog import NANO_PATH
     from a_pack.depthfm_core.settings import EstimationSettings
     from a_pack.nodes.native import load_model
     from a_pack.nodes.runtime import estimate

@@ -149,7 +149,7 @@ def test_nano_goes_as_soon_as_nobody_holds_it():
 
 
 def test_a_path_alone_is_a_depthfm_checkpoint(image):
-    from depthfm_core.model.bundled import NANO_PATH
+    from depthfm_core.model.catalog import NANO_PATH
 
     by_path = load_method(str(NANO_PATH))
     assert by_path.name == "depthfm"

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from depthfm_core import load_pipeline
 from depthfm_core.loading import takes_another_autoencoder
-from depthfm_core.model.bundled import find_model
+from depthfm_core.model.catalog import find_model
 from depthfm_core.model.checkpoints import convert, load_checkpoint
 from depthfm_core.model.reading import CheckpointError, read_tensor_file
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from depthfm_core.model.bundled import NANO_PATH
+from depthfm_core.model.catalog import NANO_PATH
 from depthfm_core.model.checkpoints import (
     CheckpointError,
     convert,

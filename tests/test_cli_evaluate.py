@@ -13,7 +13,7 @@ from depthfm_core.__main__ import main
 from depthfm_core.depth.align import ALIGNMENTS
 from depthfm_core.evaluation.baselines.method import Method
 from depthfm_core.evaluation.table import read_rows
-from depthfm_core.model.bundled import NANO_PATH
+from depthfm_core.model.catalog import NANO_PATH
 from depthfm_core.model.fingerprint import fingerprint
 
 from .evaluating import SIZE, method

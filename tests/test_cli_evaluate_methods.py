@@ -18,7 +18,7 @@ from depthfm_core.cli import evaluate
 from depthfm_core.evaluation.baselines import METHODS
 from depthfm_core.evaluation.baselines.method import Method
 from depthfm_core.evaluation.table import read_rows
-from depthfm_core.model.bundled import NANO_PATH
+from depthfm_core.model.catalog import NANO_PATH
 from depthfm_core.model.fingerprint import fingerprint
 from depthfm_core.share import Share
 

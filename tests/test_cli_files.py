@@ -12,7 +12,7 @@ from PIL import Image
 from depthfm_core.__main__ import main
 from depthfm_core.cli.outputs import OUTPUTS
 from depthfm_core.depth.files import write_png, write_png16
-from depthfm_core.model.bundled import EXAMPLE_PHOTO
+from depthfm_core.model.catalog import EXAMPLE_PHOTO
 
 HEIGHT, WIDTH = 36, 52
 

@@ -12,7 +12,7 @@ from depthfm_core.cli import label
 from depthfm_core.data import pairs
 from depthfm_core.depth.files import read_image
 from depthfm_core.evaluation.baselines import METHODS, Method, MethodOptions, load_method
-from depthfm_core.model.bundled import NANO_PATH
+from depthfm_core.model.catalog import NANO_PATH
 from depthfm_core.model.fingerprint import fingerprint
 from depthfm_core.settings import EstimationSettings
 from depthfm_core.training.teacher import to_depth

@@ -12,8 +12,8 @@ import torch
 from depthfm_core import EstimationSettings, load_pipeline, replacing
 from depthfm_core.__main__ import main
 from depthfm_core.cli import download
-from depthfm_core.model import bundled
-from depthfm_core.model.bundled import Download
+from depthfm_core.model import catalog
+from depthfm_core.model.catalog import Download
 
 SETTINGS = EstimationSettings(num_steps=1, processing_resolution=32)
 
@@ -107,7 +107,7 @@ def published(checkpoint, vae, golden_dir, tmp_path, monkeypatch):
 
     monkeypatch.setenv("DEPTHFM_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    for module in (bundled, download):
+    for module in (catalog, download):
         monkeypatch.setattr(
             module, "DOWNLOADS", {"depthfm-v1": Download(checkpoint.as_uri(), "model.ckpt", "a/b", "MIT")}
         )

@@ -6,7 +6,7 @@ import torch
 from diffusers import AutoencoderTiny
 from safetensors.torch import load_file, save_file
 
-from depthfm_core.model.bundled import NANO_PATH
+from depthfm_core.model.catalog import NANO_PATH
 from depthfm_core.model.checkpoints import load_checkpoint
 from depthfm_core.model.codec import LatentCodec, load_codec
 from depthfm_core.model.reading import CheckpointError, weight_files

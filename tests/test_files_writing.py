@@ -19,7 +19,7 @@ from depthfm_core.depth.files import (
     write_tiff,
 )
 from depthfm_core.depth.normals import normals_from_depth, normals_to_image
-from depthfm_core.model.bundled import EXAMPLE_PHOTO
+from depthfm_core.model.catalog import EXAMPLE_PHOTO
 from depthfm_core.replacing import OutputError
 
 LEVEL = 1 / 255

@@ -8,7 +8,7 @@ from diffusers.models.upsampling import Upsample2D
 
 from depthfm_core.loading import load_pipeline
 from depthfm_core.model import lean, winograd
-from depthfm_core.model.bundled import NANO_PATH
+from depthfm_core.model.catalog import NANO_PATH
 from depthfm_core.model.checkpoints import load_checkpoint
 from depthfm_core.model.codec import load_codec
 from depthfm_core.model.lean import MergedUpsampling, make_lean, make_network_lean

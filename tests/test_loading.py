@@ -10,7 +10,7 @@ import torch
 
 from depthfm_core import load_pipeline
 from depthfm_core.batching import free_gpu_bytes
-from depthfm_core.model.bundled import NANO_PATH, find_model
+from depthfm_core.model.catalog import NANO_PATH, find_model
 from depthfm_core.model.checkpoints import load_checkpoint, save_checkpoint
 
 

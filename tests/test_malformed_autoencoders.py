@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from depthfm_core.model.bundled import NANO_PATH
+from depthfm_core.model.catalog import NANO_PATH
 from depthfm_core.model.checkpoints import load_checkpoint
 from depthfm_core.model.codec import build_codec, load_codec
 from depthfm_core.model.reading import CheckpointError

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from depthfm_core.model.bundled import DOWNLOADS
+from depthfm_core.model.catalog import DOWNLOADS
 
 from . import comfyui_server
 from .comfyui_server import PACK, PACK_NAME, ComfyUI, find_comfyui

@@ -10,8 +10,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from depthfm_core.model import bundled
-from depthfm_core.model.bundled import NANO_PATH
+from depthfm_core.model import catalog
+from depthfm_core.model.catalog import NANO_PATH
 from depthfm_core.model.checkpoints import load_checkpoint, save_checkpoint
 from depthfm_core.model.codec import LatentCodec, load_codec
 from depthfm_core.model.codec_parts import codec_config, codec_tensors
@@ -100,7 +100,7 @@ def test_a_name_that_means_other_weights_by_now_is_not_gone_on_from(output, tmp_
     nano = load_checkpoint(NANO_PATH)
     weights = {name: tensor * 1.01 for name, tensor in nano.state_dict.items()}
     save_checkpoint(dataclasses.replace(nano, state_dict=weights), tmp_path / "newer.safetensors")
-    monkeypatch.setattr(bundled, "NANO_PATH", tmp_path / "newer.safetensors")
+    monkeypatch.setattr(catalog, "NANO_PATH", tmp_path / "newer.safetensors")
     before = (tmp_path / "flow" / "tuned" / "network.safetensors").read_bytes()
     with pytest.raises(ValueError, match="was made with weights of network.start 'sha256:.*delete that folder"):
         run_recipe(read(tmp_path), tmp_path, stage)

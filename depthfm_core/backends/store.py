@@ -19,7 +19,7 @@ from pathlib import Path
 import openvino
 from torch import Tensor
 
-from ..model.bundled import model_folder
+from ..model.catalog import cache_folder
 from ..model.digest import tensor_digest
 from ..replacing import replacing, replacing_folder
 
@@ -39,7 +39,7 @@ class GraphStore:
     """
 
     def __init__(self, folder: Path | None = None, max_bytes: int = MAX_BYTES) -> None:
-        self.folder = folder or model_folder("openvino")
+        self.folder = folder or cache_folder("openvino")
         self.max_bytes = max_bytes
 
     def graph(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..depth.files import read_image
 from ..evaluation.memory import peak_of_process
-from ..model.bundled import EXAMPLE_PHOTO
+from ..model.catalog import EXAMPLE_PHOTO
 from .model import ModelFiles
 from .stages import run_timed
 from .ways import WAYS, Pipeline

@@ -13,7 +13,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from ..model.bundled import MODELS, find_model
+from ..model.catalog import MODELS, find_model
 from ..model.checkpoints import DepthFMCheckpoint, save_checkpoint
 from ..model.hyperparameters import UNetHyperParameters
 from ..model.names import diffusers_to_ldm
@@ -65,7 +65,7 @@ def model_files(model: str, vae: str | None, folder: Path, device: str = "cpu") 
     """The files of a model given by name or path; those of a random one are written into `folder`, once.
 
     Args:
-        model: one of `RANDOM_MODELS`, one of `model.bundled.MODELS`, a file or a folder.
+        model: one of `RANDOM_MODELS`, one of `model.catalog.MODELS`, a file or a folder.
         vae: a separate autoencoder, file or folder; None takes the model's own.
         folder: for random weights; made if missing.
         device: where random weights are drawn.

@@ -11,7 +11,7 @@ from multiprocessing import get_context
 
 import torch
 
-from ..model.bundled import EXAMPLE_PHOTO
+from ..model.catalog import EXAMPLE_PHOTO
 from .fresh import FAILURES, answer, told
 from .measure import Case, LoadedWay, Measurement, Subject, measure_way
 from .ways import WAYS

@@ -14,7 +14,7 @@ from ..backends.choice import BACKENDS
 from ..flow import GRIDS, REDUCTIONS, SOLVERS
 from ..loading import load_pipeline
 from ..model.attention import ATTENTIONS
-from ..model.bundled import MODELS
+from ..model.catalog import MODELS
 from ..model.precision import DTYPES
 from ..pipeline import DepthFMPipeline
 from ..settings import AVERAGES, EstimationSettings

@@ -14,7 +14,7 @@ from ..bench.report import report, table
 from ..bench.run import BenchSettings, run_bench
 from ..bench.ways import WAYS, choose_ways
 from ..loading import usable_device
-from ..model.bundled import MODELS
+from ..model.catalog import MODELS
 from ..replacing import write_json
 from ..resize import MAX_SIDE_PX
 from ..settings import EstimationSettings

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..model.bundled import MODELS, find_model
+from ..model.catalog import MODELS, find_model
 from ..model.checkpoints import SAVE_DTYPES, convert
 from .arguments import default_of
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..model.bundled import DOWNLOADS, Download, model_folder
+from ..model.catalog import DOWNLOADS, Download, cache_folder
 from ..model.checkpoints import load_checkpoint
 from ..model.reading import CheckpointError
 from ..replacing import remove_leftovers, replacing, replacing_folder
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         ValueError: when what came is no such model.
     """
     download = DOWNLOADS[args.model]
-    folder = args.folder or model_folder(args.model)
+    folder = args.folder or cache_folder(args.model)
     print(f"{args.model} ({download.licence})")
     print(f"from   {download.url}\n       {_vae_url(download)}\ninto   {folder}")
     file = folder / download.file_name

@@ -2,7 +2,7 @@
 
 import argparse
 
-from ..model.bundled import MODELS, find_model
+from ..model.catalog import MODELS, find_model
 from ..model.checkpoints import DepthFMCheckpoint, load_checkpoint
 from ..model.layouts import flatten_settings
 from . import import_networks

@@ -8,7 +8,7 @@ from dataclasses import fields
 from ..evaluation.baselines import MethodOptions, find_method
 from ..evaluation.baselines.geowizard import DEFAULT_DOMAIN, DOMAINS
 from ..loading import load_pipeline, takes_another_autoencoder
-from ..model.bundled import MODELS, find_model
+from ..model.catalog import MODELS, find_model
 from ..model.fingerprint import fingerprint
 from ..settings import EstimationSettings
 from .arguments import (

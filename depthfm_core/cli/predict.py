@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ..depth.files import import_openexr, read_photo
 from ..flow import SolverProgress
-from ..model.bundled import EXAMPLE_PHOTO
+from ..model.catalog import EXAMPLE_PHOTO
 from ..pipeline import DepthFMPipeline
 from ..replacing import is_same
 from ..settings import EstimationSettings

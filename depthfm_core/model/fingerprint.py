@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .bundled import MODELS, find_model
+from .catalog import MODELS, find_model
 from .digest import tensor_digest
 
 _CHUNK_BYTES = 2**24
@@ -20,7 +20,7 @@ def fingerprint(weights: str) -> str:
     weights that it takes), and one that is in no cache its name alone.
 
     Args:
-        weights: a path, a name from `model.bundled.MODELS`, or a repository's name.
+        weights: a path, a name from `model.catalog.MODELS`, or a repository's name.
 
     Raises:
         ValueError: for a model that was not downloaded yet.

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..model.bundled import MODELS, find_model
+from ..model.catalog import MODELS, find_model
 from ..model.checkpoints import DepthFMCheckpoint, load_checkpoint
 from ..model.codec import LatentCodec, load_codec
 from ..model.hyperparameters import UNetHyperParameters

@@ -27,15 +27,13 @@ import torch
 
 from ..model.codec import LatentCodec, load_codec
 from ..model.fingerprint import fingerprint
-from ..model.reading import read_tensor_file
-from ..model.unet import DepthFMUNet
 from ..model.writing import save_tensors
 from ..share import ALL, Share, this_share
 from .autoencoder import AutoencoderData, train_autoencoder
 from .calibration import measure_spread_scale
 from .engine import training_device
 from .export import export, is_exported, save_codec
-from .first_weights import RESULT, first_network, start_codec, untrained_network
+from .first_weights import RESULT, start_codec
 from .frames import check_data_sets, make_frames, open_stream, split_frames, tell_frames
 from .held_out import spread
 from .inputs import check_inputs, codec_config_path, latents_folder, network_path
@@ -44,13 +42,14 @@ from .precompute import check_sky, describe, plan_shards, write_latents
 from .recipe import Recipe
 from .recipe_warnings import warn_of_frozen_views, warn_of_recipe
 from .record import compare_records, keep_record, provenance, result_folder
+from .results import codec_of, codec_path, network_after, network_so_far
 from .scaling import measure_scaling_factor
 from .state import is_made, only_one, tell_made
 from .stream import FrameStream
 from .streamed import StreamedLatents, StreamedViews
 from .trained_on import as_trained, keep_data, shares_of
 from .validation import encode_held_out
-from .velocity import FlowSettings, take_averaged, train_velocity
+from .velocity import FlowSettings, train_velocity
 
 _LOGGER = logging.getLogger(__name__)
 _CHECKED_PICTURES = 32  # held-out frames in an autoencoder check
@@ -121,7 +120,7 @@ def prepare_frames(recipe: Recipe, output: Path, share: Share) -> None:
     Raises:
         ValueError: no autoencoder that can be read, or as `check_data_sets`, known before hours of rendering.
     """
-    _codec(recipe, output)
+    codec_of(recipe, output)
     if share.is_first:
         check_data_sets(recipe.frames, output)
         make_frames(recipe.frames, output)
@@ -163,7 +162,7 @@ def prepare_latents(
     """
     if recipe.frames.stream:
         raise ValueError("[frames.stream] makes latents while it trains; there are none to make before. Run `train`.")
-    made_with = recipe.latents[which], recipe.photometry, recipe.normalization, _codec_path(recipe, output)
+    made_with = recipe.latents[which], recipe.photometry, recipe.normalization, codec_path(recipe, output)
     train, held_out = split_frames(recipe.frames, output)
     if share.is_first:
         labels = recipe.latents[which].datasets
@@ -183,8 +182,8 @@ def _train_flow(recipe: Recipe, output: Path, which: str, stream: FrameStream | 
         tell_made(f"flow.{which}", result, asdict(settings.loop))
         return
     share.wait()  # until all have looked
-    network = _network(recipe, output, settings.start)
-    codec = _codec(recipe, output)
+    network = network_after(recipe, output, settings.start)
+    codec = codec_of(recipe, output)
     view = recipe.latents[settings.latents[-1]].view
     if stream is None:
         latents = _latent_set(recipe, output, settings, codec)
@@ -192,7 +191,7 @@ def _train_flow(recipe: Recipe, output: Path, which: str, stream: FrameStream | 
     else:
         stream.wait_for(recipe.frames.stream.first_frames)
         views = StreamedViews(stream, recipe.photometry, recipe.normalization)
-        latents = StreamedLatents(views, view, recipe.frames.stream, load_codec(_codec_path(recipe, output)))
+        latents = StreamedLatents(views, view, recipe.frames.stream, load_codec(codec_path(recipe, output)))
     held_out = None
     if share.is_first:
         held_out = encode_held_out(split_frames(recipe.frames, output)[1], view, codec.to(training_device()))
@@ -235,31 +234,6 @@ def _check_shards(recipe: Recipe, output: Path, names: Sequence[str], latents: L
             check_sky(made_shards[path], frames, recipe.latents[name])
 
 
-def _network(recipe: Recipe, output: Path, trained: str) -> DepthFMUNet:
-    """The network with the result of a flow stage, or as it is before the first one."""
-    if not trained:
-        return first_network(recipe.network, output)
-    path = network_path(output, trained)
-    if not path.exists():
-        raise ValueError(f"{path} is missing; run stage flow.{trained} first.")
-    network = untrained_network(recipe.network, output)
-    network.unet.load_state_dict(read_tensor_file(path)[0])
-    return network
-
-
-def _codec(recipe: Recipe, output: Path) -> LatentCodec:
-    return load_codec(_codec_path(recipe, output))
-
-
-def _codec_path(recipe: Recipe, output: Path) -> Path:
-    """The recipe's existing autoencoder, or the trained one."""
-    if recipe.autoencoder.path:
-        return output / recipe.autoencoder.path
-    if not codec_config_path(output).exists():
-        raise ValueError(f"{output / 'autoencoder'} holds no autoencoder; run stage autoencoder first.")
-    return output / "autoencoder"
-
-
 def _export(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | None) -> None:
     last, settings = list(recipe.flow.items())[-1]
     result, made_by = network_path(output, last), provenance(as_trained(recipe, output))
@@ -268,10 +242,10 @@ def _export(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | No
         if is_exported(output / RESULT, made_by):
             tell_made("export", output / RESULT, {})
             return
-    network, unfinished = _network_so_far(recipe, output, last)
+    network, unfinished = network_so_far(recipe, output, last)
     view = recipe.latents[settings.latents[-1]].view
     device = training_device()
-    network, codec = network.eval().to(device), _codec(recipe, output).to(device)
+    network, codec = network.eval().to(device), codec_of(recipe, output).to(device)
     frames = spread(split_frames(recipe.frames, output)[1], _CALIBRATED_FRAMES)
     _LOGGER.info("measuring an ensemble's spread on %d held-out frames, which takes a while on a CPU", len(frames))
     spread_scale = measure_spread_scale(network, codec, encode_held_out(frames, view, codec), settings.noising_step)
@@ -279,17 +253,6 @@ def _export(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | No
     resolution = min(view.height_px, view.width_px)
     made_by |= unfinished
     export(network, codec, settings.noising_step, resolution, spread_scale, output / RESULT, made_by)
-
-
-def _network_so_far(recipe: Recipe, output: Path, which: str) -> tuple[DepthFMUNet, dict[str, int]]:
-    """The result of a flow stage; of one that is not done its averaged weights so far, and {"step": the last saved}."""
-    state = network_path(output, which).with_name("state.pt")
-    if network_path(output, which).exists() or not state.exists():
-        return _network(recipe, output, which), {}
-    network = _network(recipe, output, recipe.flow[which].start)
-    step = take_averaged(network, recipe.flow[which], state)
-    _LOGGER.info("flow.%s is not done; export takes the averaged weights of step %d out of %s", which, step, state)
-    return network, {"step": step}
 
 
 STAGES: dict[str, Callable[[Recipe, Path, str, FrameStream | None], object]] = {

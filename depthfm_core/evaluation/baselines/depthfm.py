@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ...checks import check_settings
 from ...loading import load_pipeline
-from ...model.bundled import DOWNLOADS
+from ...model.catalog import DOWNLOADS
 from ...pipeline import DepthFMPipeline
 from ...settings import EstimationSettings
 from .method import Method, MethodCard, Request, counted_calls

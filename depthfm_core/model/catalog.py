@@ -29,8 +29,8 @@ DOWNLOADS = {
 MODELS = ("nano", *DOWNLOADS)
 
 
-def model_folder(name: str) -> Path:
-    """Where a downloaded model lies: below $DEPTHFM_HOME, or below the user's cache folder."""
+def cache_folder(name: str) -> Path:
+    """Where a downloaded model lies, or what else is kept: below $DEPTHFM_HOME, or below the user's cache folder."""
     home = os.environ.get("DEPTHFM_HOME")
     return (Path(home) if home else Path.home() / ".cache" / "depthfm") / name
 
@@ -47,7 +47,7 @@ def find_model(model: str | Path) -> tuple[Path, Path | None]:
     if model == "nano":
         return NANO_PATH, None
     if model in DOWNLOADS:
-        folder = model_folder(model)
+        folder = cache_folder(model)
         file = folder / DOWNLOADS[model].file_name
         if not file.is_file():
             raise ValueError(f"{model} is not in {folder}; fetch it with `python -m depthfm_core download {model}`.")
