@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -85,7 +86,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        for file in temporary.iterdir():
+        for file in filter(Path.is_file, temporary.iterdir()):
             with file.open("rb+") as written:
                 os.fsync(written.fileno())
         shutil.rmtree(path, ignore_errors=True)
@@ -107,13 +108,21 @@ def is_same(path: Path, other: Path) -> bool:
     return path.exists() and other.exists() and os.path.samefile(path, other)
 
 
-def remove_leftovers(path: Path) -> None:
-    """Removes the temporary files and folders of processes that were killed while they wrote `path`."""
+def remove_leftovers(path: Path, *, after_s: float = 0) -> None:
+    """Removes the temporary files and folders of processes that were killed while they wrote `path`.
+
+    Args:
+        path: the target.
+        after_s: how many seconds they must be old, where another process may be writing it.
+    """
     for leftover in path.parent.glob(f"{escape(_beginning(path))}*.tmp"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # that process has just ended
+            if time.time() - leftover.stat().st_mtime < after_s:
+                continue
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink()
 
 
 def _beginning(path: Path) -> str:

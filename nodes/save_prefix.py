@@ -6,7 +6,7 @@ sent does not have: here it is the title, or else the type.
 
 import re
 
-_WIDGET = re.compile(r"%([^%.]+)\.([^%.]+)%")
+_PLACEHOLDER = re.compile(r"%([^%]+)%")
 _NOT_IN_NAMES = re.compile(r'[/?<>\\:*|"\x00-\x1F\x7F]')
 
 
@@ -19,10 +19,11 @@ def with_widgets(prefix: str, prompt: dict | None) -> str:
     """
 
     def written(placeholder: re.Match) -> str:
-        value = _node(placeholder.group(1), prompt or {}).get("inputs", {}).get(placeholder.group(2))
+        name, _, widget = placeholder.group(1).rpartition(".")
+        value = _node(name, prompt or {}).get("inputs", {}).get(widget)
         return _NOT_IN_NAMES.sub("_", str(value)) if isinstance(value, str | int | float) else placeholder.group()
 
-    return _WIDGET.sub(written, prefix)
+    return _PLACEHOLDER.sub(written, prefix)
 
 
 def _node(name: str, prompt: dict) -> dict:

@@ -69,6 +69,8 @@ def test_another_folder_with_the_same_names_needs_another_output(evaluated, pair
     for root, code in ((pairs, 0), (pairs, 0), (tmp_path / "copy", 2)):
         options = ("--dataset", "folder", "--root", str(root), "--model", "ramp", "--output", str(tmp_path / "results"))
         assert main(["evaluate", *options]) == code
+    report = json.loads((tmp_path / "results" / "report.json").read_text(encoding="utf-8"))
+    assert report["data_set"] == pairs.name  # so that `table` tells two of them apart
 
 
 def test_results_of_an_earlier_version_that_kept_no_root_are_gone_on_with(evaluated):

@@ -114,6 +114,13 @@ def test_a_bad_picture_is_reported_and_the_others_go_on(saved, loaded, photo, tm
     assert len(lines) == 4
 
 
+def test_a_resolution_that_the_model_refuses_is_told_once(saved, cli_model, photo, tmp_path):
+    shutil.copy(photo, tmp_path / "second.png")
+    _, errors, folder = saved(*cli_model, "--resolution", "15", inputs=(photo, tmp_path / "second.png"), code=2)
+    assert errors.count("\n") == 1 and "--resolution 15 " in errors and "choose 16 or more" in errors
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
 def test_a_picture_too_small_for_normals_gets_the_other_kinds_and_advice(saved, loaded, tmp_path, size):
     Image.new("RGB", size).save(tmp_path / "dot.png")

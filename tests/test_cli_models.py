@@ -1,7 +1,10 @@
 """`convert`, `info` and `download`."""
 
 import errno
+import os
 import shutil
+import ssl
+import time
 import urllib.error
 from http.client import BadStatusLine, IncompleteRead
 
@@ -196,19 +199,30 @@ def test_an_answer_that_is_cut_or_no_answer_is_reported(published, checkpoint, m
     refused(capsys, checkpoint.as_uri(), "could not be fetched", "another machine")
 
 
-def test_a_full_disk_is_told_as_such(published, monkeypatch, capsys):
-    monkeypatch.setattr(download.shutil, "copyfileobj", raiser(OSError(errno.ENOSPC, "No space left on device")))
-    refused(capsys, published / "model.ckpt", "cannot be written", "No space left", "--folder")
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES])
+def test_a_full_disk_is_told_as_such(published, monkeypatch, capsys, number):
+    monkeypatch.setattr(download.shutil, "copyfileobj", raiser(OSError(number, "No more")))
+    refused(capsys, published / "model.ckpt", "cannot be written", "No more", "--folder")
     assert contents(published) == []
 
 
-def test_what_killed_downloads_left_is_removed(published):
+def test_a_broken_encryption_is_the_networks_whose_error_has_a_number_of_the_disks(
+    published, checkpoint, monkeypatch, capsys
+):
+    monkeypatch.setattr(download.shutil, "copyfileobj", raiser(ssl.SSLError(errno.EPERM, "bad record")))
+    refused(capsys, checkpoint.as_uri(), "could not be fetched", "bad record")
+
+
+@pytest.mark.parametrize(("hours", "is_left"), [(23, True), (25, False)])
+def test_what_downloads_left_that_were_killed_a_day_ago_is_removed(published, hours, is_left):
     published.mkdir(parents=True)
     for place in (published / "model.ckpt", published / "vae"):
         left = place.with_name(f"{replacing._beginning(place)}0.tmp")
         left.mkdir() if place.name == "vae" else left.write_bytes(b"half")
+        os.utime(left, (0, time.time() - 3600 * hours))
     assert main(["download", "depthfm-v1"]) == 0
-    assert sorted(path.name for path in published.iterdir()) == ["model.ckpt", "vae"]
+    names = [path.name for path in published.iterdir()]
+    assert {"model.ckpt", "vae"} <= {*names} and len(names) == (4 if is_left else 2)
 
 
 def test_info_says_where_the_autoencoder_lies_or_that_it_is_missing(published, capsys):

@@ -100,6 +100,12 @@ def test_what_a_method_was_told_of_the_images_is_no_setting_of_it(joined):
     assert rows[0]["kitti.abs_rel"] == rows[0]["nyu.abs_rel"] != ""
 
 
+def test_the_focal_length_of_a_data_sets_camera_makes_no_row_of_its_own(joined):
+    focal_px = {"nyu": 518.9, "kitti": 721.5}
+    rows, _ = joined({name: [summary("nano", NANO, made_with={"focal_px": px})] for name, px in focal_px.items()})
+    assert {row["method"] for row in rows if row["source"] == "measured here"} == {"nano"}
+
+
 def test_the_page_on_benchmarks_names_the_published_targets_and_its_commands_can_be_read():
     page = (Path(__file__).parents[1] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     for name, score in TABLES["depthfm-v1"].rows["DepthFM (first version)"].items():

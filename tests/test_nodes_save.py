@@ -199,11 +199,20 @@ def test_no_run_replaces_a_file_of_an_earlier_one(comfyui, prefix, names):
     assert [path.stem for path in first] == [time.strftime(name) for name in names]
 
 
-def test_a_widget_in_a_prefix_becomes_its_value_as_with_save_image(comfyui):
-    graph = save_graph("widgets/%DepthFM Sampler.seed%")
-    graph["depth"]["inputs"]["seed"], graph["depth"]["_meta"] = 0, {"title": "DepthFM Sampler"}
+@pytest.mark.parametrize(
+    ("title", "prefix", "name"),
+    [
+        ("DepthFM Sampler", "widgets/%DepthFM Sampler.seed%", "0"),
+        ("Depth v1.5", "widgets/%year%_v1.5_%Depth v1.5.seed%_%date:hh.mm%", "%Y_v1.5_0_%H.%M"),
+    ],
+)
+def test_a_widget_in_a_prefix_becomes_its_value_as_with_save_image(comfyui, title, prefix, name):
+    graph = save_graph(prefix)
+    graph["depth"]["inputs"]["seed"], graph["depth"]["_meta"] = 0, {"title": title}
+    before = time.strftime(name)
     (path,) = saved_files(comfyui, graph)
-    assert path == comfyui.base / "output" / "widgets" / "0_00001_.png"
+    names = {f"{told}_00001_.png" for told in (before, time.strftime(name))}
+    assert path.parent == comfyui.base / "output" / "widgets" and path.name in names
 
 
 @pytest.mark.parametrize("prefix", ["", ".", "..", " ", "depth/..", "./"])

@@ -118,8 +118,8 @@ def test_looser_tolerances_need_fewer_calls(pipeline, photo):
         pipeline(photo, replace(QUICK, solver="dopri5", **settings), reports.append)
         return reports[-1].num_calls
 
-    assert calls(rtol=1e-1, atol=1e-8) < calls(rtol=1e-5, atol=1e-8)
-    assert calls(rtol=1e-8, atol=1e-1) < calls(rtol=1e-8, atol=1e-5)
+    assert calls(rtol=1e-1, atol=1e-8) < calls(rtol=1e-3, atol=1e-8)
+    assert calls(rtol=1e-8, atol=1e-1) < calls(rtol=1e-8, atol=1e-3)
     with pytest.raises(RuntimeError, match="max_steps"):
         calls(rtol=1e-9, atol=1e-9, max_steps=1)
 

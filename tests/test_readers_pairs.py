@@ -76,6 +76,31 @@ def test_pairs_are_listed_by_path_and_pictures_of_depth_or_without_it_left_out(t
     assert [entry.name for entry in pairs.list_entries(tmp_path)] == ["a", "b", "c"]
 
 
+def test_beside_a_photograph_its_original_and_a_preview_are_left_out(tmp_path):
+    for name in ("a.jpg", "a.tif", "a.gif"):
+        write_metres(tmp_path, name, "a.npy")
+    (entry,) = pairs.list_entries(tmp_path)
+    assert entry.image == tmp_path / "a.jpg" and "2 other pictures" in pairs.describe_others(tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        [("a.jpg", "a.npy"), ("a.png", "a.npy")],
+        [("a.webp", "a.npy"), ("a.tif", "a.npy")],
+        [("a_rgb.jpg", "a_rgb.npy"), ("a_rgb.jpg", "a_depth_mm.png")],
+        [("s/image.png", "s/depth.npy"), ("s/image.png", "s/image.npy")],
+    ],
+    ids=str,
+)
+def test_two_pairs_of_one_name_or_picture_are_refused_by_their_files(tmp_path, files):
+    for picture, depth in files:
+        write_metres(tmp_path, picture, depth)
+    with pytest.raises(ValueError, match="more than one picture or depth map") as refusal:
+        pairs.list_entries(tmp_path)
+    assert all(f"{picture} with {depth}" in str(refusal.value) for picture, depth in files)
+
+
 def test_pictures_without_a_depth_map_are_counted_and_those_of_depth_are_not(tmp_path):
     for name in ("a.jpg", "below/b.webp"):
         write_metres(tmp_path, name, f"{name.partition('.')[0]}.npy")

@@ -176,8 +176,12 @@ def _shard(text: str) -> Share:
 
 
 def pipeline_from(args: argparse.Namespace) -> DepthFMPipeline:
-    """The pipeline that the options of `add_model_arguments` ask for; errors as in `load_pipeline`."""
-    return load_pipeline(
+    """The pipeline that the options of `add_model_arguments` ask for.
+
+    Raises:
+        ValueError: as `load_pipeline`, or for a `--resolution` that the model refuses, once for all pictures.
+    """
+    pipeline = load_pipeline(
         args.model,
         args.vae,
         chosen_device(args.device),
@@ -187,6 +191,13 @@ def pipeline_from(args: argparse.Namespace) -> DepthFMPipeline:
         args.decoder,
         compile=args.compile,
     )
+    resolution = getattr(args, "processing_resolution", None)
+    if resolution and resolution < pipeline.multiple:
+        raise ValueError(
+            f"--resolution {resolution} is less than one cell of the network; choose {pipeline.multiple} or more, 0 "
+            "for the picture's own size, or leave it out."
+        )
+    return pipeline
 
 
 def chosen_device(name: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from ssl import SSLError
 
 from tqdm import tqdm
 
@@ -18,9 +19,11 @@ from ..model.catalog import DOWNLOADS, Download, cache_folder
 from ..model.checkpoints import load_checkpoint
 from ..model.reading import CheckpointError
 from ..replacing import remove_leftovers, replacing, replacing_folder
+from .errors import DISK_FULL
 
 _TIMEOUT_SECONDS = 60
-_OF_THE_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOENT, errno.ENOTDIR)
+_ABANDONED_AFTER_S = 24 * 3600  # what a killed download left; another one may be under way
+_OF_THE_DISK = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, *DISK_FULL}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,7 +103,7 @@ def _reported(url: str, place: Path, also: tuple[type[Exception], ...] = ()) -> 
         raise ValueError(f"What came from {url} is not the model ({error})") from error
     except (OSError, HTTPException, *also) as error:
         reason = str(error).strip("<>").partition("\n")[0]
-        if getattr(error, "errno", None) in _OF_THE_DISK:
+        if getattr(error, "errno", None) in _OF_THE_DISK and not isinstance(error, SSLError):  # which has own numbers
             raise OSError(f"{place} cannot be written ({reason}); name another place with --folder.") from error
         raise OSError(
             f"{url} could not be fetched ({reason}); try again, or fetch it on another machine and put it at {place}."
@@ -108,6 +111,6 @@ def _reported(url: str, place: Path, also: tuple[type[Exception], ...] = ()) -> 
 
 
 def _make_place(place: Path) -> None:
-    """Its folder, without what a download that was killed left there."""
+    """Its folder, without what downloads left there that were killed long ago."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(place)
+    remove_leftovers(place, after_s=_ABANDONED_AFTER_S)

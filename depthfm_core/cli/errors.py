@@ -6,7 +6,7 @@ BAD_INPUT = 2  # the exit code
 # torch.OutOfMemoryError and the adaptive solver's step limit are RuntimeErrors; the project's own errors ValueErrors.
 USER_ERRORS = (ValueError, OSError, RuntimeError, MemoryError)
 _REQUIRED = ("torch", "diffusers", "safetensors", "numpy", "PIL", "einops", "tqdm")  # by the library itself
-_DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 # What takes less memory, by command; each has its own ways.
 _ESTIMATE_SMALLER = "try a smaller --resolution, --members-at-once 1, --dtype bfloat16 or --device cpu"
 _LESS_MEMORY = {
@@ -35,7 +35,7 @@ def sentence(error: BaseException, command: str = "predict") -> str:
         return f"This needs the package {error.name}, which is not installed; {install} brings it."
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}."
-    if isinstance(error, OSError) and error.errno in _DISK_FULL and error.strerror:  # and no file's name: a stream
+    if isinstance(error, OSError) and error.errno in DISK_FULL and error.strerror:  # and no file's name: a stream
         return f"The output could not be written ({error.strerror}); free some space, or send it elsewhere."
     if isinstance(error, MemoryError | RuntimeError) and _is_memory(error):
         advice = _LESS_MEMORY.get(command, _ELSEWHERE)

@@ -206,7 +206,8 @@ def _summary(plan: Plan, benchmark: Benchmark, entries: Sequence[Entry]) -> Summ
     gives = read_gives(plan.folder) or plan.card.gives
     measured = [rows[entry.name] for entry in entries]
     summary = summarize(plan.model, gives, settings["weights"], measured, plan.alignments)
-    made_with = changed_options(plan.options) | read_made_with(plan.folder)
+    told = read_made_with(plan.folder)
+    made_with = told | {name: value for name, value in changed_options(plan.options).items() if name not in told}
     if "beside" in settings:
         made_with["beside"] = settings["beside"]
     if domain_of := plan.domain_of(benchmark):

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
+from ..data import pairs
 from ..data.entries import Entry
 from ..evaluation.baselines import METHODS, MethodCard, MethodOptions, find_method
 from ..evaluation.pictures import unique_name
@@ -141,7 +142,7 @@ def _measured_on(args: argparse.Namespace, benchmark: Benchmark, root: Path) -> 
 
 def data_set_name(args: argparse.Namespace, root: Path) -> str:
     """The benchmark's, or that of the folder which is the data set itself."""
-    return args.dataset if args.dataset in BENCHMARKS else root.resolve().name
+    return args.dataset if args.dataset in BENCHMARKS and args.dataset != pairs.NAME else root.resolve().name
 
 
 def _options(kept: Mapping[str, object]) -> MethodOptions:

@@ -12,7 +12,7 @@ Pictures may be of any format that is read, whatever the layout. They are turned
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from ..depth.files import read_image
@@ -22,45 +22,46 @@ from .photos import is_hidden, photos_in, read_suffixes
 from .rasters import between, make_sample, read_npy, read_png_m
 from .sample import DepthSample
 
+_Pair = tuple[str, str, str]  # the name, and the paths of picture and depth map, relative to the folder
 NAME = "folder"
 MIN_DEPTH_M, MAX_DEPTH_M = 0.0, math.inf
 # Ends of lines, and what Python makes of a file name's bytes that are no UTF-8.
 _UNFIT = re.compile("[\n\r\ud800-\udfff]")
 # End of the picture's path without its suffix -> end of the depth map's with it.
 _LAYOUTS = (("/image", "/depth.npy"), ("", ".npy"), ("", "_depth.png"), ("_rgb", "_depth_mm.png"))
+_USUAL = (".png", ".jpg", ".jpeg")  # of photographs; beside one, a TIFF is its original and a GIF a preview
 _SHOWS_DEPTH = re.compile(r"(^|_)depth(_mm)?$")  # the end of a picture's name, without its suffix
 
 
 def list_entries(root: Path, split: Path | None = None) -> list[Entry]:
     """The pairs below a folder, by name (in the list's order with a list).
 
-    Pictures without depth are left out, and hidden files, as a Mac leaves them (`._NAME.png`).
+    Pictures without depth are left out, and hidden files, as a Mac leaves them (`._NAME.png`). Of several pictures with
+    one depth map the PNG or JPEG is taken.
 
     Args:
         root: the folder.
         split: a list of NAMEs, one a line, relative to `root`, for a part of the pairs.
 
     Raises:
-        ValueError: no such folder, no pair in it, two depth maps for one picture, a file name
-            that is no line of UTF-8, or a name that is not there.
+        ValueError: no such folder, no pair in it, two depth maps for one picture or two usual pictures for one depth
+            map, a file name that is no line of UTF-8, or a name that is not there.
     """
     root = require_folder(root, "your data set", "name the one that holds them")
     found = (path for path in root.rglob("*") if path.is_file())
     files = {path.as_posix() for path in (path.relative_to(root) for path in found) if not is_hidden(path)}
     suffixes = read_suffixes()
     pictures = [file for file in sorted(files) if PurePosixPath(file).suffix.lower() in suffixes]
-    pairs = [(image, layout) for image in pictures for layout in _LAYOUTS if _depth_of(image, layout) in files]
+    pairs = [
+        (_name(image, layout), image, depth)
+        for image in pictures
+        for layout in _LAYOUTS
+        if (depth := _depth_of(image, layout)) in files
+    ]
     if not pairs:
         ends = "; ".join(f"NAME{image}.jpg (.png, ...) with NAME{depth}" for image, depth in _LAYOUTS)
         raise ValueError(f"{root} holds no picture with a depth map; looked for {ends}.")
-    entries: dict[str, Entry] = {}
-    for image, layout in pairs:
-        name = _name(image, layout)
-        if _UNFIT.search(name):
-            raise ValueError(f"The file name {name!a} in {root} is no line of UTF-8 text, as a table needs; rename it.")
-        if name in entries:
-            raise ValueError(f"{name} in {root} has more than one picture or depth map; keep one pair of them.")
-        entries[name] = Entry(name, root / image, root / _depth_of(image, layout))
+    entries = {name: Entry(name, root / image, root / depth) for name, image, depth in _unambiguous(pairs, root)}
     return list(entries.values()) if split is None else _chosen(entries, root, split)
 
 
@@ -78,6 +79,28 @@ def read(entry: Entry, *, max_depth_m: float = MAX_DEPTH_M) -> DepthSample:
     depth_m = read_npy(entry.depth) if is_npy else read_png_m(entry.depth, 1000)
     valid = between(depth_m, MIN_DEPTH_M, max_depth_m if is_npy else min(max_depth_m, KNOWN_UP_TO_M))
     return make_sample(read_image(entry.image)[0], depth_m, valid, entry.image)
+
+
+def _unambiguous(pairs: Sequence[_Pair], root: Path) -> list[_Pair]:
+    """A pair for each depth map, of the usual kind of picture where there are several; ValueError for what is left."""
+    usual = {depth for _, image, depth in pairs if _is_usual(image)}
+    chosen = [pair for pair in pairs if _is_usual(pair[1]) or pair[2] not in usual]
+    taken: dict[str, _Pair] = {}  # by name, and by picture, which may be in two layouts
+    for pair in chosen:
+        name, image, depth = pair
+        if _UNFIT.search(name):
+            raise ValueError(f"The file name {name!a} in {root} is no line of UTF-8 text, as a table needs; rename it.")
+        if before := taken.get(f"name {name}") or taken.get(f"picture {image}"):
+            raise ValueError(
+                f"{name} in {root} has more than one picture or depth map ({before[1]} with {before[2]}, {image} with "
+                f"{depth}); keep one pair of them."
+            )
+        taken |= {f"name {name}": pair, f"picture {image}": pair}
+    return chosen
+
+
+def _is_usual(image: str) -> bool:
+    return image.lower().endswith(_USUAL)
 
 
 def _chosen(entries: dict[str, Entry], root: Path, split: Path) -> list[Entry]:

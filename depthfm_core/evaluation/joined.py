@@ -20,6 +20,7 @@ PAPER = "depthfm"  # the table whose rows all stand below the measured ones
 MEASURED_HERE = "measured here"
 _UNKNOWN = (None, None)
 _OF_THE_MACHINE = ("members_at_once",)  # of `made_with`: what changes no map
+_OF_THE_CAMERA = ("focal_px",)  # what data sets have each their own of
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _check_joinable(first: Mapping, second: Mapping) -> None:
     if _measured_on(first) != _measured_on(second):
         raise ValueError(
             f"{places}, but on other images or by another protocol ({_told(first)}; {_told(second)}); measure both "
-            "alike, or rename one folder of pictures, if they are two data sets."
+            "alike, or rename one folder of pictures and run `evaluate` on it, if they are two data sets."
         )
     for method in second["methods"]:
         if any(_is_same_row(method, other) for other in first["methods"]):
@@ -103,20 +104,25 @@ def join_rows(reports: Mapping[str, Mapping]) -> list[Row]:
     A published score is left out where the data set was not measured by the protocol of published numbers.
     """
     measured = {}
-    methods = [method for report in reports.values() for method in report["methods"]]
+    methods = [(name, method) for name, report in reports.items() for method in report["methods"]]
     for name, report in reports.items():
         for method in report["methods"]:
             for alignment, scores in _measured(method):
-                measured.setdefault((_row_name(method, methods), alignment), {})[name] = scores
+                measured.setdefault((_row_name(name, method, methods), alignment), {})[name] = scores
     rows = [Row(*key, MEASURED_HERE, scores) for key, scores in measured.items()]
     return [*rows, *_published_rows(reports)]
 
 
-def _row_name(method: Mapping, methods: Sequence[Mapping]) -> str:
+def _row_name(data_set: str, method: Mapping, methods: Sequence[tuple[str, Mapping]]) -> str:
     """The method's name, with those of its settings that it has otherwise elsewhere among the methods."""
     settings = _settings(method)
-    others = [_settings(other) for other in methods if other["name"] == method["name"]]
-    apart = {key: value for key, value in settings.items() if any(other.get(key) != value for other in others)}
+    others = [(name, _settings(other)) for name, other in methods if other["name"] == method["name"]]
+
+    def differs(key: str, value: object) -> bool:
+        comparable = (other for name, other in others if name == data_set or key not in _OF_THE_CAMERA)
+        return any(other.get(key) != value for other in comparable)
+
+    apart = {key: value for key, value in settings.items() if differs(key, value)}
     return f"{method['name']} ({tell_settings(apart)})" if apart else method["name"]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...model.fingerprint import cached_repository
 from ...model.reading import read_tensor_file
-from .method import Method, Request
+from .method import DTYPE, Method, Request, in_float32
 from .sizes import letterbox, midas_size
 
 MIDAS = "isl-org/MiDaS"
@@ -48,7 +48,7 @@ def load_midas(request: Request) -> Method:
     """
     entry, bound, colors = MIDAS_ENTRIES[request.name]
     network = _from_hub(request, MIDAS, entry)
-    return request.method(lambda image: (_run_midas(network, image, bound, colors), 1), size=MIDAS_SIDE_PX)
+    return _midas_method(request, lambda image: _run_midas(network, image, bound, colors))
 
 
 def load_omnidata(request: Request) -> Method:
@@ -65,10 +65,10 @@ def load_omnidata(request: Request) -> Method:
     else:
         network = _from_hub(request, "alexsax/omnidata_models", "depth_dpt_hybrid_384")
 
-    def estimate(image: Tensor) -> tuple[Tensor, int]:
-        return _run_midas(network, image, "lower", HALVES, **OMNIDATA_RESIZE).clamp(0, 1), 1
+    def run(image: Tensor) -> Tensor:
+        return _run_midas(network, image, "lower", HALVES, **OMNIDATA_RESIZE).clamp(0, 1)
 
-    return request.method(estimate, size=MIDAS_SIDE_PX)
+    return _midas_method(request, run)
 
 
 def load_hdn(request: Request) -> Method:
@@ -79,7 +79,7 @@ def load_hdn(request: Request) -> Method:
     """
     hybrid = any(".backbone.stem." in name for name in _state(request))
     network = _with_weights(request, "DPT_Hybrid" if hybrid else "DPT_Large")
-    return request.method(lambda image: (_run_midas(network, image, "minimal", HALVES), 1), size=MIDAS_SIDE_PX)
+    return _midas_method(request, lambda image: _run_midas(network, image, "minimal", HALVES))
 
 
 def load_metric3d(request: Request) -> Method:
@@ -121,6 +121,11 @@ def metric3d_method(request: Request, run: Callable[[Tensor], Tensor], size: tup
     return request.method(estimate, gives=gives, size=f"{size[0]} x {size[1]}", **told)
 
 
+def _midas_method(request: Request, run: Callable[[Tensor], Tensor]) -> Method:
+    """What runs a network of MiDaS's code, which rounds nowhere."""
+    return request.method(lambda image: (run(image), 1), size=MIDAS_SIDE_PX, dtype=DTYPE)
+
+
 def _run_midas(
     network: nn.Module, image: Tensor, bound: str, colors: tuple, mode: str = "bicubic", *, antialias: bool = False
 ) -> Tensor:
@@ -137,7 +142,7 @@ def _from_hub(request: Request, repository: str, entry: str, folder: str = "", *
     folder = folder or (request.weights if Path(request.weights).is_dir() else _cached(request, repository))
     with request.complaining(RuntimeError), _nothing_fetched():
         network = torch.hub.load(str(folder), entry, source="local", **arguments)
-    return network.to(request.options.device).eval()
+    return in_float32(network, request.options.device)
 
 
 @contextmanager
