@@ -63,8 +63,10 @@ def hub(tmp_path, monkeypatch):
 
 
 def network_of(method):
-    """The network that a method's function closes over."""
-    return next(c.cell_contents for c in method.estimate.__closure__ if isinstance(c.cell_contents, torch.nn.Module))
+    """The network that a method's function closes over, itself or by the function that it calls."""
+    inside = [cell.cell_contents for cell in method.estimate.__closure__]
+    inside += [cell.cell_contents for part in inside for cell in getattr(part, "__closure__", None) or ()]
+    return next(part for part in inside if isinstance(part, torch.nn.Module))
 
 
 @pytest.mark.parametrize(
