@@ -6,7 +6,6 @@ sent does not have: here it is the title, or else the type.
 
 import re
 
-_PLACEHOLDER = re.compile(r"%([^%]+)%")
 _NOT_IN_NAMES = re.compile(r'[/?<>\\:*|"\x00-\x1F\x7F]')
 
 
@@ -17,13 +16,22 @@ def with_widgets(prefix: str, prompt: dict | None) -> str:
         prefix: a file's, with %NODE.WIDGET%: a node's title, or its type, and an input that is no link.
         prompt: the graph as it was sent, or None.
     """
+    written, *parts = prefix.split("%")
+    while parts:
+        value = _value(parts[0], prompt or {}) if len(parts) > 1 else None
+        if value is None:  # this % may begin nothing, and the next one a placeholder
+            written += f"%{parts.pop(0)}"
+        else:
+            written += _NOT_IN_NAMES.sub("_", value) + parts[1]
+            parts = parts[2:]
+    return written
 
-    def written(placeholder: re.Match) -> str:
-        name, _, widget = placeholder.group(1).rpartition(".")
-        value = _node(name, prompt or {}).get("inputs", {}).get(widget)
-        return _NOT_IN_NAMES.sub("_", str(value)) if isinstance(value, str | int | float) else placeholder.group()
 
-    return _PLACEHOLDER.sub(written, prefix)
+def _value(placeholder: str, prompt: dict) -> str | None:
+    """What the widget that is named holds; None where there is none of this name."""
+    name, _, widget = placeholder.rpartition(".")
+    value = _node(name, prompt).get("inputs", {}).get(widget)
+    return str(value) if isinstance(value, str | int | float) else None
 
 
 def _node(name: str, prompt: dict) -> dict:
