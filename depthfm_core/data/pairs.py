@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from ..depth.files import read_image
 from .entries import Entry, read_lines, require_folder
@@ -22,7 +23,6 @@ from .photos import is_hidden, photos_in, read_suffixes
 from .rasters import between, make_sample, read_npy, read_png_m
 from .sample import DepthSample
 
-_Pair = tuple[str, str, str]  # the name, and the paths of picture and depth map, relative to the folder
 NAME = "folder"
 MIN_DEPTH_M, MAX_DEPTH_M = 0.0, math.inf
 # Ends of lines, and what Python makes of a file name's bytes that are no UTF-8.
@@ -31,6 +31,14 @@ _UNFIT = re.compile("[\n\r\ud800-\udfff]")
 _LAYOUTS = (("/image", "/depth.npy"), ("", ".npy"), ("", "_depth.png"), ("_rgb", "_depth_mm.png"))
 _USUAL = (".png", ".jpg", ".jpeg")  # of photographs; beside one, a TIFF is its original and a GIF a preview
 _SHOWS_DEPTH = re.compile(r"(^|_)depth(_mm)?$")  # the end of a picture's name, without its suffix
+
+
+class _Pair(NamedTuple):
+    """NAME, and where its picture and depth map lie in the folder."""
+
+    name: str
+    image: str
+    depth: str
 
 
 def list_entries(root: Path, split: Path | None = None) -> list[Entry]:
@@ -53,7 +61,7 @@ def list_entries(root: Path, split: Path | None = None) -> list[Entry]:
     suffixes = read_suffixes()
     pictures = [file for file in sorted(files) if PurePosixPath(file).suffix.lower() in suffixes]
     pairs = [
-        (_name(image, layout), image, depth)
+        _Pair(_name(image, layout), image, depth)
         for image in pictures
         for layout in _LAYOUTS
         if (depth := _depth_of(image, layout)) in files
@@ -61,7 +69,8 @@ def list_entries(root: Path, split: Path | None = None) -> list[Entry]:
     if not pairs:
         ends = "; ".join(f"NAME{image}.jpg (.png, ...) with NAME{depth}" for image, depth in _LAYOUTS)
         raise ValueError(f"{root} holds no picture with a depth map; looked for {ends}.")
-    entries = {name: Entry(name, root / image, root / depth) for name, image, depth in _unambiguous(pairs, root)}
+    chosen = _unambiguous(pairs, root)
+    entries = {pair.name: Entry(pair.name, root / pair.image, root / pair.depth) for pair in chosen}
     return list(entries.values()) if split is None else _chosen(entries, root, split)
 
 
@@ -83,19 +92,20 @@ def read(entry: Entry, *, max_depth_m: float = MAX_DEPTH_M) -> DepthSample:
 
 def _unambiguous(pairs: Sequence[_Pair], root: Path) -> list[_Pair]:
     """A pair for each depth map, of the usual kind of picture where there are several; ValueError for what is left."""
-    usual = {depth for _, image, depth in pairs if _is_usual(image)}
-    chosen = [pair for pair in pairs if _is_usual(pair[1]) or pair[2] not in usual]
-    taken: dict[str, _Pair] = {}  # by name, and by picture, which may be in two layouts
+    usual = {pair.depth for pair in pairs if _is_usual(pair.image)}
+    chosen = [pair for pair in pairs if _is_usual(pair.image) or pair.depth not in usual]
+    by_name: dict[str, _Pair] = {}
+    by_image: dict[str, _Pair] = {}  # one may be in two layouts
     for pair in chosen:
         name, image, depth = pair
         if _UNFIT.search(name):
             raise ValueError(f"The file name {name!a} in {root} is no line of UTF-8 text, as a table needs; rename it.")
-        if before := taken.get(f"name {name}") or taken.get(f"picture {image}"):
+        if before := by_name.get(name) or by_image.get(image):
             raise ValueError(
-                f"{name} in {root} has more than one picture or depth map ({before[1]} with {before[2]}, {image} with "
-                f"{depth}); keep one pair of them."
+                f"{name} in {root} has more than one picture or depth map ({before.image} with {before.depth}, {image} "
+                f"with {depth}); keep one pair of them."
             )
-        taken |= {f"name {name}": pair, f"picture {image}": pair}
+        by_name[name] = by_image[image] = pair
     return chosen
 
 
