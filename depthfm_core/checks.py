@@ -20,12 +20,17 @@ def check_image(image: Tensor) -> None:
         raise ValueError(f"The image's values go from {low:.4g} to {high:.4g}; expected [0, 1] without NaN.")
 
 
+def is_below_one_cell(resolution: int | None, multiple: int) -> bool:
+    """Whether pictures of this short side would be padding for the most part; 0 and None choose no side."""
+    return bool(resolution) and resolution < multiple
+
+
 def check_settings(settings: EstimationSettings, multiple: int) -> None:
     """For a network whose picture has sides that are multiples of this."""
     if not isinstance(settings, EstimationSettings):  # their values were checked when they were made
         raise ValueError(f"The settings came as {type(settings).__name__}; expected EstimationSettings(...).")
     resolution = settings.processing_resolution
-    if resolution and resolution < multiple:  # such a picture would be padding for the most part
+    if is_below_one_cell(resolution, multiple):
         raise ValueError(
             f"processing_resolution is {resolution} pixels, less than one cell of the network; choose at least "
             f"{multiple}, 0 for the image's own size, or leave it to the model (in ComfyUI: -1)."

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
+ABANDONED_AFTER_S = 24 * 3600  # what is half written and younger, another process may be writing
 _NAME_CHARACTERS = 40  # of the target's name in the temporary one: with four bytes each they fit the 255 of most disks
 
 

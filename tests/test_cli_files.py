@@ -14,15 +14,7 @@ from depthfm_core.cli.outputs import OUTPUTS
 from depthfm_core.depth.files import write_png, write_png16
 from depthfm_core.model.catalog import EXAMPLE_PHOTO
 
-HEIGHT, WIDTH = 36, 52
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-
-
-def pixels(path):
-    return np.asarray(Image.open(path))
+from .test_cli import HEIGHT, WIDTH, names, pixels
 
 
 def test_pictures_that_differ_in_the_suffix_alone_keep_it_and_one_named_twice_is_estimated_once(saved, photo, tmp_path):

@@ -21,12 +21,11 @@ from torch import Tensor
 
 from ..model.catalog import cache_folder
 from ..model.digest import tensor_digest
-from ..replacing import replacing, replacing_folder
+from ..replacing import ABANDONED_AFTER_S, replacing, replacing_folder
 
 MAX_BYTES = 16 * 2**30
 _DIGESTS = "digests.json"
 _MAX_DIGESTS = 64
-_ABANDONED_AFTER_S = 24 * 3600
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -92,7 +91,7 @@ class GraphStore:
         total = 0
         for entry in sorted((e for e in self.folder.iterdir() if e.is_dir()), key=_last_use, reverse=True):
             if entry.name.startswith("."):  # being written, or abandoned
-                superfluous = time.time() - _last_use(entry) > _ABANDONED_AFTER_S
+                superfluous = time.time() - _last_use(entry) > ABANDONED_AFTER_S
             else:
                 total += sum(file.stat().st_size for file in entry.iterdir())
                 superfluous = entry != keep and total > self.max_bytes

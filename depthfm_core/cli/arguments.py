@@ -11,6 +11,7 @@ from dataclasses import fields
 import torch
 
 from ..backends.choice import BACKENDS
+from ..checks import is_below_one_cell
 from ..flow import GRIDS, REDUCTIONS, SOLVERS
 from ..loading import load_pipeline
 from ..model.attention import ATTENTIONS
@@ -192,7 +193,7 @@ def pipeline_from(args: argparse.Namespace) -> DepthFMPipeline:
         compile=args.compile,
     )
     resolution = getattr(args, "processing_resolution", None)
-    if resolution and resolution < pipeline.multiple:
+    if resolution and is_below_one_cell(resolution, pipeline.multiple):
         raise ValueError(
             f"--resolution {resolution} is less than one cell of the network; choose {pipeline.multiple} or more, 0 "
             "for the picture's own size, or leave it out."

@@ -18,11 +18,10 @@ from tqdm import tqdm
 from ..model.catalog import DOWNLOADS, Download, cache_folder
 from ..model.checkpoints import load_checkpoint
 from ..model.reading import CheckpointError
-from ..replacing import remove_leftovers, replacing, replacing_folder
+from ..replacing import ABANDONED_AFTER_S, remove_leftovers, replacing, replacing_folder
 from .errors import DISK_FULL
 
 _TIMEOUT_SECONDS = 60
-_ABANDONED_AFTER_S = 24 * 3600  # what a killed download left; another one may be under way
 _OF_THE_DISK = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, *DISK_FULL}
 
 
@@ -113,4 +112,4 @@ def _reported(url: str, place: Path, also: tuple[type[Exception], ...] = ()) -> 
 def _make_place(place: Path) -> None:
     """Its folder, without what downloads left there that were killed long ago."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(place, after_s=_ABANDONED_AFTER_S)
+    remove_leftovers(place, after_s=ABANDONED_AFTER_S)

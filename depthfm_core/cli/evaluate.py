@@ -82,15 +82,15 @@ def run(args: argparse.Namespace) -> int:
     """
     benchmark, root = _benchmark(args)
     _check_numbers(args)
-    entries = benchmark.list_entries(root, args.split)
-    check_names(entries)
-    others = _describe_others(args, benchmark, root, entries)
-    entries = entries[: args.limit]
+    listed = benchmark.list_entries(root, args.split)
+    check_names(listed)
+    entries = listed[: args.limit]
     plans = make_plans(args, benchmark)
     for plan in plans:
         if not plan.is_done(entries):
             check_libraries(plan.card, plan.model)
     share = this_share()
+    others = _describe_others(args, benchmark, root, listed) if share.is_first else None  # it walks the whole folder
     if share.is_first:
         for plan in plans:
             drop_without_results(plan.folder)

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-from ..model.codec import LatentCodec, load_codec
+from ..model.codec import LatentCodec
 from ..model.fingerprint import fingerprint
 from ..model.writing import save_tensors
 from ..share import ALL, Share, this_share
@@ -191,7 +191,7 @@ def _train_flow(recipe: Recipe, output: Path, which: str, stream: FrameStream | 
     else:
         stream.wait_for(recipe.frames.stream.first_frames)
         views = StreamedViews(stream, recipe.photometry, recipe.normalization)
-        latents = StreamedLatents(views, view, recipe.frames.stream, load_codec(codec_path(recipe, output)))
+        latents = StreamedLatents(views, view, recipe.frames.stream, codec_of(recipe, output))
     held_out = None
     if share.is_first:
         held_out = encode_held_out(split_frames(recipe.frames, output)[1], view, codec.to(training_device()))
