@@ -73,15 +73,6 @@ def test_another_folder_with_the_same_names_needs_another_output(evaluated, pair
     assert report["data_set"] == pairs.name  # so that `table` tells two of them apart
 
 
-def test_results_of_an_earlier_version_that_kept_no_root_are_gone_on_with(evaluated):
-    folder, _, _ = evaluated("--model", "ramp", "--limit", "1")
-    path = folder / "ramp" / "settings.json"
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    assert settings.pop("root")
-    path.write_text(json.dumps(settings), encoding="utf-8")
-    evaluated("--model", "ramp")
-
-
 def test_the_same_folder_and_list_may_be_spelled_otherwise(evaluated, pairs, tmp_path, monkeypatch):
     (tmp_path / "list.txt").write_text("a\nb\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)

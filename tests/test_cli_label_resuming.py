@@ -1,6 +1,5 @@
 """`label` that is interrupted, killed, shared out or met with bad photographs ends with the files of one run."""
 
-import json
 import os
 import subprocess
 import sys
@@ -29,25 +28,15 @@ def test_what_is_labeled_is_not_labeled_again(seen, labeled, photos, tmp_path):
     assert len(seen) == 7 and files(folder) == before
 
 
-def test_photographs_of_another_folder_need_another_output(seen, labeled, tmp_path):
-    folder, facts, _ = labeled()
-    assert facts["root"]
+def test_photographs_of_another_folder_need_another_output(labeled, tmp_path):
+    labeled()
     save_photo(tmp_path / "other" / "a.jpg", 9)
     assert "root was" in labeled(folder=tmp_path / "other", code=2)[2].err
-    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    del settings["root"]  # as earlier versions wrote it
-    (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
-    assert labeled()[1] == facts and len(seen) == 5
 
 
-def test_labels_of_before_edges_were_sharpened_are_not_gone_on_with(labeled):
-    folder, facts, _ = labeled()
-    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    assert settings.pop("sharpened") is facts["sharpened"] is True
-    (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
-    assert "sharpened was None and is True" in labeled(code=2)[2].err
-    labeled("--no-sharpen-edges", output="plain")
-    assert "sharpened" not in json.loads((folder.parent / "plain" / "settings.json").read_text(encoding="utf-8"))
+def test_labels_whose_edges_were_not_sharpened_are_not_gone_on_with(labeled):
+    assert labeled("--no-sharpen-edges")[1]["sharpened"] is False
+    assert "sharpened was False and is True" in labeled(code=2)[2].err
 
 
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_files(seen, labeled):

@@ -8,12 +8,12 @@ from depthfm_core.evaluation.summary import summarize
 from depthfm_core.evaluation.table import (
     MEASURED,
     SKIPPED,
+    Facts,
     append_row,
     describe_changes,
     drop_without_results,
     open_folder,
-    read_gives,
-    read_made_with,
+    read_facts,
     read_rows,
     write_facts,
 )
@@ -103,20 +103,21 @@ def test_of_other_settings_only_what_differs_is_named(tmp_path):
 def test_a_folder_without_a_result_is_dropped_and_one_with_a_result_is_not(tmp_path):
     for name in ("empty", "measured"):
         open_folder(tmp_path / name, {"model": "nano"})
-        write_facts(tmp_path / name, "log_depth", {"seed": 0})
+        write_facts(tmp_path / name, Facts("log_depth", {"seed": 0}))
     append_row(tmp_path / "measured" / "images.csv", COLUMNS, row("a"))
     for name in ("empty", "measured", "never made"):
         drop_without_results(tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["measured"]
-    assert read_gives(tmp_path / "measured") == "log_depth" and read_made_with(tmp_path / "measured") == {"seed": 0}
+    assert read_facts(tmp_path / "measured") == Facts("log_depth", {"seed": 0})
 
 
-def test_results_of_another_precision_are_not_gone_on_with_and_what_was_not_kept_may_be_any(tmp_path):
-    write_facts(tmp_path, "log_depth", {"dtype": "float32", "of an earlier version": 1})
-    write_facts(tmp_path, "log_depth", {"dtype": "float32", "backend": "torch"})
-    with pytest.raises(ValueError, match=r"other settings \(dtype was 'float32' and is 'bfloat16'\); choose another"):
-        write_facts(tmp_path, "log_depth", {"dtype": "bfloat16", "backend": "torch"})
-    assert read_made_with(tmp_path) == {"dtype": "float32", "backend": "torch"}
+def test_results_of_another_precision_are_not_gone_on_with(tmp_path):
+    kept = Facts("log_depth", {"dtype": "float32", "backend": "torch"})
+    write_facts(tmp_path, kept)
+    write_facts(tmp_path, kept)
+    with pytest.raises(ValueError, match=r"\(dtype was 'float32' and is 'bfloat16'\); choose another"):
+        write_facts(tmp_path, kept._replace(made_with={"dtype": "bfloat16", "backend": "torch"}))
+    assert read_facts(tmp_path) == kept
 
 
 def test_what_was_published_stands_in_the_measured_methods_line():

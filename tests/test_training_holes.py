@@ -6,14 +6,10 @@ import pytest
 import torch
 
 from depthfm_core.loading import load_pipeline
-from depthfm_core.training import precompute as stages_precompute
 from depthfm_core.training.latents import encode
-from depthfm_core.training.recipe import read_recipe
-from depthfm_core.training.stages import run_recipe
 from depthfm_core.training.target import NormalizationSettings, fill_holes
 from depthfm_core.training.views import depth_picture, valid_cells
 
-from .precomputing import with_holes
 from .test_training_data import scene
 
 PERCENTILES = NormalizationSettings()
@@ -48,20 +44,3 @@ def test_cells_beside_a_hole_have_the_latents_of_the_frame_without_it():
     reference, far, filled = encode(load_pipeline("nano").codec, torch.stack(depths))[:, :, counted]
     off = [float((latent - reference).square().mean().sqrt()) for latent in (far, filled)]
     assert off[0] > 0.5 and off[1] < 0.1
-
-
-def test_latents_whose_holes_were_not_filled_are_refused_of_a_sensor_and_kept_of_what_is_rendered(
-    precompute, output, tmp_path, monkeypatch
-):
-    recipe = with_holes(output)
-    monkeypatch.setattr(stages_precompute, "_without_depth", lambda settings, frame: {"sky_is_far": frame.sky_is_far})
-    written, _ = precompute("--latents", "small", recipe=recipe)  # as an earlier version did
-    monkeypatch.undo()
-    _, said = precompute("--latents", "small", recipe=recipe, code=2)
-    told = "pairs-0000.safetensors was made by an earlier version, with another filling of holes than now; delete it"
-    assert told in said.err and "go back" not in said.err
-    with pytest.raises(ValueError, match=told):
-        run_recipe(read_recipe(tmp_path / "recipe.toml"), output, "flow.main")
-    (output / "latents" / "small" / "pairs-0000.safetensors").unlink()
-    again, _ = precompute("--latents", "small", recipe=recipe)
-    assert [name for name in written if written[name] != again[name]] == ["small/pairs-0000.safetensors"]

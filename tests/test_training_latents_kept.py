@@ -6,7 +6,6 @@ import pytest
 
 from depthfm_core import __version__
 from depthfm_core.model.codec import LatentCodec, load_codec
-from depthfm_core.training import precompute as stages_precompute
 from depthfm_core.training.autoencoder import AutoencoderSettings, build_autoencoder
 from depthfm_core.training.export import save_codec
 from depthfm_core.training.latents import LatentSet
@@ -28,7 +27,7 @@ def test_latents_stay_where_the_setting_says_what_their_kind_does_and_are_refuse
 
 
 def test_a_flow_stage_refuses_latents_whose_holes_the_recipe_takes_for_something_else(precompute, output, tmp_path):
-    """As `pairs` of an earlier version, which were all far; the stage alone does not make latents, which would tell."""
+    """The stage alone does not make latents, which would tell."""
     far, own = with_holes(output, "sky_is_far = true"), with_holes(output)
     precompute("--latents", "small", recipe=far)
     (tmp_path / "own.toml").write_text(own, encoding="utf-8")
@@ -46,7 +45,7 @@ def test_a_flow_stage_refuses_latents_whose_holes_the_recipe_takes_for_something
         ("width_px = 24", "width_px = 32", "view"),
         ("views_per_frame = 2", "views_per_frame = 3", "views_per_frame"),
         ("views_per_frame = 2", "views_per_frame = 2\nseed = 1", "seed"),
-        ("views_per_frame = 2", "views_per_frame = 2\nsky_is_far = false", "sky_is_far and filling of holes"),
+        ("views_per_frame = 2", "views_per_frame = 2\nsky_is_far = false", "sky_is_far"),
         ("frames_per_shard = 2", "frames_per_shard = 3", "frames_per_shard and frames"),
         ("held_out = 1", "held_out = 2", "frames"),
     ],
@@ -65,16 +64,6 @@ def test_latents_of_frames_of_the_same_names_in_another_folder_are_not_gone_on_w
     written, _ = precompute("--latents", "small", recipe=in_one)
     kept, said = precompute("--latents", "small", recipe=in_other, code=2)
     assert "was made with another frames than this recipe's" in said.err and kept == written
-
-
-def test_shards_of_an_earlier_version_which_knew_names_alone_are_kept(precompute, monkeypatch):
-    name_all = stages_precompute._name_all
-    monkeypatch.setattr(
-        stages_precompute, "_name_all", lambda frames: name_all([f._replace(source="") for f in frames])
-    )
-    written, _ = precompute("--latents", "small")
-    monkeypatch.undo()
-    assert precompute("--latents", "small")[0] == written
 
 
 def test_shards_that_the_recipe_would_not_write_are_refused(precompute, output):

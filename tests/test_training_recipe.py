@@ -61,6 +61,11 @@ learning_rate = 1e-3
 """
 
 
+def with_frames(text):
+    """The toy recipe with other frames."""
+    return TOY.replace('[frames]\nfolders = ["frames", "more"]\nheld_out = 2\n', text)
+
+
 def write_toy(tmp_path, text=TOY):
     path = tmp_path / "recipe.toml"
     path.write_text(text, encoding="utf-8")

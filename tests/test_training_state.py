@@ -41,7 +41,8 @@ torch.set_num_threads(1)  # a forked process has no other threads and would wait
 path, step, partial = Path(sys.argv[1]), 0, 0
 
 def save(step):
-    write_state(path, {"settings": {}, "step": step, "weights": torch.full((2_000_000,), float(step))})
+    weights = torch.full((2_000_000,), float(step))
+    write_state(path, {"settings": {}, "precision": "no", "step": step, "weights": weights})
 
 save(step)  # the first one takes longer
 start = time.perf_counter()
@@ -126,7 +127,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(flow_stage, tmp_p
 def test_a_state_comes_back_as_it_was(tmp_path, monkeypatch):
     waited, fsync = [], os.fsync
     monkeypatch.setattr(os, "fsync", lambda file: waited.append(fsync(file)))
-    state = {"settings": SETTINGS, "step": 3, "weights": [torch.arange(5.0)]}
+    state = {"settings": SETTINGS, "precision": "no", "step": 3, "weights": [torch.arange(5.0)]}
     write_state(tmp_path / "new" / "state.pt", state)
     assert len(waited) >= 1  # a power failure leaves it
     back = read_state(tmp_path / "new" / "state.pt", SETTINGS)
@@ -137,7 +138,7 @@ def test_a_state_comes_back_as_it_was(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("step", "done"), [(3, False), (4, True)])
 def test_a_stage_is_made_when_its_result_is_there_and_its_last_step_is_done(tmp_path, step, done):
     result = tmp_path / "network.safetensors"
-    write_state(tmp_path / "state.pt", {"settings": SETTINGS, "step": step})
+    write_state(tmp_path / "state.pt", {"settings": SETTINGS, "precision": "no", "step": step})
     assert not is_made(result, SETTINGS)
     result.touch()
     assert is_made(result, SETTINGS) == done
@@ -145,7 +146,7 @@ def test_a_stage_is_made_when_its_result_is_there_and_its_last_step_is_done(tmp_
 
 def broken_states(folder):
     """A file cut short, an empty one, one of text, a model, and a list."""
-    write_state(folder / "whole.pt", {"settings": SETTINGS, "step": 3, "weights": torch.zeros(1000)})
+    write_state(folder / "whole.pt", {"settings": SETTINGS, "precision": "no", "step": 3, "weights": torch.zeros(1000)})
     whole = (folder / "whole.pt").read_bytes()
     for name, content in (("short", whole[: len(whole) // 2]), ("empty", b""), ("text", b"{}" * 100)):
         (folder / f"{name}.pt").write_bytes(content)
@@ -173,7 +174,7 @@ def test_leftovers_of_a_killed_run_are_removed_and_nothing_else(tmp_path):
 
 
 def test_a_run_may_go_on_with_other_rates_but_not_to_another_end(tmp_path, caplog):
-    write_state(tmp_path / "state.pt", {"settings": SETTINGS, "step": 3})
+    write_state(tmp_path / "state.pt", {"settings": SETTINGS, "precision": "no", "step": 3})
     caplog.set_level(logging.INFO)
     assert read_state(tmp_path / "state.pt", SETTINGS | {"learning_rate": 0.01})["step"] == 3
     assert "after step 3 with learning_rate 0.01, not 0.1" in caplog.text
@@ -192,7 +193,7 @@ def test_a_run_may_go_on_with_other_rates_but_not_to_another_end(tmp_path, caplo
     ],
 )
 def test_a_state_of_settings_that_there_were_or_are_not_is_refused(tmp_path, settings, told):
-    write_state(tmp_path / "state.pt", {"settings": SETTINGS, "step": 3})
+    write_state(tmp_path / "state.pt", {"settings": SETTINGS, "precision": "no", "step": 3})
     with pytest.raises(ValueError, match=re.escape(f"saved with {told}. Use")):
         read_state(tmp_path / "state.pt", settings)
 

@@ -155,11 +155,6 @@ def test_the_exported_file_says_the_precision_that_auto_chose(trained, tmp_path)
     run_recipe(recipe, output, "export")
     settings = flatten_settings(load_checkpoint(output / "model.safetensors").training["recipe"])
     assert [settings[name] for name in names] == [chosen, "fp16", chosen]
-    del state["precision"]  # as an earlier version saved it
-    torch.save(state, path)
-    run_recipe(recipe, output)
-    settings = flatten_settings(load_checkpoint(output / "model.safetensors").training["recipe"])
-    assert [settings[name] for name in names] == [chosen, "auto", chosen]
 
 
 def test_a_training_that_is_done_says_that_it_stays(trained, tmp_path, caplog):

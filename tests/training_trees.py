@@ -3,7 +3,16 @@
 import h5py
 import numpy as np
 
-from .rgbd_files import write_picture, write_png16
+from depthfm_core.training.sources import DataSetSettings
+
+from .rgbd_files import write_npy, write_picture, write_png16
+
+HYPERSIM = DataSetSettings("hypersim", "hypersim")
+VKITTI2 = DataSetSettings("vkitti2", "vkitti2", variations=("clone",))
+
+
+def names(frames):
+    return [frame.name for frame in frames]
 
 
 def write_hdf5(path, values):
@@ -37,3 +46,23 @@ def write_vkitti2(root, scene, variation, camera, number, units=None, layout="me
     write_picture(image, *units.shape)
     write_png16(depth / f"{scene}/{variation}/frames/depth/Camera_{camera}/depth_{number:05d}.png", units)
     return image
+
+
+def write_rooms_and_streets(folder):
+    """Four processed Hypersim frames for training, of which 1 and 3 are complete, and five for validation; streets."""
+    for number in range(4):
+        depth_mm = np.full((6, 8), 2345)
+        depth_mm[0, 0] *= number % 2
+        write_hypersim_processed(folder / "hypersim/train", "ai_001_001", "cam_00", number, depth_mm)
+    for number in range(5):
+        write_hypersim_processed(folder / "hypersim/val", "ai_002_001", "cam_00", number, np.full((6, 8), 1000))
+    for scene in ("Scene01", "Scene02", "Scene06", "Scene18", "Scene20"):
+        for variation in ("clone", "fog"):
+            for camera in (0, 1):
+                write_vkitti2(folder / "vkitti2", scene, variation, camera, 0, size=(375, 1242))
+
+
+def write_pairs(folder, *paired):
+    for name in paired:
+        write_picture(folder / f"{name}.jpg", 6, 8)
+        write_npy(folder / f"{name}.npy", np.full((6, 8), 2.5))

@@ -21,11 +21,11 @@ from ..evaluation.report import write_report
 from ..evaluation.run import columns, evaluate
 from ..evaluation.summary import Summary, summarize
 from ..evaluation.table import (
+    Facts,
     check_columns,
     drop_without_results,
     open_folder,
-    read_gives,
-    read_made_with,
+    read_facts,
     read_rows,
     read_settings,
     write_facts,
@@ -132,7 +132,7 @@ def _measure(
 ) -> None:
     """Loads a method, measures what it has not been measured on, and lets it go before the next one is loaded."""
     method = load_method(plan.model, plan.options)
-    write_facts(plan.folder, method.gives, method.made_with)
+    write_facts(plan.folder, Facts(method.gives, method.made_with))
     ransac = Ransac() if args.ransac else None
     names = evaluate(
         method, benchmark, entries, plan.alignments, plan.folder, ransac=ransac, share=share, num_pictures=args.worst
@@ -202,12 +202,10 @@ def _check_numbers(args: argparse.Namespace) -> None:
 
 def _summary(plan: Plan, benchmark: Benchmark, entries: Sequence[Entry]) -> Summary:
     """What the method's folder says of it, which is all that there is of one that an earlier run measured."""
-    rows, settings = read_rows(plan.folder), read_settings(plan.folder)
-    gives = read_gives(plan.folder) or plan.card.gives
+    rows, settings, facts = read_rows(plan.folder), read_settings(plan.folder), read_facts(plan.folder)
     measured = [rows[entry.name] for entry in entries]
-    summary = summarize(plan.model, gives, settings["weights"], measured, plan.alignments)
-    told = read_made_with(plan.folder)
-    made_with = told | {name: value for name, value in changed_options(plan.options).items() if name not in told}
+    summary = summarize(plan.model, facts.gives, settings["weights"], measured, plan.alignments)
+    made_with = changed_options(plan.options) | facts.made_with
     if "beside" in settings:
         made_with["beside"] = settings["beside"]
     if domain_of := plan.domain_of(benchmark):

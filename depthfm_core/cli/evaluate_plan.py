@@ -15,7 +15,7 @@ from ..evaluation.pictures import unique_name
 from ..evaluation.protocol import BENCHMARKS, Benchmark
 from ..evaluation.run import columns
 from ..evaluation.spaces import SPACES, check_alignments
-from ..evaluation.table import SETTINGS_FILE, check_columns, read_rows, read_settings
+from ..evaluation.table import SETTINGS_FILE, check_columns, is_run, read_rows, read_settings
 from ..model.fingerprint import fingerprint
 from ..settings import EstimationSettings
 from .errors import sentence
@@ -121,7 +121,7 @@ def find_neighbors(
 
 def _neighbor(folder: Path, wanted: Mapping[str, object]) -> Plan | None:
     """The plan of an earlier run; None for one whose settings are not the wanted ones."""
-    settings = read_settings(folder) if (folder / SETTINGS_FILE).exists() else {}
+    settings = read_settings(folder) if is_run(folder) else {}
     if not wanted.items() <= settings.items():
         return None
     plan = Plan(settings["model"], _options(settings["options"]), tuple(settings["alignments"]), folder)

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         **files_beside(args.teacher, options),
         "options": {name: value for name, value in asdict(options).items() if value is not None and name != "device"},
         "gives": method.gives,
-        **({"sharpened": True} if method.made_with.get("sharpen_edges") else {}),  # labels of before that say nothing
+        "sharpened": bool(method.made_with.get("sharpen_edges")),
         "rule": RULES[method.gives].text,
         "dynamic_range": choose_range(method.gives, args.range),
         "long_side_px": args.long_side,

@@ -8,16 +8,27 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ..model.layouts import flatten_settings
-from ..replacing import write_json, write_text
+from ..replacing import write_json
 
 NAME, STATUS = "name", "status"
 MEASURED, SKIPPED = "measured", "no valid pixel"
 SETTINGS_FILE = "settings.json"
-_GIVES_FILE = "gives.txt"
-_MADE_WITH_FILE = "made_with.json"
-_LATER = ("root", "beside")  # settings that earlier versions did not keep
+_FACTS_FILE = "method.json"
+
+
+class Facts(NamedTuple):
+    """What a loaded method says of itself; weights at a path may say something unusual, and the next run may load none.
+
+    Attributes:
+        gives: a key of `baselines.GIVES`.
+        made_with: what it is run with, as `Method.made_with`.
+    """
+
+    gives: str
+    made_with: Mapping[str, object]
 
 
 def open_folder(folder: Path, settings: Mapping[str, object]) -> None:
@@ -31,12 +42,12 @@ def open_folder(folder: Path, settings: Mapping[str, object]) -> None:
     if not path.exists():
         write_json(path, wanted)  # whole or not at all: several processes may start at once
         return
-    found = read_settings(folder)
-    later = {name: wanted[name] for name in _LATER if name in wanted and name not in found}
-    if later:  # a table of an earlier version, which goes on with these
-        found |= later
-        write_json(path, found)
-    _refuse_changes(folder, found, wanted)
+    _refuse_changes(folder, read_settings(folder), wanted)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds all that stands beside a run's table."""
+    return all((folder / name).exists() for name in (SETTINGS_FILE, _FACTS_FILE))
 
 
 def read_settings(folder: Path) -> dict[str, object]:
@@ -65,37 +76,27 @@ def _flat(settings: Mapping[str, object]) -> dict[str, object]:
 def drop_without_results(folder: Path) -> None:
     """Removes what a run without a result left, as of a method that could not be loaded; it would bind nobody."""
     if folder.is_dir() and not read_rows(folder):
-        for name in (SETTINGS_FILE, _GIVES_FILE, _MADE_WITH_FILE):
+        for name in (SETTINGS_FILE, _FACTS_FILE):
             (folder / name).unlink(missing_ok=True)
         if not any(folder.iterdir()):
             folder.rmdir()
 
 
-def write_facts(folder: Path, gives: str, made_with: Mapping[str, object]) -> None:
-    """Keeps what the loaded method gives, a key of `baselines.GIVES`, and what it is run with (`Method.made_with`).
-
-    Weights at a path may give something unusual, and the next run may load nothing.
+def write_facts(folder: Path, facts: Facts) -> None:
+    """Keeps what the loaded method of a run says of itself.
 
     Raises:
         ValueError: for results that were made with something else, as of another precision where "auto" takes another
-            on this machine; what an earlier version did not keep may be anything.
+            on this machine.
     """
-    kept, wanted = read_made_with(folder), json.loads(json.dumps(dict(made_with)))
-    _refuse_changes(folder, *({name: told[name] for name in kept.keys() & wanted.keys()} for told in (kept, wanted)))
-    write_text(folder / _GIVES_FILE, f"{gives}\n")
-    write_json(folder / _MADE_WITH_FILE, wanted)
+    if (folder / _FACTS_FILE).exists():
+        _refuse_changes(folder, *({"gives": told.gives, **told.made_with} for told in (read_facts(folder), facts)))
+    write_json(folder / _FACTS_FILE, facts._asdict())
 
 
-def read_made_with(folder: Path) -> dict[str, object]:
-    """What `write_facts` kept of what the method was run with; empty in a run of an earlier version."""
-    path = folder / _MADE_WITH_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def read_gives(folder: Path) -> str | None:
-    """What `write_facts` kept of what the method gives; None in a run of an earlier version."""
-    path = folder / _GIVES_FILE
-    return path.read_text(encoding="utf-8").strip() if path.exists() else None
+def read_facts(folder: Path) -> Facts:
+    """What `write_facts` kept, which it did before the first line of the table."""
+    return Facts(**json.loads((folder / _FACTS_FILE).read_text(encoding="utf-8")))
 
 
 def read_rows(folder: Path) -> dict[str, dict[str, str]]:

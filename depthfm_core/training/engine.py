@@ -83,9 +83,9 @@ class Engine:
         """What the networks compute in: "no" (float32), "bf16" or "fp16"."""
         return self.accelerator.mixed_precision
 
-    def tell_other_precision(self, saved: str | None) -> None:
-        """Logs where a training goes on in another precision; `saved` is None of a state that does not say its own."""
-        if saved not in (None, self.precision) and self.share.is_first:
+    def tell_other_precision(self, saved: str) -> None:
+        """Logs where a training goes on in another precision than its saved one."""
+        if saved != self.precision and self.share.is_first:
             _LOGGER.info("goes on in mixed precision %s; until now it was %s", self.precision, saved)
 
     def place(self, model: nn.Module) -> nn.Module:

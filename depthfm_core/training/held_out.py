@@ -157,10 +157,9 @@ def _listed_of(settings: DataSetSettings) -> str:
 
 
 def _complete_names(path: Path, settings: DataSetSettings) -> set[str] | None:
-    """The names in a list; None if it was made of something else, which lists of earlier versions do not say."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    told = [line for line in lines if line.startswith("# ")]
-    return set(lines) - set(told) if told in ([], [_listed_of(settings)]) else None
+    """The names in a list; None if it was made of something else, which its first line tells."""
+    made_of, *names = path.read_text(encoding="utf-8").splitlines() or [""]
+    return set(names) if made_of == _listed_of(settings) else None
 
 
 def spread(frames: Sequence[Frame], count: int) -> list[Frame]:

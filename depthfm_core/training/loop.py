@@ -244,7 +244,7 @@ class _Run:
         state = read_state(self.path, asdict(self.settings), mapped=on_gpu)
         if state is None:
             return
-        self.engine.tell_other_precision(state.get("precision"))
+        self.engine.tell_other_precision(state["precision"])
         self.step = self.saved_step = state["step"]
         for mine, saved in zip(self.parameters, state["parameters"], strict=True):
             mine.copy_(saved)

@@ -176,10 +176,7 @@ def _unwritten(
     for path, frames in shards:
         if path.exists():
             shard = open_shard(path)
-            # Shards of earlier versions know their frames by the names alone.
-            by_name = _name_all([frame._replace(source="") for frame in frames])
-            expected = by_name if shard.origin.get("frames") == by_name else _name_all(frames)
-            check_origin(shard, {**origin, **_without_depth(settings, frames[0]), "frames": expected})
+            check_origin(shard, {**origin, **_of_frames(settings, frames)})
     return [shard for shard in shards if not shard[0].exists()]
 
 
@@ -189,13 +186,12 @@ def check_sky(shard: Shard, frames: Sequence[Frame], settings: LatentSettings) -
     Raises:
         ValueError: as `check_origin`.
     """
-    check_origin(shard, _without_depth(settings, frames[0]))
+    check_origin(shard, {"sky_is_far": sky_is_far(settings, frames[0])})
 
 
-def _without_depth(settings: LatentSettings, frame: Frame) -> dict[str, object]:
-    """What is made of a frame's pixels without depth, as its shard keeps it; earlier versions left holes far away."""
-    far = sky_is_far(settings, frame)
-    return {"sky_is_far": far} if far else {"sky_is_far": far, "filling of holes": "nearest depth"}
+def _of_frames(settings: LatentSettings, frames: Sequence[Frame]) -> dict[str, object]:
+    """What makes a shard beside `describe`: its frames, and what is made of their pixels without depth."""
+    return {"sky_is_far": sky_is_far(settings, frames[0]), "frames": _name_all(frames)}
 
 
 def _name_all(frames: Sequence[Frame]) -> str:
@@ -240,8 +236,7 @@ def _write_shard(
     for latents in (image_latent, depth_latent):
         _check_finite(latents, [frame for frame in frames for _ in range(settings.views_per_frame)])
     tensors = {"image_latent": image_latent, "depth_latent": depth_latent, "valid": valid}
-    of_frames = {**_without_depth(settings, frames[0]), "frames": _name_all(frames)}
-    write_shard(path, tensors, {**origin, **of_frames, "depthfm": __version__})
+    write_shard(path, tensors, {**origin, **_of_frames(settings, frames), "depthfm": __version__})
     return _Odd(int((~valid.flatten(1).bool().any(1)).sum()), stretched)
 
 

@@ -216,7 +216,7 @@ def _latent_set(recipe: Recipe, output: Path, settings: FlowSettings, codec: Lat
 
 def _check_shards(recipe: Recipe, output: Path, names: Sequence[str], latents: LatentSet) -> None:
     """A run of `precompute` that was killed, or goes on elsewhere, leaves whole shards of a part of the frames; one of
-    an earlier version took the holes of every data set for the far plane.
+    another recipe may have taken their holes for something else.
     """
     train, _ = split_frames(recipe.frames, output)
     made_shards = {shard.path: shard for shard in latents.shards}

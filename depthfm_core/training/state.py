@@ -174,15 +174,11 @@ def saved_settings(path: Path) -> dict[str, Any]:
 
 
 def settings_as_trained(path: Path) -> dict[str, Any]:
-    """`saved_settings`, whose mixed_precision is what the networks computed in: no, bf16 or fp16, not "auto".
-
-    A state of an earlier version does not say that, and the setting stays as it is.
-    """
+    """`saved_settings`, whose mixed_precision is what the networks computed in: no, bf16 or fp16, not "auto"."""
     if not path.exists():
         return {}
     state = _load(path, mapped=True)
-    computed_in = {"mixed_precision": state["precision"]} if "precision" in state else {}
-    return state["settings"] | computed_in
+    return state["settings"] | {"mixed_precision": state["precision"]}
 
 
 def _changed(path: Path, state: dict[str, Any], settings: dict[str, Any]) -> list[str]:
@@ -211,7 +207,8 @@ def _load(path: Path, mapped: bool) -> dict[str, Any]:
     except _UNREADABLE as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise CheckpointError(path, f"is damaged, or no state of a training ({reason[:200]}).", _REMEDY) from error
-    if not isinstance(state, dict) or not isinstance(state.get("settings"), dict) or "step" not in state:
+    is_state = isinstance(state, dict) and {"settings", "precision", "step"} <= state.keys()
+    if not is_state or not isinstance(state["settings"], dict):
         raise CheckpointError(path, "is no state of a training.", _REMEDY)
     return state
 
