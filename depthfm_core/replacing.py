@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from glob import escape
 from pathlib import Path
 
 ABANDONED_AFTER_S = 24 * 3600  # what is half written and younger, another process may be writing
+_TRIES, _TRY_AGAIN_AFTER_S = 10, 0.1
 _NAME_CHARACTERS = 40  # of the target's name in the temporary one: with four bytes each they fit the 255 of most disks
 
 
@@ -26,17 +28,18 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         durable: whether to wait until the new file is on the disk, so that a power failure too leaves one of the two.
             For what took hours to compute; it is too slow for pictures.
     """
-    temporary = path.with_name(f"{_beginning(path)}{uuid.uuid4().hex}.tmp")
+    temporary = _temporary(path)
     try:
         yield temporary
         if durable:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-        os.replace(temporary, path)
+        _move(temporary, path)
         if durable:
             _sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it took its place, or was not written, or is held: the error that counts is another
+            temporary.unlink()
 
 
 class OutputError(ValueError):
@@ -77,28 +80,64 @@ def write_json(path: str | Path, content: object) -> None:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place if the block succeeds, and is gone if not.
 
-    Its files are on the disk by then. What was at `path` before is removed; of two processes that write the same
-    folder, one's stays.
+    Its files are on the disk by then. What was at `path` before is removed, or stays whole where the system does not
+    let it go; of two processes that write the same folder, one's stays.
 
     Args:
         path: the target, whose parent must exist.
     """
-    temporary = path.with_name(f"{_beginning(path)}{uuid.uuid4().hex}.tmp")
+    temporary = _temporary(path)
     temporary.mkdir()
     try:
         yield temporary
         for file in filter(Path.is_file, temporary.iterdir()):
             with file.open("rb+") as written:
                 os.fsync(written.fileno())
-        shutil.rmtree(path, ignore_errors=True)
-        try:
-            os.replace(temporary, path)
-        except OSError:
-            if not path.is_dir():  # the other process was quicker
-                raise
+        _exchange(temporary, path)
         _sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(new: Path, path: Path) -> None:
+    """Puts a folder in the place of another."""
+    old = _temporary(path)
+    if path.is_dir():
+        with suppress(FileNotFoundError):  # the other process has just taken it away
+            _move(path, old)
+    try:
+        _move(new, path)
+    except OSError:
+        if not path.is_dir():  # or the other process was quicker
+            if old.is_dir():
+                _move(old, path)
+            raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder, all of it or nothing: under its name there is never a part.
+
+    Raises:
+        OSError: it is not there, or another process has one of its files open, under Windows.
+    """
+    going = _temporary(path)
+    _move(path, going)
+    shutil.rmtree(going, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"{_beginning(path)}{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _move(source: Path, target: Path) -> None:
+    """Renames a file or a folder; under Windows it waits a second for a scanner that has just opened what is new."""
+    for _ in range(_TRIES - 1 if sys.platform == "win32" else 0):
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            time.sleep(_TRY_AGAIN_AFTER_S)
+    return os.replace(source, target)
 
 
 def is_same(path: Path, other: Path) -> bool:

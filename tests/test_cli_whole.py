@@ -1,5 +1,6 @@
 """What the command line does as a whole: its version, a reader that has seen enough, frames with finer rays."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from PIL import Image
 
 from depthfm_core import __version__
 from depthfm_core.__main__ import BROKEN_PIPE, main
+from depthfm_core.cli import predict
 from depthfm_core.cli.errors import BAD_INPUT
 
 PACK = str(Path(__file__).parents[1])
@@ -60,6 +62,16 @@ def test_a_reader_that_has_seen_enough_is_no_fault_of_a_picture(tmp_path):
     )
     process.stdout.close()
     assert "depthfm:" not in process.stderr.read() and process.wait(120) == BROKEN_PIPE
+
+
+def test_what_windows_says_of_a_closed_pipe_is_one(tmp_path, monkeypatch):
+    """And not the picture's fault; what else a stream or a disk says stays what it is."""
+    said = [errno.EINVAL, errno.ENOSPC]
+    monkeypatch.setattr(predict.tqdm, "write", lambda _line: (_ for _ in ()).throw(OSError(said.pop(0), "no")))
+    for kind in (BrokenPipeError, OSError):
+        with pytest.raises(OSError) as told:
+            predict._tell("a line")
+        assert type(told.value) is kind
 
 
 def test_finer_rays_change_the_pictures_of_synth_and_not_the_depth(tmp_path):

@@ -123,6 +123,24 @@ def test_what_compiling_needs_is_named_where_it_is_missing(parts, monkeypatch, d
         compiling.compile_networks(pipeline.network, pipeline.codec, torch.device(device))
 
 
+@pytest.mark.parametrize(
+    ("system", "compiler", "triton"),
+    [
+        ("linux", "`apt install g\\+\\+`", "`pip install triton`"),
+        ("darwin", "`xcode-select --install`", "`pip install triton`"),
+        ("win32", "Visual Studio's Build Tools", "`pip install triton-windows`"),
+    ],
+)
+def test_what_compiling_needs_is_named_as_the_system_calls_it(parts, monkeypatch, system, compiler, triton):
+    pipeline = load_pipeline(*parts)
+    monkeypatch.setattr("shutil.which", lambda _name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    monkeypatch.setattr(compiling.sys, "platform", system)
+    for device, said in (("cpu", compiler), ("cuda", triton)):
+        with pytest.raises(ValueError, match=said):
+            compiling.compile_networks(pipeline.network, pipeline.codec, torch.device(device))
+
+
 class CountingBackend:
     """Compiles nothing, and counts how often it is asked to."""
 

@@ -21,6 +21,17 @@ def test_a_folder_is_known_by_its_files_and_not_by_what_importing_leaves_in_it(t
     assert fingerprint(str(tmp_path)) != first
 
 
+def test_a_folders_files_count_in_the_order_of_their_names_on_every_system(tmp_path):
+    """Capitals first, though Windows sorts paths without case, and a folder's files together."""
+    names = ("LICENSE", "README.md", "config.json", "vae/config.json", "vae-old.json")
+    digest = hashlib.sha256()
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{name}'s", encoding="utf-8")
+        digest.update(f"{name}{name}'s".encode())
+    assert fingerprint(str(tmp_path)) == f"sha256:{digest.hexdigest()}"
+
+
 def test_a_modules_digest_is_of_its_names_types_shapes_and_bytes():
     module = nn.Linear(2, 1)
     digest = hashlib.sha256(b"a fact")

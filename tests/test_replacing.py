@@ -9,6 +9,7 @@ import torch
 from depthfm_core import replacing as module
 from depthfm_core.replacing import (
     OutputError,
+    remove_folder,
     remove_leftovers,
     replacing,
     replacing_folder,
@@ -82,6 +83,80 @@ def test_of_two_processes_that_write_a_folder_the_quicker_ones_stays(tmp_path, m
     with replacing_folder(tmp_path / "graph"):
         pass
     assert list(tmp_path.iterdir()) == [tmp_path / "graph"]
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """A program under Windows that holds what is to be renamed for so many tries, of which it gives the sources."""
+    monkeypatch.setattr(module.sys, "platform", "win32")
+    monkeypatch.setattr(module.time, "sleep", lambda _seconds: None)
+    rename = os.replace
+
+    def hold(count, holds=lambda _source: True):
+        tries = []
+
+        def refuse(source, target):
+            if holds(source) and len(tries) < count:
+                tries.append(source)
+                raise PermissionError(13, "in use")
+            rename(source, target)
+
+        monkeypatch.setattr(os, "replace", refuse)
+        return tries
+
+    return hold
+
+
+def test_a_file_that_a_scanner_holds_for_a_moment_is_waited_for(tmp_path, held):
+    write_text(tmp_path / "a.txt", "old")
+    tries = held(3)
+    write_text(tmp_path / "a.txt", "new")
+    assert [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()] == ["new"] and len(tries) == 3
+
+
+def test_a_file_that_is_held_for_long_is_an_error_and_stays(tmp_path, held):
+    write_text(tmp_path / "a.txt", "old")
+    held(10**6)
+    with pytest.raises(OutputError, match="Cannot write.*in use"):
+        write_text(tmp_path / "a.txt", "new")
+    assert [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()] == ["old"]
+
+
+def write_folder(path, text, *more):
+    with replacing_folder(path) as temporary:
+        for name in ("a", "b", *more):
+            (temporary / name).write_text(text, encoding="utf-8")
+
+
+def texts(folder):
+    """The texts of the files below a folder, by their paths."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in files}
+
+
+def test_a_folder_takes_the_place_of_an_older_one_whole_and_goes_whole(tmp_path):
+    write_folder(tmp_path / "graph", "old", "c")
+    write_folder(tmp_path / "graph", "new")
+    assert texts(tmp_path) == {"graph/a": "new", "graph/b": "new"}
+    remove_folder(tmp_path / "graph")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("which", ["new", "old"])  # by a scanner, or by who reads it
+def test_where_a_folder_is_held_the_old_one_stays_whole(tmp_path, held, which):
+    write_folder(tmp_path / "graph", "old")
+    held(10**6, lambda source: source.is_dir() and (source / "a").read_text(encoding="utf-8") == which)
+    with pytest.raises(PermissionError, match="in use"):
+        write_folder(tmp_path / "graph", "new")
+    assert texts(tmp_path) == {"graph/a": "old", "graph/b": "old"}
+
+
+def test_a_folder_that_is_held_is_not_removed_by_half(tmp_path, held):
+    write_folder(tmp_path / "graph", "old")
+    held(10**6)
+    with pytest.raises(PermissionError, match="in use"):
+        remove_folder(tmp_path / "graph")
+    assert texts(tmp_path) == {"graph/a": "old", "graph/b": "old"}
 
 
 def test_a_folder_that_cannot_take_its_place_is_an_error(tmp_path, monkeypatch):

@@ -135,6 +135,15 @@ def test_a_state_comes_back_as_it_was(tmp_path, monkeypatch):
     assert read_state(tmp_path / "none.pt", SETTINGS) is None
 
 
+def test_a_state_that_another_program_holds_is_no_full_disk(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "in use")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="step 3 cannot be saved.*no other program hold the file, then run the same"):
+        write_state(tmp_path / "state.pt", {"step": 3})
+
+
 @pytest.mark.parametrize(("step", "done"), [(3, False), (4, True)])
 def test_a_stage_is_made_when_its_result_is_there_and_its_last_step_is_done(tmp_path, step, done):
     result = tmp_path / "network.safetensors"

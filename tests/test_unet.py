@@ -2,11 +2,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from depthfm_core.flow import SOLVERS, integrate, noise_source
-from depthfm_core.model.attention import ATTENTIONS
+from depthfm_core.model.attention import ATTENTIONS, SelfAttention
 from depthfm_core.model.checkpoints import load_checkpoint
 from depthfm_core.model.hyperparameters import UNetHyperParameters, from_ldm, from_state_dict
 from depthfm_core.model.names import diffusers_to_ldm, ldm_to_diffusers
@@ -190,3 +191,22 @@ def test_an_unknown_attention_or_a_foreign_text_is_refused():
         DepthFMUNet(TINY, torch.zeros(1, 3, 16), "flash")
     with pytest.raises(ValueError, match=r"\[1, L, 16\]"):
         DepthFMUNet(TINY, torch.zeros(1, 3, 24))
+
+
+@pytest.mark.parametrize("rescaled", [False, True])
+def test_logits_beyond_the_range_of_half_precision_are_scaled_before_they_are_rounded(rescaled, monkeypatch):
+    """PyTorch's kernel for MPS rounds the product of query and key, then scales it and goes on in float32."""
+
+    def as_on_mps(query, key, value, scale):
+        logits = (query.float() @ key.float().mT).to(query.dtype).float()
+        return (logits * scale).softmax(-1).to(value.dtype) @ value
+
+    layer = Attention(64, heads=1, dim_head=64).half()
+    for projection in (layer.to_q, layer.to_k):
+        projection.weight.data = 64.0 * torch.eye(64).half()
+    tokens = torch.randn(1, 12, 64, generator=torch.Generator().manual_seed(0)).half()
+    assert 4096 * (tokens.float() @ tokens.float().mT).amax() > torch.finfo(torch.half).max
+    attend = SelfAttention(rescaled)
+    expected = attend(layer, tokens)
+    monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention", as_on_mps)
+    assert torch.allclose(attend(layer, tokens), expected, atol=2e-3)

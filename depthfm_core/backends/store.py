@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..model.catalog import cache_folder
 from ..model.digest import tensor_digest
-from ..replacing import ABANDONED_AFTER_S, replacing, replacing_folder
+from ..replacing import ABANDONED_AFTER_S, remove_folder, replacing, replacing_folder
 
 MAX_BYTES = 16 * 2**30
 _DIGESTS = "digests.json"
@@ -91,12 +91,13 @@ class GraphStore:
         total = 0
         for entry in sorted((e for e in self.folder.iterdir() if e.is_dir()), key=_last_use, reverse=True):
             if entry.name.startswith("."):  # being written, or abandoned
-                superfluous = time.time() - _last_use(entry) > ABANDONED_AFTER_S
-            else:
-                total += sum(file.stat().st_size for file in entry.iterdir())
-                superfluous = entry != keep and total > self.max_bytes
-            if superfluous:
-                shutil.rmtree(entry, ignore_errors=True)
+                if time.time() - _last_use(entry) > ABANDONED_AFTER_S:
+                    shutil.rmtree(entry, ignore_errors=True)
+                continue
+            total += sum(file.stat().st_size for file in entry.iterdir())
+            if entry != keep and total > self.max_bytes:
+                with suppress(OSError):  # another process reads it, or removes it
+                    remove_folder(entry)
 
     def digest(self, tensors: Mapping[str, Tensor], source: Path) -> str:
         """`tensor_digest` of a model's tensors, remembered as long as its files' sizes and times stay as they are.

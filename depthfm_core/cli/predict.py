@@ -4,6 +4,7 @@ A picture that cannot be estimated is reported and the others go on, as a long b
 """
 
 import argparse
+import errno
 import os
 import sys
 import time
@@ -204,12 +205,22 @@ def _predict_one(
     image, fov_deg = read_photo(path)
     prediction = pipeline(image, settings, on_step=calls)
     for file in write_outputs(prediction, image, args.save, views.of_photo(fov_deg), args.output / name):
-        tqdm.write(str(file))
+        _tell(str(file))
     seconds = time.perf_counter() - start
     height, width = image.shape[2:]
     by_exif = fov_deg is not None and views.takes_fov_of_photo and set(OF_CAMERA) & set(args.save)
     camera = f" field of view {fov_deg:.1f} degrees by EXIF," if by_exif else ""
-    tqdm.write(f"{path}: {width} x {height} pixels,{camera} {seconds:.2f} s, {calls.total} network calls")
+    _tell(f"{path}: {width} x {height} pixels,{camera} {seconds:.2f} s, {calls.total} network calls")
+
+
+def _tell(line: str) -> None:
+    """Prints a line of the results."""
+    try:
+        tqdm.write(line)
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # what Windows says of a closed pipe (python/cpython issue 79935)
+            raise BrokenPipeError(errno.EPIPE, "The reader of the lines is gone") from error
+        raise
 
 
 def _about(path: Path, error: BaseException) -> str:

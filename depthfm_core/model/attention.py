@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -48,5 +49,9 @@ def _split_heads(tokens: Tensor, heads: int) -> Tensor:
 
 
 def _attend(attn: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    if query.dtype == torch.float16:
+        # PyTorch's kernel for MPS (native/mps/operations/Attention.mm) scales after it has rounded q k to half
+        # precision, of which Stable Diffusion 2.1 exceeds the range.
+        query, scale = query * scale, 1.0
     mixed = F.scaled_dot_product_attention(query, key, value, scale=scale)
     return attn.to_out[0](rearrange(mixed, "b heads n d -> b n (heads d)"))

@@ -7,6 +7,7 @@ so whoever calls compiled networks should show them few: `resize.fit` pads pictu
 import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Callable
 
 import torch
@@ -18,6 +19,7 @@ from .unet import DepthFMUNet
 # Shapes of a network before PyTorch gives up and goes on uncompiled; its own limit, 8, is below `resize.SHAPES`.
 _MOST_SHAPES = 64
 _CPP_COMPILERS = ("g++", "c++", "clang++", "cl")
+_GET_COMPILER = {"win32": "Visual Studio's Build Tools", "darwin": "`xcode-select --install`"}
 
 
 def compile_networks(
@@ -50,11 +52,14 @@ def _allow_shapes() -> None:
 def _check_tools(device: torch.device) -> None:
     """PyTorch writes C++ for CPUs and Triton for CUDA."""
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
-        raise ValueError("Compiling for CUDA needs the package triton; `pip install triton`, or leave out --compile.")
-    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX") or "g++", *_CPP_COMPILERS))):
+        package = "triton-windows" if sys.platform == "win32" else "triton"
         raise ValueError(
-            "Compiling for the CPU needs a C++ compiler; install one (for example `apt install g++`) or leave out "
-            "--compile."
+            f"Compiling for CUDA needs the package triton; `pip install {package}`, or leave out --compile."
+        )
+    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX") or "g++", *_CPP_COMPILERS))):
+        compiler = _GET_COMPILER.get(sys.platform, "`apt install g++`")
+        raise ValueError(
+            f"Compiling for the CPU needs a C++ compiler; install one (for example {compiler}) or leave out --compile."
         )
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"Networks can be compiled for cpu and cuda, not {device.type}; leave out --compile.")

@@ -49,9 +49,9 @@ def _cached(name: str) -> str:
 
 
 def _digest(path: Path) -> str:
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if _is_part_of_it(file, path))
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if _is_part_of_it(file, path)]
     digest = hashlib.sha256()
-    for file in files:
+    for file in sorted(files, key=lambda file: file.relative_to(path).parts):  # paths of Windows sort without case
         digest.update(file.relative_to(path).as_posix().encode())
         with file.open("rb") as content:
             while chunk := content.read(_CHUNK_BYTES):

@@ -79,8 +79,13 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
         raise OSError(
             f"The state of step {state['step']} cannot be saved as {path} ({reason}). {_what_is_there(path)} "
-            "Free some space, then run the same command again."
+            f"{_how_to_save(reason)}, then run the same command again."
         ) from error
+
+
+def _how_to_save(reason: Exception) -> str:
+    held = isinstance(reason, PermissionError)
+    return "Let this user write there, and no other program hold the file" if held else "Free some space"
 
 
 def _what_is_there(path: Path) -> str:
