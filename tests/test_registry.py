@@ -223,6 +223,14 @@ def test_the_test_workflow_runs_the_documented_commands_on_every_python_that_is_
     assert all(f"\n{command}\n" in documented for command in commands(jobs["python"]))
 
 
+def test_the_library_is_tested_on_windows_and_macos_by_the_documented_command():
+    job = workflow("systems.yml")["jobs"]["library"]
+    assert [system.partition("-")[0] for system in job["strategy"]["matrix"]["system"]] == ["windows", "macos"]
+    install, test = commands(job)
+    documented = (PACK / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert f"\n{install}\n" in documented and f"| `{test}` |" in documented
+
+
 def test_the_test_workflow_runs_what_the_projects_own_ci_runs():
     (command,) = commands(workflow("test.yml")["jobs"]["comfyui"])
     assert (PACK / command.removeprefix("bash ")).is_file()
