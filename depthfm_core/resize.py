@@ -77,6 +77,16 @@ def fit(image: Tensor, resolution: int, multiple: int, *, few_shapes: bool = Fal
     return _pad(shrink(image, placement.working_size), placement.padding), placement
 
 
+def resize_long_side(image: Tensor, side_px: int) -> Tensor:
+    """A picture [B, 3, H, W] in [0, 1] with a long side of so many pixels, smaller or larger; 0 keeps its own.
+
+    Source: Marigold, `resize_max_res` (bilinear, antialiased, whole pixels rounded down).
+    """
+    longest = max(image.shape[-2:])
+    size = tuple(max(1, side * side_px // longest) for side in image.shape[-2:])
+    return shrink(image, size).clamp(0, 1) if side_px else image  # rounding takes white beyond 1
+
+
 def enlarge(depth_map: Tensor, size: tuple[int, int]) -> Tensor:
     """A map [B, C, h, w] at another size (H, W), as `Placement.enlarge`."""
     width_first = _along(depth_map, size[1], -1)  # while the map is small, since this axis is the slow one

@@ -13,7 +13,7 @@ from depthfm_core import EstimationSettings, load_pipeline
 from depthfm_core.depth.align import align
 from depthfm_core.evaluation.baselines import GIVES, METHODS, Method, MethodOptions, load_method
 from depthfm_core.evaluation.baselines.method import counted_calls
-from depthfm_core.evaluation.baselines.sizes import letterbox, midas_size, resize_long_side
+from depthfm_core.evaluation.baselines.sizes import letterbox, midas_size
 from depthfm_core.evaluation.published import TABLES
 from depthfm_core.model.precision import DTYPES
 
@@ -174,12 +174,6 @@ def test_calls_are_counted_by_the_batch_and_only_inside():
         network(torch.zeros(1, 2))
     network(torch.zeros(1, 2))
     assert calls == [3, 1]
-
-
-@pytest.mark.parametrize(("size", "side", "expected"), [((480, 640), 768, (576, 768)), ((33, 62), 31, (16, 31))])
-def test_the_long_side_is_brought_to_its_size_from_either_direction(size, side, expected):
-    assert resize_long_side(torch.rand(1, 3, *size), side).shape[-2:] == expected
-    assert resize_long_side(torch.rand(1, 3, *size), 0).shape[-2:] == size
 
 
 # Worked out by hand from isl-org/MiDaS: 384 / 480 = 0.8 and 384 / 640 = 0.6, of which 0.8 is nearer to 1.

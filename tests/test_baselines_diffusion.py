@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from depthfm_core.evaluation.baselines import MethodOptions, load_method
 from depthfm_core.evaluation.baselines.geowizard import JointAttention
-from depthfm_core.evaluation.baselines.sizes import resize_long_side
+from depthfm_core.resize import resize_long_side
 
 transformers = pytest.importorskip("transformers")
 diffusers = pytest.importorskip("diffusers")

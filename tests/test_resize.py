@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depthfm_core.resize import MAX_ASPECT, MAX_STRETCH, enlarge, extend, fit
+from depthfm_core.resize import MAX_ASPECT, MAX_STRETCH, enlarge, extend, fit, resize_long_side, shrink
 
 SIZES = [(1, 1), (1, 7), (17, 4001), (63, 65), (64, 64), (480, 640), (241, 119)]
 
@@ -125,12 +125,19 @@ def test_an_extended_map_goes_on_by_its_slope_and_is_where_it_was():
 
 
 @pytest.mark.parametrize(
-    "row", [[0.0, 1.0, 1.0, 1.0], [0.0, 1.0, 0.5, 0.5], [0.1, 0.2, 1.0, 1.0], [0.5, 0.5, 0.0, 1.0]]
+    "row",
+    [[0.0, 1.0, 1.0, 1.0], [0.0, 1.0, 0.5, 0.5], [0.1, 0.2, 1.0, 1.0], [0.5, 0.5, 0.0, 1.0]],
 )
 def test_an_edge_beside_the_rim_does_not_overshoot(row):
     _, placement = fit(torch.zeros(1, 1, 40, 40), 4, 1)
     enlarged = placement.enlarge(torch.tensor(row).expand(1, 1, 4, 4))
     assert enlarged.min() >= 0 and enlarged.max() <= 1
+
+
+def test_a_slope_goes_on_to_the_rim_no_steeper_than_it_came():
+    _, placement = fit(torch.zeros(1, 1, 40, 40), 4, 1)
+    row = torch.tensor([1.0, 0.2, 0.1, 0.0])  # an edge a cell before the rim, and a slope
+    assert 1 < placement.enlarge(row.expand(1, 1, 4, 4)).amax() <= 1.05  # half a cell of the slope
 
 
 def test_a_map_that_turns_beside_the_rim_ends_level():
@@ -149,3 +156,25 @@ def test_a_picture_smaller_than_the_working_size_is_shrunk_back_without_aliasing
     _, placement = fit(torch.zeros(1, 1, 20, 30), 100, 1)
     checkerboard = ((torch.arange(100)[:, None] + torch.arange(150)) % 2.0)[None, None]
     assert (placement.enlarge(checkerboard) - 0.5).abs().max() < 0.1
+
+
+@pytest.mark.parametrize(("size", "side", "expected"), [((480, 640), 768, (576, 768)), ((33, 62), 31, (16, 31))])
+def test_the_long_side_is_brought_to_its_size_from_either_direction(size, side, expected):
+    assert resize_long_side(torch.rand(1, 3, *size), side).shape[-2:] == expected
+    assert resize_long_side(torch.rand(1, 3, *size), 0).shape[-2:] == size
+
+
+def test_white_stays_white_at_every_size():
+    """Sums of the filter's weights are not 1 to the last bit, and who gets a picture refuses more than 1."""
+    white = torch.ones(1, 3, 480, 641)
+    assert F.interpolate(white, (479, 640), mode="bilinear", antialias=True).amax() > 1
+    assert resize_long_side(white, 640).amax() == 1
+
+
+@pytest.mark.parametrize("size", [(10, 13), (60, 80), (1, 7), (30, 1)])
+def test_a_picture_is_resized_as_pytorch_does_and_one_of_a_single_column_as_one_of_a_single_row(size):
+    image = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    resized = shrink(image, size)
+    if size[1] > 1:
+        assert torch.equal(resized, F.interpolate(image, size, mode="bilinear", antialias=True))
+    torch.testing.assert_close(resized.mT, shrink(image.mT, size[::-1]), atol=1e-6, rtol=0)

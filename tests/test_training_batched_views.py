@@ -1,9 +1,13 @@
 """Views of many frames at once: crops, changes of the picture, and targets."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from depthfm_core.training import batched_views
 from depthfm_core.training.augment import PhotometricSettings, ViewSettings
 from depthfm_core.training.batched_views import change_photometry_of_batch, draw_views, normalize_targets
 from depthfm_core.training.target import NormalizationSettings, normalize_target
@@ -60,14 +64,33 @@ def test_pictures_and_depth_of_a_crop_stay_aligned(rng):
     assert (images[:, :1] * 255 + 1 - depths_m).abs().max() < 255 / 64 * 1.01  # one pixel of the ramp
 
 
-def test_worse_jpegs_differ_more(rng):
+@pytest.mark.parametrize("quality", [10, 30, 49, 51, 75, 90])
+def test_a_jpeg_of_a_gray_picture_is_pillows(quality):
+    values = torch.randint(0, 256, (8, 10), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).numpy()
+    picture = Image.fromarray(values).resize((40, 32), Image.Resampling.BICUBIC)
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=quality)
+    gray = torch.from_numpy(np.array(picture))[None, None] / 255
+    ours = batched_views._jpegs(gray.expand(1, 3, 32, 40), np.array([100 - quality]))
+    assert (ours * 255 - torch.from_numpy(np.array(Image.open(file)))).abs().mean() < 2.5
+
+
+def test_pictures_are_kept_as_jpegs_of_a_quality_between_the_worst_and_the_best(rng):
     images = torch.rand(64, 3, 16, 16)
 
     def error(quality):
         settings = PhotometricSettings(**{**vars(NOTHING), "probability": 1.0, "jpeg_quality": quality})
         return (change_photometry_of_batch(images, settings, rng) - images).abs().mean()
 
-    assert 0 < error(90) < error(50) < error(5)
+    assert 0 < error(90) < error(5)
+
+
+def test_borders_are_black_white_or_any_gray(rng):
+    settings = PhotometricSettings(**{**vars(NOTHING), "border_probability": 1.0, "border": 0.49})
+    corners = change_photometry_of_batch(torch.full((300, 3, 8, 8), 0.5), settings, rng)[:, 0, 0, 0]
+    bordered = corners[corners != 0.5]
+    for share in (bordered == 0, bordered == 1, (bordered > 0) & (bordered < 1)):
+        assert share.float().mean() > 0.2
 
 
 def test_targets_of_a_batch_are_those_of_each_frame(frames):

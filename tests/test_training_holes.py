@@ -7,7 +7,7 @@ import torch
 
 from depthfm_core.loading import load_pipeline
 from depthfm_core.training.latents import encode
-from depthfm_core.training.target import NormalizationSettings, fill_holes
+from depthfm_core.training.target import NormalizationSettings, fill_holes, is_stretched
 from depthfm_core.training.views import depth_picture, valid_cells
 
 from .test_training_data import scene
@@ -44,3 +44,9 @@ def test_cells_beside_a_hole_have_the_latents_of_the_frame_without_it():
     reference, far, filled = encode(load_pipeline("nano").codec, torch.stack(depths))[:, :, counted]
     off = [float((latent - reference).square().mean().sqrt()) for latent in (far, filled)]
     assert off[0] > 0.5 and off[1] < 0.1
+
+
+@pytest.mark.parametrize(("farthest_m", "stretched"), [(90.0, False), (110.0, True)])
+def test_depth_over_more_than_1_to_1000_is_told_as_stretched(farthest_m, stretched):
+    depth_m = torch.tensor([0.1, farthest_m]).repeat_interleave(500).view(1, 10, 100)
+    assert is_stretched(depth_m, depth_m > 0, PERCENTILES) == stretched

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..depth.files import read_image
 from ..evaluation.memory import peak_of_process
 from ..model.catalog import EXAMPLE_PHOTO
+from ..resize import shrink
 from .model import ModelFiles
 from .stages import run_timed
 from .ways import WAYS, Pipeline
@@ -56,7 +56,7 @@ class Case:
         image = read_image(EXAMPLE_PHOTO)
         if self.height is None:
             return image
-        return F.interpolate(image, (self.height, self.width), mode="bilinear", antialias=True).clamp(0, 1)
+        return shrink(image, (self.height, self.width)).clamp(0, 1)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ Source: Dai et al. 2017, http://www.scan-net.org; sampling and range: Marigold, 
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from ..resize import shrink
 from .entries import Entry, fields_of, first_existing, list_needed, nothing_found, read_split, require_folder
 from .rasters import between, check_sizes, make_sample, read_png_m, read_rgb
 from .sample import DepthSample
@@ -58,7 +58,7 @@ def read(entry: Entry) -> DepthSample:
     image = read_rgb(entry.image)
     if not _is_larger_alike(image, depth_m):
         check_sizes(image, depth_m, entry.image)
-    image = _scaled(image, depth_m.shape[1:])
+    image = shrink(image[None], tuple(depth_m.shape[1:]))[0].clamp(0, 1)
     return make_sample(image, depth_m, between(depth_m, MIN_DEPTH_M, MAX_DEPTH_M), entry.image)
 
 
@@ -79,9 +79,3 @@ def _is_larger_alike(image: Tensor, depth_m: Tensor) -> bool:
     """Whether a picture is larger than its depth map and of its shape, as exported ones are (to within 0.4 %)."""
     down, across = (image.shape[axis] / depth_m.shape[axis] for axis in (1, 2))
     return min(down, across) >= 1 and abs(down / across - 1) <= _SAME_SHAPE
-
-
-def _scaled(image: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(image.shape[1:]) == tuple(size):
-        return image
-    return F.interpolate(image[None], tuple(size), mode="bilinear", align_corners=False, antialias=True)[0].clamp(0, 1)

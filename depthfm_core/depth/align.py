@@ -118,7 +118,7 @@ def fit(
     return ALIGNMENTS[alignment].fit(predicted, target, usable)
 
 
-def _least_squares(prediction: Tensor, target: Tensor, valid: Tensor) -> Line:
+def least_squares(prediction: Tensor, target: Tensor, valid: Tensor) -> Line:
     """Closest to the target by least squares over each image's valid pixels."""
     prediction_mean, target_mean = _mean(prediction, valid), _mean(target, valid)
     centered = prediction - prediction_mean
@@ -144,7 +144,7 @@ class Alignment:
 
     from_depth: Callable[[Tensor], Tensor]
     to_depth: Callable[[Tensor], Tensor]
-    fit: Callable[[Tensor, Tensor, Tensor], Line] = _least_squares
+    fit: Callable[[Tensor, Tensor, Tensor], Line] = least_squares
 
 
 def _same(depth_m: Tensor) -> Tensor:

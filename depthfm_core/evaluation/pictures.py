@@ -5,13 +5,13 @@ import re
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
 from ..data import DepthSample
 from ..depth.color import colorize
 from ..depth.files import write_png
+from ..resize import shrink
 
 HEIGHT_PX = 240
 LARGEST_ERROR = 0.5  # the relative error that takes the brightest color
@@ -76,4 +76,4 @@ def _painted(values: Tensor, shown: Tensor, *colormap: str) -> Tensor:
 
 def _small(image: Tensor) -> Tensor:
     width = max(1, round(HEIGHT_PX * image.shape[-1] / image.shape[-2]))
-    return F.interpolate(image, (HEIGHT_PX, width), mode="bilinear", antialias=True).clamp(0, 1)
+    return shrink(image, (HEIGHT_PX, width)).clamp(0, 1)

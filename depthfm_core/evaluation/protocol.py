@@ -11,13 +11,12 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..data import diode, eth3d, kitti, nyu, pairs, scannet
 from ..data.entries import Entry
 from ..data.sample import DepthSample
-from .baselines.sizes import resize_long_side
+from ..resize import resize_long_side, shrink
 
 # Aligned depth never falls to zero, so that ratios and logarithms exist.
 LOWEST_DEPTH_M = 1e-6
@@ -142,9 +141,7 @@ def choose_benchmark(name: str, kitti_mask: str | None = None, diode_gradient_fi
 
 def prepare_image(image: Tensor, benchmark: Benchmark) -> Tensor:
     """The picture [1, 3, H, W] as methods get it: its long side at the protocol's, also where it is smaller."""
-    if benchmark.long_side_px is None:
-        return image
-    return resize_long_side(image, benchmark.long_side_px).clamp(0, 1)
+    return resize_long_side(image, benchmark.long_side_px or 0)
 
 
 def prepare_prediction(prediction: Tensor, size: tuple[int, int]) -> Tensor:
@@ -162,9 +159,7 @@ def prepare_prediction(prediction: Tensor, size: tuple[int, int]) -> Tensor:
     """
     if prediction.ndim != 4 or prediction.shape[1] != 1:
         raise ValueError(f"A prediction is [B, 1, h, w], but came as {list(prediction.shape)}.")
-    if tuple(prediction.shape[2:]) == tuple(size):
-        return prediction
-    return F.interpolate(prediction, tuple(size), mode="bilinear", align_corners=False, antialias=True)
+    return shrink(prediction, tuple(size))
 
 
 def clip_aligned(depth_m: Tensor, benchmark: Benchmark) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..depth.align import least_squares
 from ..flow import combine_members
 from ..model.codec import LatentCodec
 from ..model.unet import DepthFMUNet
@@ -60,13 +61,5 @@ def log_depth_error(log_depth: Tensor, depth_m: Tensor, valid: Tensor) -> Tensor
         depth_m: [B, 1, H, W] depth in metres, > 0 where valid.
         valid: [B, 1, H, W] bool.
     """
-    dims = (1, 2, 3)
-    count = valid.sum(dims, keepdim=True).clamp_min(1)
-
-    def mean(values: Tensor) -> Tensor:
-        return values.where(valid, 0.0).sum(dims, keepdim=True) / count
-
     truth = depth_m.where(valid, 1.0).log()
-    predicted, truth = log_depth - mean(log_depth), truth - mean(truth)
-    scale = mean(predicted * truth) / mean(truth * truth).clamp_min(1e-12)
-    return (predicted - scale * truth).where(valid, 0.0)
+    return (log_depth - least_squares(truth, log_depth, valid)(truth)).where(valid, 0.0)

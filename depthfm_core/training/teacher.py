@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..depth.files import read_image, write_npy, write_png
 from ..evaluation.baselines import GIVES, Method
-from ..evaluation.baselines.sizes import resize_long_side
 from ..evaluation.protocol import prepare_prediction
+from ..resize import resize_long_side
 
 LEAST_DEPTH_M = 1e-3
 LEAST_SHARE = 1e-4  # of the farthest depth
@@ -127,7 +127,7 @@ def read_as_stored(path: Path, long_side_px: int) -> Tensor:
     """
     image = read_image(path)
     if 0 < long_side_px < max(image.shape[2:]):
-        image = resize_long_side(image, long_side_px).clamp(0, 1)
+        image = resize_long_side(image, long_side_px)
     return (image * 255).round() / 255
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...flow import combine_members
 from ...optional import import_optional
-from ...resize import fit
+from ...resize import fit, resize_long_side
 from .method import (
     DEFAULT_SEED,
     DTYPE,
@@ -25,7 +25,7 @@ from .method import (
     counted_calls,
     in_float32,
 )
-from .sizes import resize_long_side, told_size
+from .sizes import told_size
 
 STEPS, MEMBERS, LONG_SIDE_PX = 10, 10, 768
 DOMAINS = {"indoor": (1.0, 0.0, 0.0), "outdoor": (0.0, 1.0, 0.0), "object": (0.0, 0.0, 1.0)}
@@ -78,7 +78,7 @@ def load_geowizard(request: Request) -> Method:
     resolution = request.choice("processing_resolution", LONG_SIDE_PX)
 
     def estimate(image: Tensor, domain: str | None) -> tuple[Tensor, int]:
-        resized = resize_long_side(image, resolution).clamp(0, 1)
+        resized = resize_long_side(image, resolution)
         fitted, frame = fit(resized, 0, 2 ** (len(parts["vae"].config.block_out_channels) - 1))
         with counted_calls(parts["unet"]) as calls:
             members = _members(parts, fitted.to(request.options.device), told or domain or DEFAULT_DOMAIN, **settings)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ...optional import import_optional
-from ...resize import fit
+from ...resize import fit, resize_long_side
 from .method import DEFAULT_SEED, DTYPE, INSTALL, NEEDS, Method, MethodCard, Request, in_float32
-from .sizes import resize_long_side, told_size
+from .sizes import told_size
 
 TIMESTEP = 999
 # "Predict"; the other way round would be "reconstruct the picture".

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ...optional import import_optional
+from ...resize import resize_long_side
 from .method import (
     DEFAULT_SEED,
     DTYPE,
@@ -15,7 +16,7 @@ from .method import (
     counted_calls,
     in_float32,
 )
-from .sizes import resize_long_side, told_size
+from .sizes import told_size
 
 
 def load_marigold(request: Request) -> Method:
@@ -43,7 +44,7 @@ def load_marigold(request: Request) -> Method:
 
     def estimate(image: Tensor) -> tuple[Tensor, int]:
         noise = torch.Generator().manual_seed(seed)
-        resized = resize_long_side(image, resolution).clamp(0, 1)
+        resized = resize_long_side(image, resolution)
         with counted_calls(pipeline.unet) as calls:
             found = pipeline(resized, processing_resolution=0, output_type="pt", generator=noise, **settings)
         return found.prediction, sum(calls)

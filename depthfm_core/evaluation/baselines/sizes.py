@@ -9,19 +9,6 @@ def told_size(side_px: int) -> int | str:
     return side_px or "of the picture"
 
 
-def resize_long_side(image: Tensor, side_px: int) -> Tensor:
-    """[1, 3, H, W] with a long side of so many pixels, smaller or larger than before; 0 keeps the image's own.
-
-    Source: Marigold, `resize_max_res` (bilinear, antialiased, whole pixels rounded down).
-    """
-    if not side_px:
-        return image
-    height, width = image.shape[-2:]
-    longest = max(height, width)
-    size = (max(1, height * side_px // longest), max(1, width * side_px // longest))
-    return F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
-
-
 def midas_size(size: tuple[int, int], side_px: int, bound: str, multiple: int = 32) -> tuple[int, int]:
     """(H, W) that MiDaS and DPT see, the aspect kept up to the rounding to a multiple.
 
