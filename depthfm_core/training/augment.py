@@ -6,7 +6,9 @@ generator that is handed in, so a view is a function of its seed.
 
 import io
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,8 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..data.sample import DepthSample
-
-_LUMA = torch.tensor([0.299, 0.587, 0.114])
+from .effects import blurred, turned, vignetted
 
 
 @dataclass(frozen=True)
@@ -160,24 +161,26 @@ def change_photometry(image: Tensor, settings: PhotometricSettings, rng: np.rand
     In the order of light: exposure and white balance, lens (vignette, blur), sensor noise, tone, color, border, JPEG.
     """
 
-    def sometimes(effect: object, strength: float) -> None:
+    image = image[None]
+
+    def sometimes(effect: Callable[[Tensor, float], Tensor], strength: float) -> None:
         nonlocal image
         amount = rng.uniform(0, strength)
         if rng.random() < settings.probability:
-            image = effect(image, amount, rng)
+            image = effect(image, amount)
 
     gains = rng.normal(0, settings.white_balance, (3, 1, 1)) + _uniform(rng, settings.exposure_stops) * math.log(2)
     image = (image**2.2 * torch.from_numpy(np.exp(gains)).float()).clamp(0, 1) ** (1 / 2.2)
-    sometimes(_vignette, settings.vignette)
-    sometimes(_blur, settings.blur_px)
-    sometimes(_noise, settings.noise)
+    sometimes(vignetted, settings.vignette)
+    sometimes(lambda image, amount: blurred(image, np.array([amount])), settings.blur_px)
+    sometimes(partial(_noisy, rng), settings.noise)
     image = image.clamp(0, 1) ** math.exp(_uniform(rng, math.log(settings.gamma)))
     image = image.mean() + (image - image.mean()) * (1 + _uniform(rng, settings.contrast))
     image = _change_color(image, settings, rng).clamp(0, 1)
     if rng.random() < settings.border_probability:
         image = _border(image, settings.border, rng)
     sometimes(_jpeg, 100.0 - settings.jpeg_quality)
-    return image
+    return image[0]
 
 
 def _uniform(rng: np.random.Generator, bound: float) -> float:
@@ -190,20 +193,7 @@ def _change_color(image: Tensor, settings: PhotometricSettings, rng: np.random.G
     angle = math.radians(_uniform(rng, settings.hue_deg))
     if rng.random() < settings.grey_probability:
         saturation = 0.0
-    grey = torch.einsum("c,chw->hw", _LUMA, image)[None]
-    color = image - grey
-    # Rodrigues' rotation about (1, 1, 1), whose cross product is a difference of the two other channels.
-    crossed = (color.roll(1, 0) - color.roll(-1, 0)) / math.sqrt(3)
-    along = color.mean(0, keepdim=True)
-    rotated = color * math.cos(angle) + crossed * math.sin(angle) + along * (1 - math.cos(angle))
-    return grey + saturation * rotated
-
-
-def _vignette(image: Tensor, amount: float, _rng: np.random.Generator) -> Tensor:
-    height, width = image.shape[-2:]
-    y = torch.linspace(-1, 1, height)[:, None]
-    x = torch.linspace(-1, 1, width)[None]
-    return image * (1 - amount * (x**2 + y**2) / 2)
+    return turned(image, torch.tensor(angle), saturation)
 
 
 def _border(image: Tensor, widest: float, rng: np.random.Generator) -> Tensor:
@@ -212,24 +202,17 @@ def _border(image: Tensor, widest: float, rng: np.random.Generator) -> Tensor:
     top, bottom = (round(share * height) for share in rng.uniform(0, widest, 2))
     left, right = (round(share * width) for share in rng.uniform(0, widest, 2))
     framed = torch.full_like(image, rng.choice([0.0, 1.0, rng.random()]))
-    framed[:, top : height - bottom, left : width - right] = image[:, top : height - bottom, left : width - right]
+    inside = (..., slice(top, height - bottom), slice(left, width - right))
+    framed[inside] = image[inside]
     return framed
 
 
-def _blur(image: Tensor, amount: float, _rng: np.random.Generator) -> Tensor:
-    offsets = torch.arange(-3, 4).float()
-    kernel = torch.exp(-(offsets**2) / (2 * max(amount, 0.1) ** 2))
-    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
-    padded = F.pad(image[None], (3, 3, 3, 3), mode="replicate")
-    return F.conv2d(F.conv2d(padded, kernel, groups=3), kernel.mT, groups=3)[0]
-
-
-def _noise(image: Tensor, amount: float, rng: np.random.Generator) -> Tensor:
+def _noisy(rng: np.random.Generator, image: Tensor, amount: float) -> Tensor:
     return image + amount * torch.from_numpy(rng.standard_normal(image.shape, dtype=np.float32))
 
 
-def _jpeg(image: Tensor, amount: float, _rng: np.random.Generator) -> Tensor:
+def _jpeg(image: Tensor, amount: float) -> Tensor:
     buffer = io.BytesIO()
-    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous()
+    pixels = (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous()
     Image.fromarray(pixels.numpy()).save(buffer, "JPEG", quality=round(100 - amount))
-    return torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1)[None].float() / 255

@@ -12,10 +12,9 @@ from einops import rearrange
 from torch import Tensor
 
 from .augment import PhotometricSettings, ViewSettings
+from .effects import blurred, turned, vignetted
 from .target import MIN_RANGE, NormalizationSettings
 
-_LUMA = (0.299, 0.587, 0.114)
-_BLUR_REACH = 3  # pixels to each side
 # The luminance table of JPEG's standard, ITU-T T.81, annex K, table K.1.
 _JPEG_TABLE = """16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62
 18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99"""
@@ -84,8 +83,8 @@ def change_photometry_of_batch(images: Tensor, settings: PhotometricSettings, rn
     gains = rng.normal(0, settings.white_balance, (count, 3)) + even(settings.exposure_stops)[:, None] * math.log(2)
     linear = images**2.2 * torch.from_numpy(np.exp(gains).astype(np.float32)).to(device)[:, :, None, None]
     images = linear.clamp(0, 1) ** (1 / 2.2)
-    images = images * _vignettes(images, given(sometimes(settings.vignette)))
-    images = _blurred(images, sometimes(settings.blur_px))
+    images = vignetted(images, given(sometimes(settings.vignette)))
+    images = blurred(images, sometimes(settings.blur_px))
     noise_seed = int(rng.integers(2**62))
     generator = torch.Generator(device).manual_seed(noise_seed)
     noise = torch.randn(images.shape, generator=generator, device=device)
@@ -94,37 +93,9 @@ def change_photometry_of_batch(images: Tensor, settings: PhotometricSettings, rn
     mean = images.mean((1, 2, 3), keepdim=True)
     images = mean + (images - mean) * given(1 + even(settings.contrast))
     saturation = (1 + even(settings.saturation)) * (rng.random(count) >= settings.grey_probability)
-    images = _turned(images, given(np.radians(even(settings.hue_deg))), given(saturation)).clamp(0, 1)
+    images = turned(images, given(np.radians(even(settings.hue_deg))), given(saturation)).clamp(0, 1)
     images = _bordered(images, settings, rng)
     return _jpegs(images, sometimes(100.0 - settings.jpeg_quality)).clamp(0, 1)
-
-
-def _vignettes(images: Tensor, amount: Tensor) -> Tensor:
-    height, width = images.shape[-2:]
-    y = torch.linspace(-1, 1, height, device=images.device)[:, None]
-    x = torch.linspace(-1, 1, width, device=images.device)[None]
-    return 1 - amount * (x**2 + y**2) / 2
-
-
-def _blurred(images: Tensor, amounts: np.ndarray) -> Tensor:
-    """Each picture under its own Gaussian; an amount of 0 leaves it as it is."""
-    offsets = np.arange(-_BLUR_REACH, _BLUR_REACH + 1)
-    kernels = np.exp(-(offsets**2) / (2 * np.maximum(amounts, 0.1)[:, None] ** 2)).astype(np.float32)
-    kernel = torch.from_numpy(kernels / kernels.sum(1, keepdims=True)).to(images.device)
-    kernel = kernel.repeat_interleave(3, 0)[:, None, None]  # [3B, 1, 1, K]
-    flat = F.pad(rearrange(images, "b c h w -> 1 (b c) h w"), (_BLUR_REACH,) * 4, mode="replicate")
-    flat = F.conv2d(F.conv2d(flat, kernel, groups=len(kernel)), kernel.mT, groups=len(kernel))
-    return rearrange(flat, "1 (b c) h w -> b c h w", c=3)
-
-
-def _turned(images: Tensor, angle: Tensor, saturation: Tensor) -> Tensor:
-    """Hue rotated about the grey axis by Rodrigues' formula, and the distance from grey scaled."""
-    luma = torch.tensor(_LUMA, device=images.device)
-    grey = torch.einsum("c,bchw->bhw", luma, images)[:, None]
-    color = images - grey
-    crossed = (color.roll(1, 1) - color.roll(-1, 1)) / math.sqrt(3)
-    along = color.mean(1, keepdim=True)
-    return grey + saturation * (color * angle.cos() + crossed * angle.sin() + along * (1 - angle.cos()))
 
 
 def _bordered(images: Tensor, settings: PhotometricSettings, rng: np.random.Generator) -> Tensor:
