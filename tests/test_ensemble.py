@@ -56,7 +56,14 @@ def test_without_alignment_the_median_is_the_plain_one(size):
     centre, spread = combine_members(members, "median", align=False)
     expected = members.quantile(0.5, dim=1)
     torch.testing.assert_close(centre, expected)
-    torch.testing.assert_close(spread, 1.4826 * (members - expected[:, None]).abs().quantile(0.5, dim=1))
+    deviation = (members - expected[:, None]).abs().quantile(0.5, dim=1)
+    torch.testing.assert_close(spread / deviation, (spread / deviation).mean().expand_as(spread))
+
+
+@pytest.mark.parametrize("size", [*range(2, 11), 15])
+def test_the_medians_spread_of_normal_noise_is_its_deviation_on_average(size):
+    _, spread = combine_members(draw(1, size, 1, 200, 400), "median", align=False)
+    assert spread.mean() == pytest.approx(1, rel=0.02)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "median"])

@@ -5,6 +5,11 @@ from torch import Tensor
 
 _LEAST_AGREEMENT = 0.1  # standard deviation of the mean member, of that of a member
 _VALUES_AT_ONCE = 1 << 22  # of all members, that are reduced together: medians take several copies
+# 1.4826 times the median absolute deviation of few normal values is too small an estimate of their standard deviation,
+# of three by a third; times these it is right on average. Measured on 4 million draws of each size, to 0.0006. Those of
+# Croux and Rousseeuw 1992, "Time-efficient algorithms for two highly robust estimators of scale", are within 1 % of
+# them, and so is their formula for more values, n / (n - 0.8).
+_FEW_MEMBERS = {2: 1.196, 3: 1.487, 4: 1.360, 5: 1.217, 6: 1.189, 7: 1.138, 8: 1.127, 9: 1.101}
 MAX_ENSEMBLE_SIZE = 1000  # far beyond use; a mistyped number should not fill the memory
 
 
@@ -31,8 +36,8 @@ def combine_members(log_depth: Tensor, reduction: str = "mean", align: bool = Tr
 
     Args:
         log_depth: the members' log depth.
-        reduction: "mean" with the standard deviation (unbiased) as spread, or "median" with 1.4826 times the median
-            absolute deviation, which is the standard deviation of normal noise.
+        reduction: "mean" with the standard deviation (unbiased) as spread, or "median" with the median absolute
+            deviation times what makes it the standard deviation of normal noise, on average and for so many members.
         align: first fits every member to their mean by scale and shift (least squares), since log depth is known only
             up to these. Range (standard deviation) and level (mean) are then those of the plain mean; for "median" the
             medians of the members' own. False combines them as they are, as the authors' code does.
@@ -96,8 +101,9 @@ def _mean(members: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _median(members: Tensor) -> tuple[Tensor, Tensor]:
-    centre = _middle(members)
-    return centre, 1.4826 * _middle((members - centre[:, None]).abs())
+    centre, count = _middle(members), members.shape[1]
+    factor = 1.4826 * _FEW_MEMBERS.get(count, count / (count - 0.8))
+    return centre, factor * _middle((members - centre[:, None]).abs())
 
 
 def _middle(members: Tensor) -> Tensor:
