@@ -46,12 +46,14 @@ def combine_members(log_depth: Tensor, reduction: str = "mean", align: bool = Tr
         Centre and spread; the spread is 0 for one member.
 
     Raises:
-        ValueError: for an unknown reduction or another number of dimensions.
+        ValueError: for an unknown reduction, another number of dimensions, or no picture or member at all.
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"Unknown reduction {reduction!r}; choose one of {', '.join(REDUCTIONS)}.")
     if log_depth.ndim != 5:
         raise ValueError(f"log_depth has shape {list(log_depth.shape)}; expected [B, E, 1, H, W].")
+    if not log_depth.numel():
+        raise ValueError(f"log_depth has shape {list(log_depth.shape)}; give at least one picture and one member.")
     if log_depth.shape[1] == 1:
         return log_depth[:, 0], torch.zeros_like(log_depth[:, 0])
     members = _align_to_mean(log_depth, reduction) if align else log_depth
