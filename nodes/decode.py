@@ -48,8 +48,9 @@ class DepthFMDecode(io.ComfyNode):
                 edges_widget(" Needs an image; 'auto' knows the model by the loader's VAE and no other."),
             ],
             outputs=depth_sockets(
-                "How far the ensemble's members disagree, in log depth (0.1 is about 10 %, clipped at 1), not scaled "
-                "to the expected error as the DepthFM Sampler's is; black for an ensemble of one."
+                "How far the ensemble's members disagree, in units of the network's log depth, in which an image's "
+                "whole range is about 2 (0.1 is a twentieth of it; clipped at 1), not scaled to the expected error as "
+                "the DepthFM Sampler's is; black for an ensemble of one."
             ),
         )
 

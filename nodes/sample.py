@@ -60,8 +60,9 @@ class DepthFMSampler(io.ComfyNode):
                 edges_widget(),
             ],
             outputs=depth_sockets(
-                "How far the ensemble's members disagree, in log depth (0.1 is about 10 %, clipped at 1), scaled to "
-                "the error to expect where the model was measured for it, as 'nano'; black for an ensemble of one."
+                "How far the ensemble's members disagree, in units of the network's log depth, in which an image's "
+                "whole range is about 2 (0.1 is a twentieth of it; clipped at 1), scaled to the error to expect where "
+                "the model was measured for it, as 'nano'; black for an ensemble of one."
             ),
         )
 

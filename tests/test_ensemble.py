@@ -56,14 +56,21 @@ def test_without_alignment_the_median_is_the_plain_one(size):
     centre, spread = combine_members(members, "median", align=False)
     expected = members.quantile(0.5, dim=1)
     torch.testing.assert_close(centre, expected)
-    torch.testing.assert_close(spread, 1.4826 * (members - expected[:, None]).abs().quantile(0.5, dim=1))
+    deviation = (members - expected[:, None]).abs().quantile(0.5, dim=1)
+    torch.testing.assert_close(spread / deviation, (spread / deviation).mean().expand_as(spread))
+
+
+@pytest.mark.parametrize("size", [*range(2, 11), 15])
+def test_the_medians_spread_of_normal_noise_is_its_deviation_on_average(size):
+    _, spread = combine_members(draw(1, size, 1, 200, 400), "median", align=False)
+    assert spread.mean() == pytest.approx(1, rel=0.02)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "median"])
 def test_members_that_differ_by_scale_and_shift_only_agree_after_alignment(reduction):
     base = draw(1, 1, 1, 16, 16)
     scale = torch.tensor([0.5, 1.0, 1.5]).reshape(1, 3, 1, 1, 1)
-    shift = torch.tensor([-1.0, 0.2, 0.8]).reshape(1, 3, 1, 1, 1)
+    shift = torch.tensor([-1.0, 0.0, 1.0]).reshape(1, 3, 1, 1, 1)  # 0 on average, and in the middle
     centre, spread = combine_members(base * scale + shift, reduction)
     assert spread.max() < 1e-5
     torch.testing.assert_close(centre, base[:, 0], rtol=1e-4, atol=1e-4)
@@ -81,6 +88,16 @@ def test_the_median_ignores_one_wild_member():
     members[:, 3] += 10 * draw(1, 1, 8, 8, seed=2)
     centre, _ = combine_members(members, "median", align=False)
     assert torch.equal(centre, members[:, 0])
+
+
+@pytest.mark.parametrize("wild", [lambda shape: 3 * shape + 1, lambda shape: 30 * shape - 10], ids=["3x+1", "30x-10"])
+def test_one_wild_member_moves_neither_range_nor_level_of_the_median(wild):
+    shape = draw(1, 1, 1, 32, 32)
+    good = shape + 0.01 * draw(1, 6, 1, 32, 32, seed=1)
+    alone, _ = combine_members(good, "median")
+    centre, _ = combine_members(torch.cat([good, wild(shape.flip(-1))], 1), "median")
+    assert centre.std() == pytest.approx(alone.std().item(), rel=0.05)
+    assert centre.mean() == pytest.approx(alone.mean().item(), abs=0.02)
 
 
 def test_one_member_is_its_own_answer_with_no_spread():

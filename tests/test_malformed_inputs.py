@@ -1,6 +1,7 @@
 """What is no picture, wrong options and extreme pictures: one sentence and exit code 2, or a finite map of its size."""
 
 import io
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,12 @@ from PIL import Image
 
 from depthfm_core import EstimationSettings, load_pipeline
 from depthfm_core.__main__ import main
+from depthfm_core.depth.align import ALIGNMENTS, align
+from depthfm_core.depth.normals import normals_from_depth
+from depthfm_core.evaluation.boundaries import boundary_scores
+from depthfm_core.evaluation.metrics import measure
+from depthfm_core.evaluation.uncertainty import measure_uncertainty
+from depthfm_core.flow import combine_members
 
 from .malformed import QUICK
 
@@ -132,3 +139,21 @@ def test_a_tensor_that_is_no_picture_is_refused(good_files, image):
     pipeline = load_pipeline(good_files["ckpt"], good_files["vae"])
     with pytest.raises(ValueError):
         pipeline(image, EstimationSettings(num_steps=1, processing_resolution=32))
+
+
+MAPS = torch.ones(0, 1, 4, 5), torch.ones(0, 1, 4, 5), torch.ones(0, 1, 4, 5, dtype=torch.bool)
+WITHOUT_PICTURES = {
+    **{f"align {name}": partial(align, *MAPS, name) for name in ALIGNMENTS},
+    "measure": partial(measure, *MAPS),
+    "boundaries": partial(boundary_scores, *MAPS),
+    "uncertainty": partial(measure_uncertainty, *MAPS),
+    "normals": partial(normals_from_depth, MAPS[0]),
+    "ensemble": partial(combine_members, torch.ones(0, 3, 1, 4, 5)),
+    "ensemble without members": partial(combine_members, torch.ones(2, 0, 1, 4, 5)),
+}
+
+
+@pytest.mark.parametrize("of", WITHOUT_PICTURES)
+def test_a_batch_without_pictures_is_refused(of):
+    with pytest.raises(ValueError, match="at least one picture"):
+        WITHOUT_PICTURES[of]()

@@ -91,6 +91,21 @@ def test_dopri5_is_of_order_five_and_equals_scipys_step():
     np.testing.assert_allclose(one_step[:, 0].numpy(), theirs.y, rtol=1e-12)
 
 
+def test_dopri5_reaches_small_tolerances_in_float32():
+    def smooth(x, t):
+        return torch.sin(3 * x) * (1 + t) - x
+
+    x_0 = torch.randn(1, 4, 6, 8, generator=torch.Generator().manual_seed(0))
+    single, double = (integrate(smooth, x, 2, "dopri5", rtol=1e-7, atol=1e-9) for x in (x_0, x_0.double()))
+    assert single.num_calls == pytest.approx(double.num_calls, rel=0.1)
+
+
+def test_dopri5_accepts_no_step_to_an_infinite_state():
+    states = []
+    integrate(lambda x, t: torch.full_like(x, 3e38), torch.tensor([2e38]), 1, "dopri5", on_step=states.append)
+    assert states and all(progress.x_t.isfinite().all() for progress in states)
+
+
 def test_dopri5_tries_smaller_steps_where_the_first_is_too_long():
     velocity, calls = counted(lambda x, t: 40 * math.cos(40 * t) * torch.ones_like(x))
     x_1, num_calls = integrate(velocity, X_0, 1, "dopri5", rtol=1e-6, atol=1e-6)

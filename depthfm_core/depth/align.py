@@ -74,8 +74,8 @@ def align(
         dtype: of the result, which is computed in float64.
 
     Raises:
-        ValueError: unknown alignment, RANSAC for "scale", max_side_px below 1, shapes that differ, or values that
-            are not finite where valid (for the target: not positive).
+        ValueError: unknown alignment, RANSAC for "scale", max_side_px below 1, shapes that differ, no picture at all,
+            or values that are not finite where valid (for the target: not positive).
 
     Source: "affine" Marigold, https://arxiv.org/abs/2312.02145; "log" CompVis/diff2flow, `metrics.py`;
     "disparity" MiDaS, https://arxiv.org/abs/1907.01341; "scale" (ratio of medians) Zhou et al. 2017,
@@ -182,12 +182,14 @@ def _kept_columns(height: int, width: int, max_side_px: int) -> Tensor:
 
 
 def check_maps(prediction: Tensor, target_depth_m: Tensor, valid: Tensor) -> None:
-    """Raises ValueError unless all three are [B, 1, H, W] of one size and hold numbers to measure where valid.
+    """Raises ValueError unless all three are [B, 1, H, W] of one size, B > 0, and hold numbers to measure where valid.
 
     That is: valid is bool, and there the prediction is finite and the target positive and finite.
     """
     if prediction.ndim != 4 or prediction.shape[1] != 1:
         raise ValueError(f"prediction must be [B, 1, H, W], but came as {list(prediction.shape)}.")
+    if not len(prediction):
+        raise ValueError(f"prediction came as {list(prediction.shape)}; give at least one picture.")
     if not prediction.shape == target_depth_m.shape == valid.shape:
         raise ValueError(
             "prediction, target_depth_m and valid must have one shape, but came as "

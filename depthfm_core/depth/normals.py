@@ -54,7 +54,7 @@ def normals_from_depth(
             x left and y up.
 
     Raises:
-        ValueError: another shape, depth that is not positive and finite, or a setting out of range.
+        ValueError: another shape, no picture at all, depth that is not positive and finite, or a setting out of range.
     """
     _check_settings(depth, strength, smoothing, convention)
     focal_px = focal_length(depth.shape[3], fov_deg, focal_px)
@@ -128,6 +128,8 @@ def _gaussian_blur(values: Tensor, sigma_px: float) -> Tensor:
 def _check_settings(depth: Tensor, strength: float, smoothing: float, convention: str) -> None:
     if depth.ndim != 4 or depth.shape[1] != 1 or min(depth.shape[2:]) < 2:
         raise ValueError(f"depth must be [B, 1, H, W] of at least 2 x 2 px, but came as {list(depth.shape)}.")
+    if not len(depth):
+        raise ValueError(f"depth came as {list(depth.shape)}; give at least one picture.")
     if not ((depth > 0) & depth.isfinite()).all():
         raise ValueError(
             f"Normals need positive, finite depth, but {depth.amin():.4g} to {depth.amax():.4g} came; "

@@ -35,7 +35,7 @@ def boundary_scores(pred: Tensor, target: Tensor, valid: Tensor) -> dict[str, Te
         On the CPU; NaN for an image in which no two valid pixels are neighbors.
 
     Raises:
-        ValueError: shapes that differ, or values that are not finite and positive where valid.
+        ValueError: shapes that differ, no picture at all, or values that are not finite and positive where valid.
 
     Source: Depth Pro, Bochkovskii et al. 2024, https://arxiv.org/abs/2410.02073; https://github.com/apple/ml-depth-pro,
     `src/depth_pro/eval/boundary_metrics.py` (`SI_boundary_F1`).

@@ -26,7 +26,7 @@ def measure(pred: Tensor, target: Tensor, valid: Tensor) -> dict[str, Tensor]:
         valid: [B, 1, H, W] bool.
 
     Raises:
-        ValueError: shapes that differ, or values that are not finite and positive where valid.
+        ValueError: shapes that differ, no picture at all, or values that are not finite and positive where valid.
     """
     images = [_Pixels(*pixels) for pixels in valid_pixels(pred, target, valid)]
     rows = [[formula(pixels) for formula in METRICS.values()] for pixels in images]

@@ -63,7 +63,7 @@ def measure_uncertainty(error: Tensor, sigma: Tensor, valid: Tensor) -> Uncertai
         valid: [B, 1, H, W] bool.
 
     Raises:
-        ValueError: shapes that differ, or values that are negative or not finite where valid.
+        ValueError: shapes that differ, no picture at all, or values that are negative or not finite where valid.
 
     Source: sparsification and its normalization Ilg et al. 2018, https://arxiv.org/abs/1802.07095; the 50 steps and
     the area up to a share of 1 Poggi et al. 2020, https://arxiv.org/abs/2005.06209; calibration Kuleshov et al. 2018,
@@ -153,6 +153,8 @@ def _check(error: Tensor, sigma: Tensor, valid: Tensor) -> None:
     if not error.shape == sigma.shape == valid.shape or error.ndim != 4 or error.shape[1] != 1:
         shapes = f"{list(error.shape)}, {list(sigma.shape)} and {list(valid.shape)}"
         raise ValueError(f"error, sigma and valid must be [B, 1, H, W] of one size, but came as {shapes}.")
+    if not len(error):
+        raise ValueError(f"error came as {list(error.shape)}; give at least one picture.")
     if valid.dtype != torch.bool:
         raise ValueError(f"valid must be a bool mask, but came as {valid.dtype}.")
     for name, values in (("error", error), ("sigma", sigma)):

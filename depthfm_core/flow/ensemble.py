@@ -5,6 +5,11 @@ from torch import Tensor
 
 _LEAST_AGREEMENT = 0.1  # standard deviation of the mean member, of that of a member
 _VALUES_AT_ONCE = 1 << 22  # of all members, that are reduced together: medians take several copies
+# 1.4826 times the median absolute deviation of few normal values is too small an estimate of their standard deviation,
+# of three by a third; times these it is right on average. Measured on 4 million draws of each size, to 0.0006. Those of
+# Croux and Rousseeuw 1992, "Time-efficient algorithms for two highly robust estimators of scale", are within 1 % of
+# them, and so is their formula for more values, n / (n - 0.8).
+_FEW_MEMBERS = {2: 1.196, 3: 1.487, 4: 1.360, 5: 1.217, 6: 1.189, 7: 1.138, 8: 1.127, 9: 1.101}
 MAX_ENSEMBLE_SIZE = 1000  # far beyond use; a mistyped number should not fill the memory
 
 
@@ -31,47 +36,61 @@ def combine_members(log_depth: Tensor, reduction: str = "mean", align: bool = Tr
 
     Args:
         log_depth: the members' log depth.
-        reduction: "mean" with the standard deviation (unbiased) as spread, or "median" with 1.4826 times the median
-            absolute deviation, which is the standard deviation of normal noise.
+        reduction: "mean" with the standard deviation (unbiased) as spread, or "median" with the median absolute
+            deviation times what makes it the standard deviation of normal noise, on average and for so many members.
         align: first fits every member to their mean by scale and shift (least squares), since log depth is known only
-            up to these. False combines them as they are, as the authors' code does.
+            up to these. Range (standard deviation) and level (mean) are then those of the plain mean; for "median" the
+            medians of the members' own. False combines them as they are, as the authors' code does.
 
     Returns:
         Centre and spread; the spread is 0 for one member.
 
     Raises:
-        ValueError: for an unknown reduction or another number of dimensions.
+        ValueError: for an unknown reduction, another number of dimensions, or no picture or member at all.
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"Unknown reduction {reduction!r}; choose one of {', '.join(REDUCTIONS)}.")
     if log_depth.ndim != 5:
         raise ValueError(f"log_depth has shape {list(log_depth.shape)}; expected [B, E, 1, H, W].")
+    if not log_depth.numel():
+        raise ValueError(f"log_depth has shape {list(log_depth.shape)}; give at least one picture and one member.")
     if log_depth.shape[1] == 1:
         return log_depth[:, 0], torch.zeros_like(log_depth[:, 0])
-    members = _align_to_mean(log_depth) if align else log_depth
+    members = _align_to_mean(log_depth, reduction) if align else log_depth
     rows = max(1, _VALUES_AT_ONCE // members[..., :1, :].numel())
     strips = [REDUCTIONS[reduction](strip) for strip in members.split(rows, dim=3)]
     centre, spread = (torch.cat(parts, dim=2) for parts in zip(*strips, strict=True))
     return centre, spread
 
 
-def _align_to_mean(log_depth: Tensor) -> Tensor:
-    """Every member times its scale plus its shift; the mean of the aligned members keeps the plain mean's range."""
-    dims = (2, 3, 4)
-    centred = log_depth - log_depth.mean(dims, keepdim=True)  # [B, E, 1, H, W], and the only copy of all members
-    target = centred.mean(1, keepdim=True)
-    variance = torch.stack([_mean_product(member, member) for member in centred.unbind(1)], dim=1)
-    covariance = torch.stack([_mean_product(member, target[:, 0]) for member in centred.unbind(1)], dim=1)
-    scale = covariance / variance.clamp_min(1e-12)  # [B, E, 1, 1, 1]
-    fitted = sum(member * factor for member, factor in zip(centred.unbind(1), scale.unbind(1), strict=True))
-    fitted = fitted[:, None] / centred.shape[1]
-    target_range, fitted_range = (x.square().mean(dims, keepdim=True).sqrt() for x in (target, fitted))
-    scale = scale * target_range / fitted_range.clamp_min(1e-12)
+def _align_to_mean(log_depth: Tensor, reduction: str) -> Tensor:
+    """Every member times its scale plus its shift; together the aligned members keep their range and level."""
+    level = log_depth.mean((2, 3, 4), keepdim=True)
+    centred = log_depth - level  # [B, E, 1, H, W], and the only copy of all members
+    target = centred.mean(1)
+    variance = torch.stack([_mean_product(member, member) for member in centred.unbind(1)], dim=1)  # [B, E, 1, 1, 1]
+    covariance = torch.stack([_mean_product(member, target) for member in centred.unbind(1)], dim=1)
+    scale = covariance / variance.clamp_min(1e-12)
+    target_range = _mean_product(target, target).sqrt()[:, None]
+    if reduction == "median":  # a single wild member widens the mean's range
+        deviation = variance.sqrt()
+        kept, fitted_range = _middle(deviation)[:, None], _middle(scale * deviation)[:, None]
+    else:
+        kept, fitted_range = target_range, _range_of_mean(centred, scale)
+    scale = scale * kept / fitted_range.clamp_min(1e-12)
     # Members that contradict each other have no common shape to be fitted to; shrinking them, or turning one over,
     # would hide that.
     agree = target_range > _LEAST_AGREEMENT * variance.mean(1, keepdim=True).sqrt()
     agree &= (covariance >= 0).all(1, keepdim=True)
-    return centred.mul_(torch.where(agree, scale, 1.0)).add_(log_depth.mean((1, 2, 3, 4), keepdim=True))
+    centre, _ = REDUCTIONS[reduction](level)
+    return centred.mul_(torch.where(agree, scale, 1.0)).add_(centre[:, None])
+
+
+def _range_of_mean(members: Tensor, scale: Tensor) -> Tensor:
+    """The standard deviation [B, 1, 1, 1, 1] of the mean of members, each of mean 0, times their scales."""
+    total = sum(member * factor for member, factor in zip(members.unbind(1), scale.unbind(1), strict=True))
+    mean = total / members.shape[1]
+    return _mean_product(mean, mean).sqrt()[:, None]
 
 
 def _mean_product(a: Tensor, b: Tensor) -> Tensor:
@@ -84,8 +103,9 @@ def _mean(members: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _median(members: Tensor) -> tuple[Tensor, Tensor]:
-    centre = _middle(members)
-    return centre, 1.4826 * _middle((members - centre[:, None]).abs())
+    centre, count = _middle(members), members.shape[1]
+    factor = 1.4826 * _FEW_MEMBERS.get(count, count / (count - 0.8))
+    return centre, factor * _middle((members - centre[:, None]).abs())
 
 
 def _middle(members: Tensor) -> Tensor:
