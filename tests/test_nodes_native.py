@@ -108,6 +108,7 @@ def test_a_network_that_fails_in_float32_too_is_an_error_that_says_so(facts):
 def test_weights_are_stored_in_the_chosen_dtype(facts):
     assert facts["dtypes"] == {"default": "torch.float32", "float16": "torch.float16", "bfloat16": "torch.bfloat16"}
     assert facts["dtypes_where_the_files_tensors_are_taken"] == ["torch.bfloat16"]
+    assert facts["dtypes_where_linear_layers_take_the_files_tensors"] == ["torch.bfloat16"]
 
 
 def test_bfloat16_weights_compute_in_bfloat16_on_a_cpu_that_multiplies_it(facts):
