@@ -16,8 +16,8 @@ def channels_first(image: Tensor) -> Tensor:
     """
     if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or image.numel() == 0:
         raise ValueError(
-            f"The image has shape {list(image.shape)}; expected [B, H, W, 3], or 4 with alpha, or 1 if it is gray, and at "
-            "least one frame."
+            f"The image has shape {list(image.shape)}; expected [B, H, W, 3], or 4 with alpha, or 1 if it is gray, and "
+            "at least one frame."
         )
     return rearrange(image[..., :3].expand(*image.shape[:3], 3), "b h w c -> b c h w")
 

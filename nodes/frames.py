@@ -26,9 +26,12 @@ def prediction_of(maps: dict[str, Tensor], working_log_depth: Tensor | None = No
     return DepthPrediction(**{"uncertainty": none} | maps, working_log_depth=working_log_depth)
 
 
-def frames_of(depth: DepthPrediction) -> Iterator[DepthPrediction]:
-    """Each frame as a batch of one, with ComfyUI's progress bar; raises its interrupt when the user has cancelled."""
-    progress = comfy.utils.ProgressBar(len(depth.depth))
+def frames_of(depth: DepthPrediction, bar: comfy.utils.ProgressBar | None = None) -> Iterator[DepthPrediction]:
+    """Each frame as a batch of one, with ComfyUI's progress bar; raises its interrupt when the user has cancelled.
+
+    `bar` is the node's, where it has one already; it goes on by one for each frame.
+    """
+    progress = bar or comfy.utils.ProgressBar(len(depth.depth))
     maps = [values.split(1) for values in depth.maps]
     for frame in zip(*maps, strict=True):
         mm.throw_exception_if_processing_interrupted()
@@ -47,7 +50,11 @@ def joined(frames: Iterable[dict[str, Tensor]], num_frames: int) -> dict[str, Te
     return whole
 
 
-def picture_of_each(depth: DepthPrediction, picture: Callable[[DepthPrediction], Tensor]) -> Tensor:
-    """IMAGE [B, H, W, 3] of the pictures [1, 3, H, W] that a view makes of each frame."""
-    frames = ({"image": image_to_comfy(picture(frame))} for frame in frames_of(depth))
+def picture_of_each(
+    depth: DepthPrediction,
+    picture: Callable[[DepthPrediction], Tensor],
+    bar: comfy.utils.ProgressBar | None = None,
+) -> Tensor:
+    """IMAGE [B, H, W, 3] of the pictures [1, 3, H, W] that a view makes of each frame; for `bar` see `frames_of`."""
+    frames = ({"image": image_to_comfy(picture(frame))} for frame in frames_of(depth, bar))
     return joined(frames, len(depth.depth))["image"]

@@ -1,5 +1,6 @@
 """The node that estimates depth."""
 
+import comfy.utils
 import torch
 from comfy_api.latest import io
 
@@ -39,7 +40,7 @@ class DepthFMSampler(io.ComfyNode):
                     types=[ModelType, io.Model],
                     tooltip="From Load DepthFM Model: its DEPTHFM_MODEL, or its MODEL behind LoRA or other patches.",
                 ),
-                io.Image.Input("image", tooltip="Any size, any number of frames. Alpha is ignored."),
+                io.Image.Input("image", tooltip="Any size, any number of frames, in color or gray. Alpha is ignored."),
                 *_sampling_widgets(),
                 *_ensemble_widgets(),
                 io.Int.Input(
@@ -115,8 +116,10 @@ class DepthFMSampler(io.ComfyNode):
             processing_resolution=None if processing_resolution == MODELS_OWN else processing_resolution,
             sharpen_edges=EDGES[edges],
         )
-        depth = runtime.estimate(model, channels_first(image), settings, vae, frames_at_once)
-        return io.NodeOutput(*depth_outputs(depth))
+        frames = channels_first(image)
+        progress = runtime.Progress(len(frames), settings)
+        depth = runtime.estimate(model, frames, settings, vae, frames_at_once, progress)
+        return io.NodeOutput(*depth_outputs(depth, progress.bar))
 
 
 def depth_sockets(uncertainty: str) -> list[io.Output]:
@@ -132,10 +135,15 @@ def depth_sockets(uncertainty: str) -> list[io.Output]:
     ]
 
 
-def depth_outputs(depth: DepthPrediction) -> tuple[torch.Tensor, DepthPrediction, torch.Tensor]:
-    """What goes into `depth_sockets`; the mask has memory of its own, since some nodes write into theirs."""
+def depth_outputs(
+    depth: DepthPrediction, bar: comfy.utils.ProgressBar
+) -> tuple[torch.Tensor, DepthPrediction, torch.Tensor]:
+    """What goes into `depth_sockets`; the mask has memory of its own, since some nodes write into theirs.
+
+    `bar` is the node's; one for each frame is left of it.
+    """
     mask = mask_to_comfy(stored(depth.uncertainty)).expand(depth.depth[:, 0].shape)  # [B, H, W]
-    return picture_of_each(depth, controlnet_image), depth, mask.contiguous()
+    return picture_of_each(depth, controlnet_image, bar), depth, mask.contiguous()
 
 
 def reduction_widget() -> io.Input:

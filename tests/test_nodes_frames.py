@@ -49,6 +49,17 @@ def test_the_bar_counts_the_frames(facts, node):
     assert facts["bar"][node] == [[frame, 5] for frame in range(1, 6)]
 
 
+@pytest.mark.parametrize("node", ["sampler", "adaptive sampler", "decode"])
+def test_the_bar_of_a_node_that_makes_depth_goes_one_way_and_up_to_its_end(facts, node):
+    bar = facts["bar_of_whole_nodes"][node]
+    assert bar == sorted(bar) and len(bar) > 5
+    assert bar[-1] == 1 or node == "adaptive sampler"  # whose calls nobody can count before
+
+
+def test_pictures_and_masks_lie_where_core_puts_its_own_and_depth_data_on_the_cpu(facts):
+    assert facts["core_puts_its_own_on_meta"] == ["meta", "meta", "cpu"]
+
+
 @pytest.mark.parametrize("node", NODES)
 def test_beside_its_result_a_node_needs_the_memory_of_one_frame_however_many_there_are(facts, node):
     few, many = facts["planes_beside_the_result"][node]

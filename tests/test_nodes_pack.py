@@ -62,7 +62,7 @@ def core(monkeypatch):
 
 
 @pytest.fixture
-def convert(core):  # noqa: ARG001
+def convert(core):
     return load_alone("convert")
 
 
@@ -140,12 +140,22 @@ def test_the_sampler_stands_in_for_the_node_of_depth_fm_with_ids_that_both_have(
     kinds = {name: kind for _, name, kind, _ in sampler["inputs"]}
     # https://github.com/kijai/ComfyUI-depth-fm, nodes.py
     old = {"vae": "VAE", "images": "IMAGE", "steps": "INT", "ensemble_size": "INT"}
-    pairs = {entry["new_id"]: entry["old_id"] for entry in told["input_mapping"]}
+    pairs = {entry["new_id"]: entry["old_id"] for entry in told["input_mapping"] if "old_id" in entry}
     assert {new: kinds[new] for new in pairs} == {new: old[name] for new, name in pairs.items()}
     assert set(pairs.values()) == set(old)
     assert sampler["outputs"][told["output_mapping"][0]["new_idx"]][0] == "IMAGE"
     assert told["old_node_id"] == "Depth_fm"
     assert told["old_widget_ids"] == ["depthfm_model", "steps", "ensemble_size", "dtype", "invert", "per_batch"]
+
+
+def test_a_replaced_node_has_all_that_the_sampler_requires_but_the_model_and_what_is_new_at_its_default():
+    (told,) = registered(SimpleNamespace(NodeReplace=lambda **given: given))
+    sampler = json.loads((PACK / "tests" / "interfaces.json").read_text(encoding="utf-8"))[told["new_node_id"]]
+    defaults = {name: options.get("default") for kind, name, _, options in sampler["inputs"] if kind == "required"}
+    mapped = {entry["new_id"] for entry in told["input_mapping"]}
+    assert mapped - {"vae"} == defaults.keys() - {"model"}
+    set_values = {entry["new_id"]: entry["set_value"] for entry in told["input_mapping"] if "set_value" in entry}
+    assert set_values == {name: defaults[name] for name in set_values} and len(set_values) == 7
 
 
 def test_a_comfyui_that_replaces_no_nodes_is_told_nothing():
