@@ -29,7 +29,7 @@ from .exr import exr_refusal, has_openexr, write_exr_by_pyav
 from .frames import frames_of
 from .save_prefix import with_widgets
 from .save_values import NORMALIZATIONS, PER_IMAGE, UNBOUNDED, VALUES, values_of_frames
-from .sockets import CATEGORY, schema
+from .sockets import CATEGORY, DepthType, schema
 from .widgets import LIMITS, Menus, depth_input, fixed_range_inputs, unknown_choice, validated
 
 Metadata = dict[str, str]
@@ -128,6 +128,7 @@ class SaveDepth(io.ComfyNode):
                 ),
                 *fixed_range_inputs("counts as the nearest point", "counts as the farthest point", optional=True),
             ],
+            outputs=[DepthType.Output(display_name="depth data", tooltip="What came in, unchanged.")],
         )
 
     @classmethod
@@ -168,7 +169,7 @@ class SaveDepth(io.ComfyNode):
             saved.append({"filename": path.name, "subfolder": subfolder, "type": "output"})
             preview = _gray(maps if on_one_scale else over_own_range(maps))
             pictures += ui.PreviewImage(preview, cls=cls).as_dict()["images"]
-        return io.NodeOutput(ui={"images": pictures, "files": saved})
+        return io.NodeOutput(depth, ui={"images": pictures, "files": saved})
 
 
 def _menus(format: str | None, values: str | None, normalization: str | None) -> Menus:
