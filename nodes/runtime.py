@@ -205,7 +205,7 @@ def _codec(facts: Facts, vae: object | None) -> VaeCodec:
     if facts.vae is None:
         return VaeCodec(vae)
     if vae is None or is_same_autoencoder(vae, facts.vae):
-        return VaeCodec(facts.vae, facts.scaling_factor)
+        return VaeCodec(facts.vae if vae is None else vae, facts.scaling_factor)  # the socket's may be for another GPU
     if facts.scaling_factor not in SD_SCALING_FACTORS:
         raise ValueError(
             f"{name} was trained on the latents of its own autoencoder and cannot read another's. "

@@ -119,6 +119,10 @@ def test_a_model_can_be_loaded_again_as_newer_versions_do_for_torch_compile(fact
     assert facts["loaded_again"] == [True, True, True, True]
 
 
+def test_an_autoencoder_can_be_loaded_again_as_newer_versions_do_for_another_gpu(facts):
+    assert facts["autoencoders_loaded_again"] == [[False, 0], [False, 0]]
+
+
 def test_a_model_name_that_comes_by_a_link_is_not_judged_before_the_run(facts):
     assert facts["linked_name"] == [True, ["a", "b"]]
 

@@ -117,7 +117,7 @@ def test_another_vae_on_the_socket_gives_another_depth(facts):
 
 
 def test_a_model_with_latents_of_its_own_takes_its_own_vae_from_the_socket_and_refuses_another(facts):
-    assert facts["own_scaling"] == [0.9, 0.9, 0.9]
+    assert facts["own_scaling"] == [0.9, 0.9, 0.9] and facts["takes_the_socket"]
     assert "own.safetensors was trained on the latents of its own autoencoder" in facts["foreign_latents"]
 
 
