@@ -20,6 +20,7 @@ MODELS_OWN = -1  # a widget has no None
 NOISES = {"shared": False, "per frame": True}
 EDGES = {"auto": None, "sharpened": True, "as estimated": False}
 DEFAULT_EDGES = "auto"
+NO_MASK_PX = (64, 64)  # as Load Image gives for a picture without alpha
 
 
 class DepthFMSampler(io.ComfyNode):
@@ -138,12 +139,14 @@ def depth_sockets(uncertainty: str) -> list[io.Output]:
 def depth_outputs(
     depth: DepthPrediction, bar: comfy.utils.ProgressBar
 ) -> tuple[torch.Tensor, DepthPrediction, torch.Tensor]:
-    """What goes into `depth_sockets`; the mask has memory of its own, since some nodes write into theirs.
+    """What goes into `depth_sockets`; `bar` is the node's, of which one for each frame is left."""
+    return picture_of_each(depth, controlnet_image, bar), depth, _mask(depth.uncertainty)
 
-    `bar` is the node's; one for each frame is left of it.
-    """
-    mask = mask_to_comfy(stored(depth.uncertainty)).expand(depth.depth[:, 0].shape)  # [B, H, W]
-    return picture_of_each(depth, controlnet_image, bar), depth, mask.contiguous()
+
+def _mask(uncertainty: torch.Tensor) -> torch.Tensor:
+    """MASK with memory of its own, since some nodes write into theirs; small and black where there is no ensemble."""
+    known = stored(uncertainty).shape == uncertainty.shape
+    return mask_to_comfy(uncertainty if known else uncertainty.new_zeros(len(uncertainty), 1, *NO_MASK_PX))
 
 
 def reduction_widget() -> io.Input:

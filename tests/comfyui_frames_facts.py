@@ -28,6 +28,7 @@ def facts(scratch: Path) -> dict:
         "core_puts_its_own_on_meta": _where_core_puts_its_own(),
         "planes_beside_the_result": _planes(scratch),
         "planes_of_estimate": [_planes_of_estimate(scratch, ensemble_size) for ensemble_size in (1, 2)],
+        "masks": _masks(),
         "planes_of_outputs": [_planes_of_outputs(scratch, ensemble_size) for ensemble_size in (1, 2)],
     }
 
@@ -201,6 +202,25 @@ def _planes_of_outputs(scratch: Path, ensemble_size: int) -> float:
         held.append(live.now)
         del outputs
     return (held[2] - held[1]) / PLANE / 10
+
+
+def _masks() -> dict:
+    """Of two frames without an ensemble and of one: the mask, and whether depth stays when it is written into."""
+    import torch
+    from a_pack.depthfm_core.depth.prediction import DepthPrediction
+    from a_pack.nodes.frames import prediction_of
+    from a_pack.nodes.sample import depth_outputs
+    from comfy.utils import ProgressBar
+
+    whole = DepthPrediction.from_log_depth(*[torch.rand(2, 1, 5, 7)] * 2)
+    maps = {name: values for name, values in vars(whole).items() if name in ("depth", "log_depth")}
+    alone, ensemble = (depth_outputs(depth, ProgressBar(2))[2] for depth in (prediction_of(maps), whole))
+    found = {
+        "alone": [list(alone.shape), alone.any().item()],
+        "ensemble": torch.equal(ensemble, whole.uncertainty[:, 0]),
+    }
+    ensemble.fill_(9)
+    return found | {"own memory": (whole.uncertainty < 1).all().item()}
 
 
 def _planes_of_estimate(scratch: Path, ensemble_size: int) -> float:

@@ -73,4 +73,9 @@ def test_an_estimate_keeps_the_maps_of_each_frame_and_no_more_and_no_uncertainty
 
 def test_the_samplers_outputs_hold_no_zeros_for_what_a_single_member_does_not_know(facts):
     """Three planes of picture and two maps; the uncertainty, and the mask that is made of it, of an ensemble only."""
-    assert facts["planes_of_outputs"] == pytest.approx([6, 7], abs=0.1)
+    black = 64 * 64 / (60 * 77)  # of a single member
+    assert facts["planes_of_outputs"] == pytest.approx([5 + black, 7], abs=0.1)
+
+
+def test_without_an_ensemble_the_mask_is_load_images_for_a_picture_without_alpha_and_else_the_uncertainty(facts):
+    assert facts["masks"] == {"alone": [[2, 64, 64], False], "ensemble": True, "own memory": True}
