@@ -107,7 +107,7 @@ class Progress:
     def show(self, prediction: DepthPrediction) -> None:
         """The last frame of a group that is done, for users who have previews of core's samplers too."""
         if args.preview_method != LatentPreviewMethod.NoPreviews:
-            last = DepthPrediction(prediction.depth[-1:], prediction.log_depth[-1:], prediction.uncertainty[-1:])
+            last = DepthPrediction(prediction.log_depth[-1:], prediction.uncertainty[-1:])
             gray = (controlnet_image(last)[0, 0] * 255).round().byte()  # [H, W]
             picture = Image.fromarray(gray.numpy())
             self.bar.update_absolute(self.done, preview=("JPEG", picture, args.preview_size))

@@ -161,7 +161,7 @@ class SaveDepth(io.ComfyNode):
         kind, metadata = FORMATS[format], _metadata(cls.hidden)
         values_of = values_of_frames(depth, values, normalization, DisplayLimits(nearest=nearest, farthest=farthest))
         on_one_scale = normalization != PER_IMAGE and values != UNBOUNDED
-        files = _files(prefix, depth.depth.shape, kind.ending)
+        files = _files(prefix, depth.log_depth.shape, kind.ending)
         saved, pictures = [], []
         for frame, (path, subfolder) in zip(frames_of(depth), files, strict=False):  # the files have no end
             maps = values_of(frame)

@@ -213,8 +213,8 @@ def _masks() -> dict:
     from comfy.utils import ProgressBar
 
     whole = DepthPrediction.from_log_depth(*[torch.rand(2, 1, 5, 7)] * 2)
-    maps = {name: values for name, values in vars(whole).items() if name in ("depth", "log_depth")}
-    alone, ensemble = (depth_outputs(depth, ProgressBar(2))[2] for depth in (prediction_of(maps), whole))
+    single = prediction_of({"log_depth": whole.log_depth})
+    alone, ensemble = (depth_outputs(depth, ProgressBar(2))[2] for depth in (single, whole))
     found = {
         "alone": [list(alone.shape), alone.any().item()],
         "ensemble": torch.equal(ensemble, whole.uncertainty[:, 0]),

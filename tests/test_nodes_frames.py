@@ -68,13 +68,13 @@ def test_beside_its_result_a_node_needs_the_memory_of_one_frame_however_many_the
 
 
 def test_an_estimate_keeps_the_maps_of_each_frame_and_no_more_and_no_uncertainty_of_a_single_member(facts):
-    assert facts["planes_of_estimate"] == pytest.approx([2, 3], abs=0.1)
+    assert facts["planes_of_estimate"] == pytest.approx([1, 2], abs=0.1)
 
 
 def test_the_samplers_outputs_hold_no_zeros_for_what_a_single_member_does_not_know(facts):
-    """Three planes of picture and two maps; the uncertainty, and the mask that is made of it, of an ensemble only."""
+    """Three planes of picture and one map; the uncertainty, and the mask that is made of it, of an ensemble only."""
     black = 64 * 64 / (60 * 77)  # of a single member
-    assert facts["planes_of_outputs"] == pytest.approx([5 + black, 7], abs=0.1)
+    assert facts["planes_of_outputs"] == pytest.approx([4 + black, 6], abs=0.1)
 
 
 def test_without_an_ensemble_the_mask_is_load_images_for_a_picture_without_alpha_and_else_the_uncertainty(facts):

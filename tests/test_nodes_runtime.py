@@ -173,8 +173,8 @@ def test_decode_refuses_latents_of_another_model_and_ensembles_that_do_not_come_
     assert "expected [B, 4, h, w]" in facts["wrong_latent"]
 
 
-def test_decode_keeps_the_three_maps_of_each_frame_and_the_members_of_one(facts):
-    assert facts["planes_of_decode"]["a frame"] == pytest.approx(3, abs=0.1)
+def test_decode_keeps_the_two_maps_of_each_frame_and_the_members_of_one(facts):
+    assert facts["planes_of_decode"]["a frame"] == pytest.approx(2, abs=0.1)
     assert facts["planes_of_decode"]["a member"] < 2.5  # decoded, and aligned
 
 
