@@ -1,5 +1,6 @@
 """The node that makes depth of latents which core's samplers have sampled."""
 
+import comfy.utils
 import torch
 from comfy_api.latest import io
 
@@ -73,5 +74,7 @@ class DepthFMDecode(io.ComfyNode):
         if unknown := unknown_choice({"edges": (edges, EDGES)}):  # it may come by a link
             raise ValueError(unknown)
         pictures = None if image is None else channels_first(image)
-        depth = decoding.decode(samples["samples"], vae, ensemble_size, reduction, pictures, EDGES[edges])
-        return io.NodeOutput(*depth_outputs(depth))
+        latent = samples["samples"]
+        bar = comfy.utils.ProgressBar(len(latent) + len(latent) // ensemble_size)  # decoded, and made into pictures
+        depth = decoding.decode(latent, vae, ensemble_size, reduction, pictures, EDGES[edges], bar)
+        return io.NodeOutput(*depth_outputs(depth, bar))

@@ -19,6 +19,7 @@ def decode(
     reduction: str,
     image: Tensor | None = None,
     sharpen: bool | None = None,
+    bar: comfy.utils.ProgressBar | None = None,
 ) -> DepthPrediction:
     """The depth of sampled latents, on the CPU.
 
@@ -34,6 +35,7 @@ def decode(
             their size. Without them it comes at the size that the latents show.
         sharpen: move the edges of the depth onto those of the pictures. None = as the DepthFM Sampler does for the
             model that the VAE came with.
+        bar: the node's, where it has one already; it goes on by one for each latent.
 
     Raises:
         ValueError: for a VAE of another kind, latents of another shape, a number that E does not divide, pictures of
@@ -47,7 +49,7 @@ def decode(
     pictures = _pictures(image, num_frames, shown, vae, sharpen)
     size = pictures.placement.size if pictures else shown
     maps, members = empty_maps(num_frames, size, ensemble_size), torch.empty(1, ensemble_size, 1, *shown)
-    working, progress = [], comfy.utils.ProgressBar(len(latent))
+    working, progress = [], bar or comfy.utils.ProgressBar(len(latent))
     for frame in range(num_frames):
         for member, one in enumerate(latent[frame::num_frames].split(1)):
             members[:, member] = codec.decode_log_depth(one.float())

@@ -16,19 +16,22 @@ from .convert import image_to_comfy
 
 def empty_maps(num_frames: int, size: Sequence[int], ensemble_size: int) -> dict[str, Tensor]:
     """What `prediction_of` takes, [num_frames, 1, H, W] each, to be filled; one member alone has no uncertainty."""
-    names = ("depth", "log_depth") if ensemble_size == 1 else ("depth", "log_depth", "uncertainty")
+    names = ("log_depth",) if ensemble_size == 1 else ("log_depth", "uncertainty")
     return {name: torch.empty(num_frames, 1, *size) for name in names}
 
 
 def prediction_of(maps: dict[str, Tensor], working_log_depth: Tensor | None = None) -> DepthPrediction:
     """The prediction of maps from `empty_maps`; where there is no uncertainty it is 0, of a single value in memory."""
-    none = torch.zeros(1, 1, 1, 1).expand_as(maps["depth"])
+    none = torch.zeros(1, 1, 1, 1).expand_as(maps["log_depth"])
     return DepthPrediction(**{"uncertainty": none} | maps, working_log_depth=working_log_depth)
 
 
-def frames_of(depth: DepthPrediction) -> Iterator[DepthPrediction]:
-    """Each frame as a batch of one, with ComfyUI's progress bar; raises its interrupt when the user has cancelled."""
-    progress = comfy.utils.ProgressBar(len(depth.depth))
+def frames_of(depth: DepthPrediction, bar: comfy.utils.ProgressBar | None = None) -> Iterator[DepthPrediction]:
+    """Each frame as a batch of one, with ComfyUI's progress bar; raises its interrupt when the user has cancelled.
+
+    `bar` is the node's, where it has one already; it goes on by one for each frame.
+    """
+    progress = bar or comfy.utils.ProgressBar(len(depth.log_depth))
     maps = [values.split(1) for values in depth.maps]
     for frame in zip(*maps, strict=True):
         mm.throw_exception_if_processing_interrupted()
@@ -47,7 +50,11 @@ def joined(frames: Iterable[dict[str, Tensor]], num_frames: int) -> dict[str, Te
     return whole
 
 
-def picture_of_each(depth: DepthPrediction, picture: Callable[[DepthPrediction], Tensor]) -> Tensor:
-    """IMAGE [B, H, W, 3] of the pictures [1, 3, H, W] that a view makes of each frame."""
-    frames = ({"image": image_to_comfy(picture(frame))} for frame in frames_of(depth))
-    return joined(frames, len(depth.depth))["image"]
+def picture_of_each(
+    depth: DepthPrediction,
+    picture: Callable[[DepthPrediction], Tensor],
+    bar: comfy.utils.ProgressBar | None = None,
+) -> Tensor:
+    """IMAGE [B, H, W, 3] of the pictures [1, 3, H, W] that a view makes of each frame; for `bar` see `frames_of`."""
+    frames = ({"image": image_to_comfy(picture(frame))} for frame in frames_of(depth, bar))
+    return joined(frames, len(depth.log_depth))["image"]

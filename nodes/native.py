@@ -72,8 +72,8 @@ def load_model(
     patcher = kind(model, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device())
     assign = patcher.is_dynamic() if hasattr(patcher, "is_dynamic") else False  # newer than 0.3.75
     model.diffusion_model.load_state_dict(dict(checkpoint.state_dict), assign=assign)
-    if assign:  # the file's dtype came with its tensors
-        model.diffusion_model.to(model.get_dtype())
+    # In newer versions the file's dtype comes with its tensors, of all layers or, without `assign`, of linear ones.
+    model.diffusion_model.to(model.get_dtype())
     patcher.cached_patcher_init = (load_model, (path, weight_dtype, attention, null_text, facts))
     set_attention(patcher, rescaled=attention == "rescaled")
     return patcher

@@ -3,7 +3,8 @@
 https://docs.comfy.org/custom-nodes/backend/node-replacement; ComfyUI knows this since February 2026.
 """
 
-# The node of ComfyUI-depth-fm. It loads its model by itself, so the Sampler's `model` is left to be connected.
+# The node of ComfyUI-depth-fm. It loads its model by itself, so the Sampler's `model` is left to be connected. With its
+# `invert` off near is black, for which the Sampler has no widget: README says what to put behind it.
 DEPTH_FM = {
     "new_node_id": "DepthFM_Sampler",
     "old_node_id": "Depth_fm",
@@ -13,6 +14,14 @@ DEPTH_FM = {
         {"new_id": "vae", "old_id": "vae"},
         {"new_id": "num_steps", "old_id": "steps"},
         {"new_id": "ensemble_size", "old_id": "ensemble_size"},
+        # What the old node has nothing like, at the Sampler's defaults: a run over HTTP fills in nothing else.
+        {"new_id": "seed", "set_value": 0},
+        {"new_id": "solver", "set_value": "euler"},
+        {"new_id": "grid", "set_value": "uniform"},
+        {"new_id": "reduction", "set_value": "mean"},
+        {"new_id": "processing_resolution", "set_value": -1},
+        {"new_id": "noise", "set_value": "shared"},
+        {"new_id": "frames_at_once", "set_value": 0},
     ],
     "output_mapping": [{"new_idx": 0, "old_idx": 0}],
 }

@@ -35,7 +35,12 @@ _MOST_AT_ONCE = 16  # a GPU is busy by then, and cancel would have to wait for m
 
 
 def estimate(
-    patcher: ModelPatcher, image: Tensor, settings: EstimationSettings, vae: object | None, frames_at_once: int = 0
+    patcher: ModelPatcher,
+    image: Tensor,
+    settings: EstimationSettings,
+    vae: object | None,
+    frames_at_once: int = 0,
+    progress: "Progress | None" = None,
 ) -> DepthPrediction:
     """The depth of every frame, on the CPU.
 
@@ -48,14 +53,14 @@ def estimate(
         settings: how to estimate; `members_at_once` is chosen here.
         vae: ComfyUI's VAE, in place of the model's own autoencoder where that is of Stable Diffusion too; or None.
         frames_at_once: how many frames may share a network call, if memory allows; 0 = as many as it allows.
+        progress: of this many frames with these settings, from which the caller goes on; None = a bar of its own.
 
     Raises:
         ValueError: for another model, one whose sampling was replaced, a VAE of another kind or other latents, or when
             there is no autoencoder.
         AutoencoderOutOfMemory: when the autoencoder has no room for one frame.
     """
-    calls = network_calls(settings.solver, settings.num_steps) or _TYPICAL_DOPRI5_CALLS
-    progress = Progress(len(image), settings.ensemble_size * calls + 1)
+    progress = progress or Progress(len(image), settings)
     pipeline = _pipeline(patcher, vae, progress.advance)
     at_once = 1 if settings.is_adaptive else _pairs_that_fit(pipeline, image, settings)
     fits = max(1, at_once // settings.ensemble_size)
@@ -66,7 +71,7 @@ def estimate(
         for start in range(0, len(image), size):
             group = slice(start, start + size)
             prediction, at_once = _with_less_memory(
-                pipeline, rgb(image[group]), settings.from_image(start), lambda s=start: progress.start(s)
+                pipeline, rgb(image[group]), settings.from_image(start), lambda s=start: progress.start(s, size)
             )
             settings = replace(settings, members_at_once=at_once)
             for name, values in maps.items():
@@ -77,27 +82,32 @@ def estimate(
 
 
 class Progress:
-    """One bar over all frames, counted in network calls times members, and one more for enlarging each."""
+    """One bar over all frames, counted in network calls times members, and one more for enlarging each.
 
-    def __init__(self, num_frames: int, per_frame: int) -> None:
-        self.total, self.per_frame = num_frames * per_frame, per_frame
-        self.bar = comfy.utils.ProgressBar(self.total)
-        self.start(0)
+    It ends with one more for each frame, for the picture that the node makes of it afterwards.
+    """
 
-    def start(self, frame: int) -> None:
-        """The group that begins with this frame begins, or begins again."""
+    def __init__(self, num_frames: int, settings: EstimationSettings) -> None:
+        calls = network_calls(settings.solver, settings.num_steps) or _TYPICAL_DOPRI5_CALLS
+        self.num_frames, self.per_frame = num_frames, settings.ensemble_size * calls + 1
+        self.bar = comfy.utils.ProgressBar(num_frames * (self.per_frame + 1))
+        self.start(0, num_frames)
+
+    def start(self, frame: int, size: int) -> None:
+        """The group of this size that begins with this frame begins, or begins again."""
         self.done = frame * self.per_frame
+        self.end = min(frame + size, self.num_frames) * self.per_frame  # an adaptive solver may call more than counted
         self.bar.update_absolute(self.done)
 
     def advance(self, units: int) -> None:
         """A network call for so many members is done, or so many frames are enlarged."""
-        self.done = min(self.done + units, self.total)
+        self.done = min(self.done + units, self.end)
         self.bar.update_absolute(self.done)
 
     def show(self, prediction: DepthPrediction) -> None:
         """The last frame of a group that is done, for users who have previews of core's samplers too."""
         if args.preview_method != LatentPreviewMethod.NoPreviews:
-            last = DepthPrediction(prediction.depth[-1:], prediction.log_depth[-1:], prediction.uncertainty[-1:])
+            last = DepthPrediction(prediction.log_depth[-1:], prediction.uncertainty[-1:])
             gray = (controlnet_image(last)[0, 0] * 255).round().byte()  # [H, W]
             picture = Image.fromarray(gray.numpy())
             self.bar.update_absolute(self.done, preview=("JPEG", picture, args.preview_size))
@@ -195,7 +205,7 @@ def _codec(facts: Facts, vae: object | None) -> VaeCodec:
     if facts.vae is None:
         return VaeCodec(vae)
     if vae is None or is_same_autoencoder(vae, facts.vae):
-        return VaeCodec(facts.vae, facts.scaling_factor)
+        return VaeCodec(facts.vae if vae is None else vae, facts.scaling_factor)  # the socket's may be for another GPU
     if facts.scaling_factor not in SD_SCALING_FACTORS:
         raise ValueError(
             f"{name} was trained on the latents of its own autoencoder and cannot read another's. "

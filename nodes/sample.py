@@ -1,5 +1,6 @@
 """The node that estimates depth."""
 
+import comfy.utils
 import torch
 from comfy_api.latest import io
 
@@ -19,6 +20,7 @@ MODELS_OWN = -1  # a widget has no None
 NOISES = {"shared": False, "per frame": True}
 EDGES = {"auto": None, "sharpened": True, "as estimated": False}
 DEFAULT_EDGES = "auto"
+NO_MASK_PX = (64, 64)  # as Load Image gives for a picture without alpha
 
 
 class DepthFMSampler(io.ComfyNode):
@@ -39,7 +41,7 @@ class DepthFMSampler(io.ComfyNode):
                     types=[ModelType, io.Model],
                     tooltip="From Load DepthFM Model: its DEPTHFM_MODEL, or its MODEL behind LoRA or other patches.",
                 ),
-                io.Image.Input("image", tooltip="Any size, any number of frames. Alpha is ignored."),
+                io.Image.Input("image", tooltip="Any size, any number of frames, in color or gray. Alpha is ignored."),
                 *_sampling_widgets(),
                 *_ensemble_widgets(),
                 io.Int.Input(
@@ -116,8 +118,10 @@ class DepthFMSampler(io.ComfyNode):
             processing_resolution=None if processing_resolution == MODELS_OWN else processing_resolution,
             sharpen_edges=EDGES[edges],
         )
-        depth = runtime.estimate(model, channels_first(image), settings, vae, frames_at_once)
-        return io.NodeOutput(*depth_outputs(depth))
+        frames = channels_first(image)
+        progress = runtime.Progress(len(frames), settings)
+        depth = runtime.estimate(model, frames, settings, vae, frames_at_once, progress)
+        return io.NodeOutput(*depth_outputs(depth, progress.bar))
 
 
 def depth_sockets(uncertainty: str) -> list[io.Output]:
@@ -133,10 +137,17 @@ def depth_sockets(uncertainty: str) -> list[io.Output]:
     ]
 
 
-def depth_outputs(depth: DepthPrediction) -> tuple[torch.Tensor, DepthPrediction, torch.Tensor]:
-    """What goes into `depth_sockets`; the mask has memory of its own, since some nodes write into theirs."""
-    mask = mask_to_comfy(stored(depth.uncertainty)).expand(depth.depth[:, 0].shape)  # [B, H, W]
-    return picture_of_each(depth, controlnet_image), depth, mask.contiguous()
+def depth_outputs(
+    depth: DepthPrediction, bar: comfy.utils.ProgressBar
+) -> tuple[torch.Tensor, DepthPrediction, torch.Tensor]:
+    """What goes into `depth_sockets`; `bar` is the node's, of which one for each frame is left."""
+    return picture_of_each(depth, controlnet_image, bar), depth, _mask(depth.uncertainty)
+
+
+def _mask(uncertainty: torch.Tensor) -> torch.Tensor:
+    """MASK with memory of its own, since some nodes write into theirs; small and black where there is no ensemble."""
+    known = stored(uncertainty).shape == uncertainty.shape
+    return mask_to_comfy(uncertainty if known else uncertainty.new_zeros(len(uncertainty), 1, *NO_MASK_PX))
 
 
 def reduction_widget() -> io.Input:

@@ -29,7 +29,7 @@ from .exr import exr_refusal, has_openexr, write_exr_by_pyav
 from .frames import frames_of
 from .save_prefix import with_widgets
 from .save_values import NORMALIZATIONS, PER_IMAGE, UNBOUNDED, VALUES, values_of_frames
-from .sockets import CATEGORY, schema
+from .sockets import CATEGORY, DepthType, schema
 from .widgets import LIMITS, Menus, depth_input, fixed_range_inputs, unknown_choice, validated
 
 Metadata = dict[str, str]
@@ -128,6 +128,7 @@ class SaveDepth(io.ComfyNode):
                 ),
                 *fixed_range_inputs("counts as the nearest point", "counts as the farthest point", optional=True),
             ],
+            outputs=[DepthType.Output(display_name="depth data", tooltip="What came in, unchanged.")],
         )
 
     @classmethod
@@ -160,7 +161,7 @@ class SaveDepth(io.ComfyNode):
         kind, metadata = FORMATS[format], _metadata(cls.hidden)
         values_of = values_of_frames(depth, values, normalization, DisplayLimits(nearest=nearest, farthest=farthest))
         on_one_scale = normalization != PER_IMAGE and values != UNBOUNDED
-        files = _files(prefix, depth.depth.shape, kind.ending)
+        files = _files(prefix, depth.log_depth.shape, kind.ending)
         saved, pictures = [], []
         for frame, (path, subfolder) in zip(frames_of(depth), files, strict=False):  # the files have no end
             maps = values_of(frame)
@@ -168,7 +169,7 @@ class SaveDepth(io.ComfyNode):
             saved.append({"filename": path.name, "subfolder": subfolder, "type": "output"})
             preview = _gray(maps if on_one_scale else over_own_range(maps))
             pictures += ui.PreviewImage(preview, cls=cls).as_dict()["images"]
-        return io.NodeOutput(ui={"images": pictures, "files": saved})
+        return io.NodeOutput(depth, ui={"images": pictures, "files": saved})
 
 
 def _menus(format: str | None, values: str | None, normalization: str | None) -> Menus:

@@ -11,6 +11,8 @@ PLANE = HEIGHT * WIDTH * 4  # bytes
 COLORIZE = {"colormap": "turbo", "invert": False, "low_percentile": 5.0, "high_percentile": 90.0}
 COLORIZE |= {"nearest": -0.5, "farthest": 1.5}
 NORMAL = {"fov_deg": 40.0, "focal_px": 0.0, "strength": 1.5, "smoothing": 1.0, "convention": "directx"}
+SAMPLER = {"seed": 0, "num_steps": 1, "solver": "euler", "grid": "uniform", "ensemble_size": 1, "reduction": "mean"}
+SAMPLER |= {"processing_resolution": 0, "noise": "shared", "frames_at_once": 1}
 GRAY = {"low_percentile": 5.0, "high_percentile": 90.0, "multiple": 8, "sizing": "pad"}
 
 
@@ -22,8 +24,11 @@ def facts(scratch: Path) -> dict:
         "cancelled": {name: _cancelled(run) for name, run in _nodes(scratch, FRAMES).items()},
         "files_at_cancel": len(list((scratch / "saved").iterdir())),
         "bar": _bar(scratch),
+        "bar_of_whole_nodes": _bar_of_whole_nodes(scratch),
+        "core_puts_its_own_on_meta": _where_core_puts_its_own(),
         "planes_beside_the_result": _planes(scratch),
         "planes_of_estimate": [_planes_of_estimate(scratch, ensemble_size) for ensemble_size in (1, 2)],
+        "masks": _masks(),
         "planes_of_outputs": [_planes_of_outputs(scratch, ensemble_size) for ensemble_size in (1, 2)],
     }
 
@@ -40,6 +45,7 @@ def _prediction(frames: int = FRAMES):
 
 def _nodes(scratch: Path, frames: int) -> dict[str, Callable]:
     """Each node on one depth, as a call; Save Depth writes into `scratch`."""
+    import comfy.utils
     import folder_paths
     import torch
     from a_pack.nodes import controlnet, geometry, sample, save, views
@@ -60,7 +66,7 @@ def _nodes(scratch: Path, frames: int) -> dict[str, Callable]:
         "geometry": lambda: geometry.DepthToGeometry.execute(depth, image, 40.0, 0.0),
         "files": lambda: saving.execute(depth, "saved/x", "png16", "disparity"),
         "files of a batch": lambda: saving.execute(depth, "batch/x", "png16", "depth", "batch"),
-        "depth image": lambda: sample.depth_outputs(depth),
+        "depth image": lambda: sample.depth_outputs(depth, comfy.utils.ProgressBar(frames)),
     }
 
 
@@ -72,6 +78,7 @@ def _differences() -> dict:
     from a_pack.depthfm_core.depth.normals import normals_to_image
     from a_pack.depthfm_core.depth.predicted_normals import predicted_normals
     from a_pack.nodes import controlnet, sample, views
+    from comfy.utils import ProgressBar
 
     depth, limits = _prediction(), DisplayLimits(5.0, 90.0, -0.5, 1.5)
     core = NORMAL | {"focal_px": None}
@@ -80,7 +87,7 @@ def _differences() -> dict:
             views.NormalFromDepth.execute(depth, **NORMAL).args[0],
             normals_to_image(predicted_normals(depth, **core)),
         ),
-        "depth image": (sample.depth_outputs(depth)[0], controlnet_image(depth)),
+        "depth image": (sample.depth_outputs(depth, ProgressBar(FRAMES))[0], controlnet_image(depth)),
     }
     for kind in NORMALIZATIONS:
         colors = views.ColorizeDepth.execute(depth, normalization=kind, **COLORIZE).args[0]
@@ -134,6 +141,41 @@ def _bar(scratch: Path) -> dict:
     return bars
 
 
+def _bar_of_whole_nodes(scratch: Path) -> dict:
+    """How far the bar of each node that makes depth is, over the whole of its `execute`."""
+    import comfy.utils
+    import torch
+    from a_pack.nodes.decode import DepthFMDecode
+    from a_pack.nodes.sample import DepthFMSampler
+
+    model, image, bars = toy_model(scratch), torch.rand(3, 64, 64, 3), {}
+    vae, latents = model.model.facts.vae, {"samples": torch.randn(4, 4, 8, 8)}
+    runs = {
+        "sampler": lambda: DepthFMSampler.execute(model, image, **SAMPLER),
+        "adaptive sampler": lambda: DepthFMSampler.execute(model, image, **(SAMPLER | {"solver": "dopri5"})),
+        "decode": lambda: DepthFMDecode.execute(latents, vae, 2, "mean"),
+    }
+    for name, run in runs.items():
+        seen = bars[name] = []
+        comfy.utils.set_progress_bar_global_hook(lambda done, total, *_, seen=seen, **__: seen.append(done / total))
+        run()
+    comfy.utils.set_progress_bar_global_hook(None)
+    return bars
+
+
+def _where_core_puts_its_own() -> list[str]:
+    """Where the Sampler's outputs lie with --gpu-only; "meta" stands for the GPU."""
+    import comfy.model_management as mm
+    import torch
+    from a_pack.nodes.sample import depth_outputs
+    from comfy.utils import ProgressBar
+
+    real, mm.intermediate_device = mm.intermediate_device, lambda: torch.device("meta")
+    image, depth, mask = depth_outputs(_prediction(2), ProgressBar(2))
+    mm.intermediate_device = real
+    return [str(tensor.device) for tensor in (image, mask, depth.log_depth)]
+
+
 def _planes(scratch: Path) -> dict:
     """The most that is alive beside the result, in planes of a frame, for few frames and for many."""
     planes = {}
@@ -151,8 +193,7 @@ def _planes_of_outputs(scratch: Path, ensemble_size: int) -> float:
     import torch
     from a_pack.nodes.sample import DepthFMSampler
 
-    chosen = {"seed": 0, "num_steps": 1, "solver": "euler", "grid": "uniform", "ensemble_size": ensemble_size}
-    chosen |= {"reduction": "mean", "processing_resolution": 0, "noise": "shared", "frames_at_once": 1}
+    chosen = SAMPLER | {"ensemble_size": ensemble_size}
     model, held = toy_model(scratch), []
     for frames in (2, 2, 12):  # the first loads the model
         image = torch.rand(frames, HEIGHT, WIDTH, 3)
@@ -161,6 +202,25 @@ def _planes_of_outputs(scratch: Path, ensemble_size: int) -> float:
         held.append(live.now)
         del outputs
     return (held[2] - held[1]) / PLANE / 10
+
+
+def _masks() -> dict:
+    """Of two frames without an ensemble and of one: the mask, and whether depth stays when it is written into."""
+    import torch
+    from a_pack.depthfm_core.depth.prediction import DepthPrediction
+    from a_pack.nodes.frames import prediction_of
+    from a_pack.nodes.sample import depth_outputs
+    from comfy.utils import ProgressBar
+
+    whole = DepthPrediction.from_log_depth(*[torch.rand(2, 1, 5, 7)] * 2)
+    single = prediction_of({"log_depth": whole.log_depth})
+    alone, ensemble = (depth_outputs(depth, ProgressBar(2))[2] for depth in (single, whole))
+    found = {
+        "alone": [list(alone.shape), alone.any().item()],
+        "ensemble": torch.equal(ensemble, whole.uncertainty[:, 0]),
+    }
+    ensemble.fill_(9)
+    return found | {"own memory": (whole.uncertainty < 1).all().item()}
 
 
 def _planes_of_estimate(scratch: Path, ensemble_size: int) -> float:

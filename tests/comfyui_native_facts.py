@@ -189,8 +189,27 @@ def _loaded_again_facts(patcher) -> dict:
             again.model is not patcher.model,
             again.model.facts is patcher.model.facts,
             relative(_log_depth(again), _log_depth(patcher)) < 1e-5,
-        ]
+        ],
+        "autoencoders_loaded_again": [_autoencoder_loaded_again(vae) for vae in (patcher.model.facts.vae, _nano_vae())],
     }
+
+
+def _nano_vae():
+    from a_pack.depthfm_core.model.catalog import NANO_PATH
+    from a_pack.nodes.native import load_model
+
+    return load_model(NANO_PATH, "default", "plain").model.facts.vae
+
+
+def _autoencoder_loaded_again(vae) -> list:
+    """As newer versions do for another GPU: whether the network is another one, and how far off its decode is."""
+    import torch
+
+    load, arguments = vae.patcher.cached_patcher_init
+    again, latent = load(*arguments).model, torch.randn(1, 4, 8, 8)
+    first = vae.first_stage_model
+    shared = {p.data_ptr() for p in first.parameters()} & {p.data_ptr() for p in again.parameters()}
+    return [again is first or bool(shared), relative(again.decode(latent), first.decode(latent))]
 
 
 def _lowvram_facts(patcher) -> dict:
@@ -277,6 +296,7 @@ def _loader_facts(folder: Path) -> dict:
         "nano_vae": type(nano.model.facts.vae).__name__,
         "linked_name": [LoadDepthFMModel.validate_inputs(None), LoadDepthFMModel.fingerprint_inputs(None, "a", "b")],
         "dtypes_where_the_files_tensors_are_taken": _dtypes_as_newer_versions_load(),
+        "dtypes_where_linear_layers_take_the_files_tensors": _dtypes_as_newer_versions_load_for_compiling(),
         "devices": [str(nano.load_device) == str(mm.get_torch_device()), str(nano.model.device)],
     }
 
@@ -294,6 +314,33 @@ def _dtypes_as_newer_versions_load() -> list[str]:
     real, native._patcher_class = native._patcher_class, lambda: Dynamic
     model = native.load_model(NANO_PATH, "bfloat16", "plain").model
     native._patcher_class = real
+    return sorted({str(parameter.dtype) for parameter in model.diffusion_model.parameters()})
+
+
+def _dtypes_as_newer_versions_load_for_compiling() -> list[str]:
+    """Of a float16 file that is asked for in bfloat16, where linear layers have no weights until they get the file's.
+
+    Source: `comfy/ops.py` of ComfyUI 0.38, `disable_weight_init`, where weights are moved by themselves.
+    """
+    import comfy.ops
+    import torch
+    from a_pack.depthfm_core.model.catalog import NANO_PATH
+    from a_pack.nodes.native import load_model
+
+    linear = comfy.ops.disable_weight_init.Linear
+    real = linear.__init__, linear._load_from_state_dict
+
+    def init(self, in_features, out_features, bias=True, device=None, dtype=None):
+        torch.nn.Module.__init__(self)
+        self.in_features, self.out_features, self.weight, self.bias = in_features, out_features, None, None
+
+    def load(self, state_dict, prefix, *_rest):
+        for name, tensor in state_dict.items():
+            setattr(self, name[len(prefix) :], torch.nn.Parameter(tensor.clone(), requires_grad=False))
+
+    linear.__init__, linear._load_from_state_dict = init, load
+    model = load_model(NANO_PATH, "bfloat16", "plain", disable_dynamic=True).model
+    linear.__init__, linear._load_from_state_dict = real
     return sorted({str(parameter.dtype) for parameter in model.diffusion_model.parameters()})
 
 

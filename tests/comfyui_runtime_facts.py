@@ -43,14 +43,14 @@ def _handed_on() -> dict:
     seen = {}
     depth = runtime.DepthPrediction.from_log_depth(*[image()[:, :1]] * 2)
 
-    def estimate(patcher, frames, chosen, vae, frames_at_once):
+    def estimate(patcher, frames, chosen, vae, frames_at_once, _progress):
         seen["sharpen_edges"] = chosen.sharpen_edges
         if vae is None:  # a run for the edges alone
             return depth
         seen["sampler"] = [patcher, list(frames.shape), chosen.num_steps, chosen.ensemble_size, vae, frames_at_once]
         return depth
 
-    def decoded(latent, vae, ensemble_size, reduction, pictures, sharpen):
+    def decoded(latent, vae, ensemble_size, reduction, pictures, sharpen, _bar):
         shape = None if pictures is None else list(pictures.shape)
         seen.setdefault("decode", []).append([latent, vae, ensemble_size, reduction, shape, sharpen])
         return depth

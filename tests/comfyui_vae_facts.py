@@ -56,6 +56,7 @@ def _own_latents_facts(vae, again, other) -> dict:
 
     facts = Facts(SimpleNamespace(path=Path("own.safetensors")), vae, 0.9)
     return {
+        "takes_the_socket": _codec(facts, again).vae.patcher is again.patcher,
         "own_scaling": [_codec(facts, choice).scaling_factor for choice in (None, vae, again)],
         "foreign_latents": str(error_of(lambda: _codec(facts, other))),
     }

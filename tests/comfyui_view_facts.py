@@ -222,7 +222,8 @@ def _save_facts(scratch: Path) -> dict:
     folder_paths.set_output_directory(str(scratch))
     folder_paths.set_temp_directory(str(scratch / "temp"))
     node = SaveDepth.PREPARE_CLASS_CLONE({"PROMPT": {"a": 1}, "EXTRA_PNGINFO": {"workflow": [2]}})
-    texts = {}
+    texts, depth = {}, _prediction()
+    handed_on = node.execute(depth, "handed_on", "npy", "log depth").args
     for name, disabled in (("usual", False), ("disable_metadata", True)):
         args.disable_metadata = disabled
         node.execute(_prediction(), name, "png16", "depth")
@@ -242,6 +243,7 @@ def _save_facts(scratch: Path) -> dict:
     return {
         "texts": texts,
         "linked": linked,
+        "handed_on": len(handed_on) == 1 and handed_on[0] is depth,
         "no_exr": [no_exr, [path.name for path in scratch.glob("no_exr*")]],
         "dates": _dates(),
         "widgets": _widgets(),

@@ -85,6 +85,10 @@ def test_the_graph_is_saved_unless_comfyui_was_told_not_to(facts):
     assert facts["texts"] == {"usual": {"prompt": '{"a": 1}', "workflow": "[2]"}, "disable_metadata": {}}
 
 
+def test_save_depth_hands_on_the_depth_that_it_saved(facts):
+    assert facts["handed_on"]
+
+
 def test_a_choice_that_comes_by_a_link_is_checked_when_it_comes(facts):
     assert facts["linked"]["passes before the run"]
     assert "choose the format exr or npy" in facts["linked"]["at the run"]

@@ -108,6 +108,7 @@ def test_a_network_that_fails_in_float32_too_is_an_error_that_says_so(facts):
 def test_weights_are_stored_in_the_chosen_dtype(facts):
     assert facts["dtypes"] == {"default": "torch.float32", "float16": "torch.float16", "bfloat16": "torch.bfloat16"}
     assert facts["dtypes_where_the_files_tensors_are_taken"] == ["torch.bfloat16"]
+    assert facts["dtypes_where_linear_layers_take_the_files_tensors"] == ["torch.bfloat16"]
 
 
 def test_bfloat16_weights_compute_in_bfloat16_on_a_cpu_that_multiplies_it(facts):
@@ -116,6 +117,10 @@ def test_bfloat16_weights_compute_in_bfloat16_on_a_cpu_that_multiplies_it(facts)
 
 def test_a_model_can_be_loaded_again_as_newer_versions_do_for_torch_compile(facts):
     assert facts["loaded_again"] == [True, True, True, True]
+
+
+def test_an_autoencoder_can_be_loaded_again_as_newer_versions_do_for_another_gpu(facts):
+    assert facts["autoencoders_loaded_again"] == [[False, 0], [False, 0]]
 
 
 def test_a_model_name_that_comes_by_a_link_is_not_judged_before_the_run(facts):

@@ -128,14 +128,16 @@ def test_maps_of_different_shapes_are_an_error():
 
 def test_values_out_of_range_are_errors():
     zeros = torch.zeros(1, 1, 2, 2)
-    with pytest.raises(ValueError, match=r"depth must lie in \[0, 1\]"):
-        DepthPrediction(zeros + 1.5, zeros, zeros)
-    with pytest.raises(ValueError, match=r"depth must lie in \[0, 1\]"):
-        DepthPrediction(zeros - 0.5, zeros, zeros)
     with pytest.raises(ValueError, match="uncertainty must be >= 0"):
-        DepthPrediction(zeros, zeros, zeros - 0.1)
+        DepthPrediction(zeros, zeros - 0.1)
     with pytest.raises(ValueError, match="float32"):
-        DepthPrediction(zeros.double(), zeros, zeros)
+        DepthPrediction(zeros.double(), zeros)
+
+
+def test_depth_is_computed_when_it_is_asked_for_and_not_kept():
+    prediction = predict(random_log_depth())
+    assert prediction.depth.shape == (2, 1, 5, 7)
+    assert vars(prediction).keys() == {"log_depth", "uncertainty", "working_log_depth"}
 
 
 @pytest.mark.parametrize("working", [(), (torch.zeros(2, 1, 3, 4),)])
@@ -147,14 +149,14 @@ def test_comfyuis_cache_is_told_all_maps(working):
 
 def test_ram_usage_is_that_of_all_float32_maps():
     prediction = DepthPrediction.from_log_depth(torch.rand(2, 1, 5, 7), torch.zeros(2, 1, 5, 7))
-    assert prediction.get_ram_usage() == 3 * 2 * 5 * 7 * 4
+    assert prediction.get_ram_usage() == 2 * 2 * 5 * 7 * 4
     smaller = DepthPrediction.from_log_depth(torch.rand(2, 1, 5, 7), torch.zeros(2, 1, 5, 7), torch.rand(2, 1, 3, 4))
-    assert smaller.get_ram_usage() == (3 * 5 * 7 + 3 * 4) * 2 * 4
+    assert smaller.get_ram_usage() == (2 * 5 * 7 + 3 * 4) * 2 * 4
 
 
 def test_ram_usage_counts_an_expanded_map_as_the_value_that_it_is_in_memory():
     prediction = DepthPrediction.from_log_depth(torch.rand(2, 1, 5, 7), torch.zeros(1, 1, 1, 1).expand(2, 1, 5, 7))
-    assert prediction.get_ram_usage() == 2 * 2 * 5 * 7 * 4 + 4
+    assert prediction.get_ram_usage() == 2 * 5 * 7 * 4 + 4
 
 
 def test_nan_in_an_expanded_map_is_refused():

@@ -46,7 +46,7 @@ def _color(prediction: DepthPrediction, _image: Tensor, options: ViewOptions) ->
 
 
 def _normals(prediction: DepthPrediction, _image: Tensor, options: ViewOptions) -> tuple[Tensor]:
-    height, width = prediction.depth.shape[2:]
+    height, width = prediction.log_depth.shape[2:]
     if min(height, width) < 2:
         raise ValueError(
             f"Normals need at least 2 x 2 pixels, not {width} x {height}; leave normals out of --save for this picture."

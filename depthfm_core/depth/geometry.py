@@ -75,7 +75,7 @@ def da3_geometry(
 
 def check_belongs(prediction: DepthPrediction, image: Tensor) -> None:
     """Raises ValueError unless the image [B, 3, H, W] has the number and size of the prediction's."""
-    wanted = [len(prediction.depth), 3, *prediction.depth.shape[2:]]
+    wanted = [len(prediction.log_depth), 3, *prediction.log_depth.shape[2:]]
     if list(image.shape) != wanted:
         raise ValueError(
             f"The image is {list(image.shape)}, but its depth asks for {wanted}; "

@@ -34,7 +34,7 @@ def predicted_normals(
     Raises:
         ValueError: as `normals_from_depth`.
     """
-    estimated, (height, width) = prediction.working_log_depth, prediction.depth.shape[2:]
+    estimated, (height, width) = prediction.working_log_depth, prediction.log_depth.shape[2:]
     camera = {"strength": strength, "convention": convention}
     focal_px = focal_length(width, fov_deg, focal_px)
     if estimated is None or min(estimated.shape[2:]) < 2:

@@ -1,9 +1,9 @@
-"""What the network says about an image: raw log depth, its spread, and the depth map made from both.
+"""What the network says about an image: raw log depth, its spread, and the depth maps made from it.
 
 The network estimates log depth up to scale and shift, so no unit and no ratio far / near is certain.
 `depth` is the authors' output: exp, then minimum and maximum of each image to 0 and 1. `relative_depth` and
 `disparity` keep the ratios that the network estimated, for whoever needs positive depth (normals, points,
-ControlNet).
+ControlNet). All three are computed when they are asked for: a long video holds log depth alone.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class DepthPrediction:
-    """Depth of a batch of images, with the network output that it came from; made by `from_log_depth`.
+    """Depth of a batch of images, as the network output that it comes from; made by `from_log_depth`.
 
     Attributes:
-        depth: [B, 1, H, W] float32 in [0, 1], 0 = nearest and 1 = farthest point of each image.
         log_depth: [B, 1, H, W] float32, affine-invariant log depth as the network gave it (about [-1, 1]);
             larger = farther.
         uncertainty: [B, 1, H, W] float32 >= 0, the ensemble's spread in log depth; 0 for one member.
@@ -30,28 +29,22 @@ class DepthPrediction:
         ValueError: another shape or dtype, shapes that differ, a NaN or infinite value, or one out of range.
     """
 
-    depth: Tensor
     log_depth: Tensor
     uncertainty: Tensor
     working_log_depth: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name in ("depth", "log_depth", "uncertainty"):
+        for name in ("log_depth", "uncertainty"):
             _check_map(name, getattr(self, name))
         if self.working_log_depth is not None:
             _check_map("working_log_depth", self.working_log_depth)
-            found, wanted = len(self.working_log_depth), len(self.depth)
+            found, wanted = len(self.working_log_depth), len(self.log_depth)
             if found != wanted:
                 raise ValueError(f"working_log_depth must be of the same images, but came of {found}, not {wanted}.")
-        if not self.depth.shape == self.log_depth.shape == self.uncertainty.shape:
+        if self.log_depth.shape != self.uncertainty.shape:
             raise ValueError(
-                "depth, log_depth and uncertainty must have one shape, but came as "
-                f"{list(self.depth.shape)}, {list(self.log_depth.shape)} and {list(self.uncertainty.shape)}."
-            )
-        if self.depth.amin() < 0 or self.depth.amax() > 1:
-            raise ValueError(
-                f"depth must lie in [0, 1], but {self.depth.amin():.4g} to {self.depth.amax():.4g} came; "
-                "make the prediction with DepthPrediction.from_log_depth."
+                "log_depth and uncertainty must have one shape, but came as "
+                f"{list(self.log_depth.shape)} and {list(self.uncertainty.shape)}."
             )
         if self.uncertainty.amin() < 0:
             raise ValueError(f"uncertainty must be >= 0, but its minimum is {self.uncertainty.amin():.4g}.")
@@ -60,9 +53,7 @@ class DepthPrediction:
     def from_log_depth(
         cls, log_depth: Tensor, uncertainty: Tensor, working_log_depth: Tensor | None = None
     ) -> DepthPrediction:
-        """The prediction whose depth is exp(log_depth), with each image's minimum at 0 and maximum at 1.
-
-        A constant image gives depth 0 everywhere.
+        """The prediction of log depth in any precision.
 
         Args:
             log_depth: [B, 1, H, W], any floating dtype; larger = farther.
@@ -71,14 +62,17 @@ class DepthPrediction:
 
         Raises:
             ValueError: not [B, 1, H, W], shapes that differ, or a NaN or infinite value.
-
-        Source: https://github.com/CompVis/depth-fm, `depthfm/dfm.py`.
         """
-        log_depth, uncertainty = log_depth.float(), uncertainty.float()
         working_log_depth = None if working_log_depth is None else working_log_depth.float()
-        _check_map("log_depth", log_depth)
-        relative = exp_below_max(log_depth)
-        return cls(over_own_range(relative), log_depth, uncertainty, working_log_depth)
+        return cls(log_depth.float(), uncertainty.float(), working_log_depth)
+
+    @property
+    def depth(self) -> Tensor:
+        """exp(log_depth), with each image's minimum at 0 and maximum at 1: [B, 1, H, W], 0 = nearest, 1 = farthest.
+
+        A constant image gives 0 everywhere. Source: https://github.com/CompVis/depth-fm, `depthfm/dfm.py`.
+        """
+        return over_own_range(self.relative_depth)
 
     @property
     def relative_depth(self) -> Tensor:
@@ -104,7 +98,7 @@ class DepthPrediction:
     @property
     def maps(self) -> tuple[Tensor, ...]:
         """All maps that are there, in the order of the fields."""
-        maps = (self.depth, self.log_depth, self.uncertainty)
+        maps = (self.log_depth, self.uncertainty)
         return maps if self.working_log_depth is None else (*maps, self.working_log_depth)
 
     def _comfy_cache_tensors(self) -> tuple[Tensor, ...]:
