@@ -20,7 +20,7 @@ PRECISIONS = {
 
 
 @torch.inference_mode()
-def measure_ceilings(device: str, side: int = 4096) -> dict[str, dict[str, float]]:
+def measure_ceilings(device: str, side: int) -> dict[str, dict[str, float]]:
     """TFLOP/s, best of three, in each precision that suits the device: "matmul", "conv", "conv_channels_last".
 
     Args:

@@ -48,8 +48,9 @@ def _looking_at(rng: Random, eye: tuple[float, float, float], target: tuple[floa
     return Camera(eye, yaw, min(20.0, max(-50.0, pitch)), max(-6.0, min(6.0, rng.gauss(0, 2))), rng.uniform(45, 85))
 
 
-def _free_spot(room: Room, rng: Random, height: float, margin: float = 0.2) -> tuple[float, float, float]:
+def _free_spot(room: Room, rng: Random, height: float) -> tuple[float, float, float]:
     """A point in the room at a height where nothing stands (or, if it is crammed, any point)."""
+    margin = 0.2
     for _ in range(30):
         x, y = rng.uniform(0.25, room.width - 0.25), rng.uniform(0.25, room.length - 0.25)
         if room.is_free(x - margin, y - margin, x + margin, y + margin, height - 0.3):

@@ -77,12 +77,12 @@ def row(
     return [pattern, *scale, *linear(a), *linear(b), *linear(c), *numbers]
 
 
-def wood(rng: Random, tone: Color | None = None, *, planks: bool = False, gloss: float | None = None) -> list[float]:
+def wood(rng: Random, tone: Color | None = None, *, planks: bool = False) -> list[float]:
     """Wood grain along the longest side; `planks` for floors and table tops with visible boards."""
     tone = tone or vary(rng, rng.choice(WOODS), 0.1)
     dark = tuple(c * rng.uniform(0.55, 0.8) for c in tone)
     scale = (rng.uniform(0.6, 2.2), rng.uniform(0.07, 0.2)) if planks else (9.0, 9.0)
-    gloss = rng.random() ** 2 if gloss is None else gloss
+    gloss = rng.random() ** 2
     return row(
         rng,
         tone,
@@ -161,9 +161,9 @@ def bricks(rng: Random) -> list[float]:
     )
 
 
-def carpet(rng: Random, color: Color | None = None) -> list[float]:
+def carpet(rng: Random) -> list[float]:
     """Pile, stripes or a woven pattern for floors and rugs."""
-    color = color or (any_color(rng) if rng.random() < 0.4 else vary(rng, rng.choice(CARPETS), 0.15))
+    color = any_color(rng) if rng.random() < 0.4 else vary(rng, rng.choice(CARPETS), 0.15)
     other = vary(rng, color, 0.25) if rng.random() < 0.7 else any_color(rng)
     kind = rng.choices([tx.NOISE, tx.STRIPES, tx.PLAID, tx.WEAVE, tx.DOTS], [50, 22, 8, 16, 4])[0]
     scale = {tx.NOISE: rng.uniform(0.006, 0.05), tx.STRIPES: rng.uniform(0.006, 0.05)}.get(kind, rng.uniform(0.01, 0.2))

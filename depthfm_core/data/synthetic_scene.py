@@ -205,8 +205,9 @@ def heightfield(height: np.ndarray, width: float, depth: float) -> Mesh:
     return vertices, _grid_faces(rows, columns, wrap=False)
 
 
-def curtain(waves: int, depth: float, columns: int = 48) -> Mesh:
+def curtain(waves: int, depth: float) -> Mesh:
     """A hanging sheet of unit width and height in the x-z plane, folded `waves` times."""
+    columns = 48
     x = np.linspace(-0.5, 0.5, columns)
     fold = depth * np.sin(2 * np.pi * waves * x) * (1 + 0.3 * np.sin(11 * x))
     rows = [np.stack([x, fold * (1.0 - 0.35 * (h + 0.5)), np.full(columns, h)], 1) for h in (-0.5, 0.0, 0.5)]

@@ -56,7 +56,7 @@ def round_table(rng: Random, style: Style, width: float, height: float, things: 
     return Piece(width, width, height, build, (width, width))
 
 
-def table_with_seats(rng: Random, style: Style, things: list = clutter.DINING, *, high: bool = False) -> Piece:
+def table_with_seats(rng: Random, style: Style, *, high: bool = False) -> Piece:
     """A table and the seats around it, pushed in or pulled out by different amounts."""
     height = rng.uniform(0.95, 1.08) if high else rng.uniform(0.7, 0.78)
     seat = bar_stool(rng, style) if high else rng.choice(SEATS)(rng, style)
@@ -64,9 +64,9 @@ def table_with_seats(rng: Random, style: Style, things: list = clutter.DINING, *
     is_round = rng.random() < 0.15
     count = rng.choice([0, 2, 4, 7, 12])
     core = (
-        round_table(rng, style, depth + 0.2, height, things, count)
+        round_table(rng, style, depth + 0.2, height, clutter.DINING, count)
         if is_round
-        else table(rng, style, width, depth, height, things, count)
+        else table(rng, style, width, depth, height, clutter.DINING, count)
     )
     along = 1 if is_round else max(1, int(width / rng.uniform(0.55, 0.75)))
     missing = rng.choice([0.0, 0.15, 0.4])

@@ -9,17 +9,17 @@ def told_size(side_px: int) -> int | str:
     return side_px or "of the picture"
 
 
-def midas_size(size: tuple[int, int], side_px: int, bound: str, multiple: int = 32) -> tuple[int, int]:
-    """(H, W) that MiDaS and DPT see, the aspect kept up to the rounding to a multiple.
+def midas_size(size: tuple[int, int], side_px: int, bound: str) -> tuple[int, int]:
+    """(H, W) that MiDaS and DPT see, the aspect kept up to the rounding to a multiple of 32.
 
     Args:
         size: (H, W) of the picture.
         side_px: the square that the picture is fitted to.
         bound: a key of `MIDAS_BOUNDS`.
-        multiple: what both sides become divisible by.
 
     Source: isl-org/MiDaS, `hubconf.py` and `midas/transforms.py`.
     """
+    multiple = 32
     scale = MIDAS_BOUNDS[bound](side_px / size[0], side_px / size[1])
     rounded = [round(side * scale / multiple) * multiple for side in size]
     if bound == "upper":
