@@ -4,6 +4,7 @@ The views of a frame take up to thirty planes of its size while they are compute
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import comfy.model_management as mm
 import comfy.utils
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from ..depthfm_core.depth.prediction import DepthPrediction
 from .convert import image_to_comfy
+
+T = TypeVar("T")
 
 
 def empty_maps(num_frames: int, size: Sequence[int], ensemble_size: int) -> dict[str, Tensor]:
@@ -27,12 +30,18 @@ def prediction_of(maps: dict[str, Tensor], working_log_depth: Tensor | None = No
 
 
 def frames_of(depth: DepthPrediction) -> Iterator[DepthPrediction]:
-    """Each frame as a batch of one, with ComfyUI's progress bar; raises its interrupt when the user has cancelled."""
-    progress = comfy.utils.ProgressBar(len(depth.depth))
+    """Each frame as a batch of one; see `one_by_one`."""
     maps = [values.split(1) for values in depth.maps]
-    for frame in zip(*maps, strict=True):
-        mm.throw_exception_if_processing_interrupted()
+    for frame in one_by_one(list(zip(*maps, strict=True))):
         yield DepthPrediction(*frame)
+
+
+def one_by_one(frames: Sequence[T]) -> Iterator[T]:
+    """The frames, with ComfyUI's progress bar; raises its interrupt when the user has cancelled."""
+    progress = comfy.utils.ProgressBar(len(frames))
+    for frame in frames:
+        mm.throw_exception_if_processing_interrupted()
+        yield frame
         progress.update(1)
 
 

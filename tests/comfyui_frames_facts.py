@@ -42,7 +42,7 @@ def _nodes(scratch: Path, frames: int) -> dict[str, Callable]:
     """Each node on one depth, as a call; Save Depth writes into `scratch`."""
     import folder_paths
     import torch
-    from a_pack.nodes import controlnet, geometry, sample, save, views
+    from a_pack.nodes import controlnet, from_image, geometry, sample, save, views
 
     folder_paths.set_output_directory(str(scratch))
     folder_paths.set_temp_directory(str(scratch))
@@ -61,6 +61,7 @@ def _nodes(scratch: Path, frames: int) -> dict[str, Callable]:
         "files": lambda: saving.execute(depth, "saved/x", "png16", "disparity"),
         "files of a batch": lambda: saving.execute(depth, "batch/x", "png16", "depth", "batch"),
         "depth image": lambda: sample.depth_outputs(depth),
+        "depth of pictures": lambda: from_image.DepthFromImage.execute(image, "depth", -0.5, 1.5),
     }
 
 

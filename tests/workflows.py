@@ -19,7 +19,14 @@ MODEL_FILES = {
     },
     "controlnet_sdxl": {"sd_xl_base_1.0.safetensors", "control-lora-depth-rank256.safetensors"},
 }
-RUN_WITH_NANO = ("depth_and_color", "ensemble_uncertainty", "native_ksampler", "normals", "video_frames")
+RUN_WITH_NANO = (
+    "depth_and_color",
+    "edited_depth",
+    "ensemble_uncertainty",
+    "native_ksampler",
+    "normals",
+    "video_frames",
+)
 NAMES = tuple(sorted((*MODEL_FILES, *RUN_WITH_NANO)))
 _FRAMES = 6
 _FRAMES_PER_S = 6
