@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyAPI, ComfyExtension, io
 
 from .controlnet import DepthToControlNetImage
 from .decode import DepthFMDecode
+from .from_image import DepthFromImage
 from .geometry import DepthToGeometry, comfyui_has_geometry_nodes
 from .load import LoadDepthFMModel
 from .model_files import register_model_folder
@@ -16,6 +17,7 @@ NODES = (
     LoadDepthFMModel,
     DepthFMSampler,
     DepthFMDecode,
+    DepthFromImage,
     ColorizeDepth,
     NormalFromDepth,
     DepthToControlNetImage,

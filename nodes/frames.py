@@ -4,6 +4,7 @@ The views of a frame take up to thirty planes of its size while they are compute
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import comfy.model_management as mm
 import comfy.utils
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from ..depthfm_core.depth.prediction import DepthPrediction
 from .convert import image_to_comfy
+
+T = TypeVar("T")
 
 
 def empty_maps(num_frames: int, size: Sequence[int], ensemble_size: int) -> dict[str, Tensor]:
@@ -27,15 +30,21 @@ def prediction_of(maps: dict[str, Tensor], working_log_depth: Tensor | None = No
 
 
 def frames_of(depth: DepthPrediction, bar: comfy.utils.ProgressBar | None = None) -> Iterator[DepthPrediction]:
-    """Each frame as a batch of one, with ComfyUI's progress bar; raises its interrupt when the user has cancelled.
+    """Each frame as a batch of one; see `one_by_one`."""
+    maps = [values.split(1) for values in depth.maps]
+    for frame in one_by_one(list(zip(*maps, strict=True)), bar):
+        yield DepthPrediction(*frame)
+
+
+def one_by_one(frames: Sequence[T], bar: comfy.utils.ProgressBar | None = None) -> Iterator[T]:
+    """The frames, with ComfyUI's progress bar; raises its interrupt when the user has cancelled.
 
     `bar` is the node's, where it has one already; it goes on by one for each frame.
     """
-    progress = bar or comfy.utils.ProgressBar(len(depth.log_depth))
-    maps = [values.split(1) for values in depth.maps]
-    for frame in zip(*maps, strict=True):
+    progress = bar or comfy.utils.ProgressBar(len(frames))
+    for frame in frames:
         mm.throw_exception_if_processing_interrupted()
-        yield DepthPrediction(*frame)
+        yield frame
         progress.update(1)
 
 
@@ -55,6 +64,6 @@ def picture_of_each(
     picture: Callable[[DepthPrediction], Tensor],
     bar: comfy.utils.ProgressBar | None = None,
 ) -> Tensor:
-    """IMAGE [B, H, W, 3] of the pictures [1, 3, H, W] that a view makes of each frame; for `bar` see `frames_of`."""
+    """IMAGE [B, H, W, 3] of the pictures [1, 3, H, W] that a view makes of each frame; for `bar` see `one_by_one`."""
     frames = ({"image": image_to_comfy(picture(frame))} for frame in frames_of(depth, bar))
     return joined(frames, len(depth.log_depth))["image"]

@@ -125,7 +125,12 @@ class DepthFMSampler(io.ComfyNode):
 
 
 def depth_sockets(uncertainty: str) -> list[io.Output]:
-    """The outputs of every node that makes depth; `depth_outputs` fills them. `uncertainty` says what the mask is."""
+    """The outputs of a node that estimates depth; `depth_outputs` fills them. `uncertainty` says what the mask is."""
+    return [*picture_and_data_sockets(), io.Mask.Output(display_name="uncertainty", tooltip=uncertainty)]
+
+
+def picture_and_data_sockets() -> list[io.Output]:
+    """The outputs of every node that makes depth."""
     return [
         io.Image.Output(
             display_name="depth image",
@@ -133,7 +138,6 @@ def depth_sockets(uncertainty: str) -> list[io.Output]:
             "video use Depth to ControlNet Image with 'batch', or the grays flicker.",
         ),
         DepthType.Output(display_name="depth data", tooltip="Unrounded depth for the other DepthFM nodes."),
-        io.Mask.Output(display_name="uncertainty", tooltip=uncertainty),
     ]
 
 

@@ -10,11 +10,14 @@ from .sockets import DepthType
 
 Menus = dict[str, tuple[str | None, Iterable[str]]]
 LIMITS = DisplayLimits()
+LOG_DEPTHS = {"min": -20.0, "max": 20.0, "step": 0.05}
 
 
 def depth_input() -> io.Input:
     """The socket for raw depth."""
-    return DepthType.Input("depth", tooltip="The 'depth data' output of DepthFM Sampler or DepthFM Decode.")
+    return DepthType.Input(
+        "depth", tooltip="The 'depth data' output of DepthFM Sampler, DepthFM Decode or Depth from Image."
+    )
 
 
 def rarely_used(kind: type[io.Input], name: str, **options: object) -> io.Input:
@@ -35,9 +38,14 @@ def percentile_inputs(low_tooltip: str, high_tooltip: str) -> list[io.Input]:
 def fixed_range_inputs(nearest_does: str, farthest_does: str, **options: object) -> list[io.Input]:
     """`nearest` and `farthest`: what the log depth of each does is said after "that"."""
     return [
-        _log_depth("nearest", LIMITS.nearest, nearest_does, **options),
-        _log_depth("farthest", LIMITS.farthest, farthest_does, **options),
+        _end_of_range("nearest", LIMITS.nearest, nearest_does, **options),
+        _end_of_range("farthest", LIMITS.farthest, farthest_does, **options),
     ]
+
+
+def log_depth_input(name: str, default: float, tooltip: str) -> io.Input:
+    """A log depth."""
+    return io.Float.Input(name, default=default, tooltip=tooltip, **LOG_DEPTHS)
 
 
 def camera_inputs() -> list[io.Input]:
@@ -93,14 +101,6 @@ def _percentile(name: str, default: float, tooltip: str) -> io.Input:
     return rarely_used(io.Float.Input, name, default=default, min=0.0, max=100.0, step=0.1, tooltip=tooltip)
 
 
-def _log_depth(name: str, default: float, does: str, **options: object) -> io.Input:
-    return rarely_used(
-        io.Float.Input,
-        name,
-        default=default,
-        min=-20.0,
-        max=20.0,
-        step=0.05,
-        tooltip=f"The log depth, about -1 to 1, that {does}. For 'fixed range'.",
-        **options,
-    )
+def _end_of_range(name: str, default: float, does: str, **options: object) -> io.Input:
+    tooltip = f"The log depth, about -1 to 1, that {does}. For 'fixed range'."
+    return rarely_used(io.Float.Input, name, default=default, tooltip=tooltip, **LOG_DEPTHS, **options)

@@ -48,7 +48,7 @@ def _nodes(scratch: Path, frames: int) -> dict[str, Callable]:
     import comfy.utils
     import folder_paths
     import torch
-    from a_pack.nodes import controlnet, geometry, sample, save, views
+    from a_pack.nodes import controlnet, from_image, geometry, sample, save, views
 
     folder_paths.set_output_directory(str(scratch))
     folder_paths.set_temp_directory(str(scratch))
@@ -67,6 +67,7 @@ def _nodes(scratch: Path, frames: int) -> dict[str, Callable]:
         "files": lambda: saving.execute(depth, "saved/x", "png16", "disparity"),
         "files of a batch": lambda: saving.execute(depth, "batch/x", "png16", "depth", "batch"),
         "depth image": lambda: sample.depth_outputs(depth, comfy.utils.ProgressBar(frames)),
+        "depth of pictures": lambda: from_image.DepthFromImage.execute(image, "depth", -0.5, 1.5),
     }
 
 

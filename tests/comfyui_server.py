@@ -137,7 +137,7 @@ def _install_pack(base: Path) -> None:
     pack = base / "custom_nodes" / PACK_NAME
     pack.mkdir(parents=True)
     shutil.copy(PACK / "__init__.py", pack)
-    for folder in ("nodes", "depthfm_core", "workflows", "web", "locales"):
+    for folder in ("nodes", "depthfm_core", "workflows", "subgraphs", "web", "locales"):
         shutil.copytree(PACK / folder, pack / folder, ignore=shutil.ignore_patterns("__pycache__"))
 
 

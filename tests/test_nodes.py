@@ -25,6 +25,7 @@ NODES = (
     "DepthFM_LoadModel",
     "DepthFM_Sampler",
     "DepthFM_Decode",
+    "DepthFM_FromImage",
     "DepthFM_Colorize",
     "DepthFM_Normal",
     "DepthFM_ControlNetImage",

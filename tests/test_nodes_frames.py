@@ -17,6 +17,7 @@ NODES = (
     "files",
     "files of a batch",
     "depth image",
+    "depth of pictures",
 )
 
 

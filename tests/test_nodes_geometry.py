@@ -12,6 +12,7 @@ RARELY_USED = {
     "DepthFM_LoadModel": ["attention"],
     "DepthFM_Sampler": ["grid", "reduction", "frames_at_once"],
     "DepthFM_Decode": ["reduction"],
+    "DepthFM_FromImage": [],
     "DepthFM_Colorize": ["low_percentile", "high_percentile", "nearest", "farthest"],
     "DepthFM_Normal": ["focal_px"],
     "DepthFM_ControlNetImage": ["low_percentile", "high_percentile", "nearest", "farthest"],

@@ -1,4 +1,4 @@
-"""The nodes that show depth, in the real ComfyUI: every option does what the core function does with it."""
+"""The nodes that show depth, and that which reads it, in the real ComfyUI: every option does what the core does."""
 
 import uuid
 
@@ -8,6 +8,7 @@ import torch
 
 from depthfm_core.depth.color import COLORMAPS, colorize
 from depthfm_core.depth.controlnet import GRAY_RANGES, SIZINGS, controlnet_image
+from depthfm_core.depth.from_image import VALUES, depth_from_image
 from depthfm_core.depth.normalize import HIGH_PERCENTILE, LOW_PERCENTILE, NORMALIZATIONS, DisplayLimits, normalize_depth
 from depthfm_core.depth.normals import CONVENTIONS, normals_to_image
 from depthfm_core.depth.predicted_normals import predicted_normals
@@ -45,6 +46,8 @@ CONTROLNET = {
     "farthest": 0.3,
 }
 
+FROM_IMAGE = {"values": "depth image", "nearest": -0.8, "farthest": 0.7}
+
 DEFAULTS = {"DepthFM_Colorize": COLORIZE, "DepthFM_Normal": NORMAL, "DepthFM_ControlNetImage": CONTROLNET}
 
 
@@ -75,11 +78,12 @@ def test_menus_and_defaults_are_the_cores(comfyui):
     assert choices_of(color["colormap"]) == list(COLORMAPS)
     assert choices_of(color["normalization"]) == list(NORMALIZATIONS)
     assert choices_of(widgets(comfyui, "DepthFM_Normal")["convention"]) == list(CONVENTIONS)
+    assert choices_of(widgets(comfyui, "DepthFM_FromImage")["values"]) == list(VALUES)
     assert choices_of(gray["normalization"]) == list(GRAY_RANGES) and choices_of(gray["sizing"]) == list(SIZINGS)
     for node in (color, gray):
         assert node["low_percentile"][1]["default"] == LOW_PERCENTILE
         assert node["high_percentile"][1]["default"] == HIGH_PERCENTILE
-    for node in (color, gray, widgets(comfyui, "DepthFM_Save")):
+    for node in (color, gray, widgets(comfyui, "DepthFM_Save"), widgets(comfyui, "DepthFM_FromImage")):
         for name in ("nearest", "farthest"):
             assert node[name][1]["default"] == getattr(DisplayLimits(), name)
 
@@ -147,6 +151,45 @@ def test_every_option_of_the_controlnet_image_changes_it_as_the_core_does(comfyu
         assert_same_picture(pictures, controlnet_image(prediction, **settings))
         assert not any(np.array_equal(pictures, others) for others in seen), changed
         seen.append(pictures)
+
+
+def reading_graph(of: list, **settings: object) -> dict:
+    """Depth of a picture, by default of the photo and its negative, shown over a fixed range."""
+    graph = view_graph("DepthFM_Colorize", **(COLORIZE | {"normalization": "fixed range", "nearest": -1.0}))
+    graph["read"] = {"class_type": "DepthFM_FromImage", "inputs": {"image": of, **FROM_IMAGE, **settings}}
+    graph["view"]["inputs"]["depth"] = ["read", 1]
+    return graph
+
+
+def test_every_option_of_the_depth_from_an_image_changes_it_as_the_core_does(comfyui):
+    seen, image = [], torch.cat([picture_image(), 1 - picture_image()])
+    changes = [{"values": values} for values in VALUES] + [{"nearest": -0.5}, {"farthest": 0.2}]
+    for changed in changes:
+        settings = FROM_IMAGE | changed
+        pictures = saved_pictures(comfyui, reading_graph(["frames", 0], **settings))
+        expected = depth_from_image(image, **settings)
+        colors = COLORIZE | {"normalization": "fixed range", "nearest": -1.0}
+        assert_same_picture(pictures, expected_colors(expected, **colors), share=0.999)
+        assert not any(np.array_equal(pictures, others) for others in seen), changed
+        seen.append(pictures)
+
+
+def test_the_samplers_depth_image_read_as_depth_is_the_same_depth_image_again(comfyui):
+    graph = reading_graph(["depth", 0])
+    first = saved_pictures(comfyui, view_graph("DepthFM_Colorize", **COLORIZE) | {"save": _saving("depth")})
+    again = saved_pictures(comfyui, graph | {"save": _saving("read")})
+    assert np.abs(again.astype(int) - first).max() <= 1 and first.std() > 20
+
+
+def _saving(node: str) -> dict:
+    return {"class_type": "SaveImage", "inputs": {"images": [node, 0], "filename_prefix": "x"}}
+
+
+def test_grays_of_an_unknown_kind_and_ends_without_extent_are_refused(comfyui):
+    graph = reading_graph(["frames", 0], farthest=-0.8)
+    assert "must have nearest < farthest, but -0.8 and -0.8 came" in error_of(comfyui, graph)
+    graph = reading_graph(["frames", 0], values="height")
+    assert "Unknown values 'height'; choose one of depth image, depth" in refusal_of(comfyui, graph, "read")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,11 @@ ARGUED_LINT = {
     ("depthfm_core/training/normal_loss.py", "torch.autocast"),
 }
 # Asked for before they are used, or looked up with a default: newer versions of ComfyUI have them.
-ARGUED_IMPORTS = {"comfy.model_patcher.CoreModelPatcher", "comfy.model_management.is_oom"}
+ARGUED_IMPORTS = {
+    "comfy.model_patcher.CoreModelPatcher",
+    "comfy.model_management.is_oom",
+    "comfy.model_management.intermediate_dtype",
+}
 # One picture through the bundled model.
 GRAPH = {
     "image": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
@@ -143,12 +147,12 @@ def test_comfyui_has_every_name_that_the_pack_imports_from_it(archive, tmp_path)
 def test_the_archive_holds_what_runs_and_nothing_else(archive):
     folder = archive / "custom_nodes" / "depthfm"
     names = {path.relative_to(folder).parts[0] for path in folder.rglob("*") if path.is_file()}
-    runs = {"__init__.py", "nodes", "depthfm_core", "web", "locales", "workflows"}
+    runs = {"__init__.py", "nodes", "depthfm_core", "web", "locales", "workflows", "subgraphs"}
     read = {"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "NOTICE.md", "docs"}
     assert names == runs | read | {"pyproject.toml", "requirements.txt"}
     pictures = {name for name in files_below(PACK / "docs") if name.endswith((".jpg", ".png"))}
     assert files_below(folder / "docs") == files_below(PACK / "docs") - pictures
-    for name in ("nodes", "depthfm_core", "web", "locales", "workflows"):
+    for name in ("nodes", "depthfm_core", "web", "locales", "workflows", "subgraphs"):
         assert files_below(folder / name) == files_below(PACK / name)
 
 

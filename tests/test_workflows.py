@@ -1,6 +1,7 @@
 """The bundled workflows: the files themselves, and each of them in the real front end on a real ComfyUI."""
 
 import itertools
+import json
 import re
 from pathlib import Path
 
@@ -10,7 +11,16 @@ from PIL import Image
 
 from .browser import FrontEnd, find_chromium, front_end, write_settings
 from .comfyui_server import PACK, PACK_NAME, ComfyUI
-from .workflows import FOLDER, MODEL_FILES, NAMES, RUN_WITH_NANO, read_workflow, write_inputs
+from .workflows import (
+    BLUEPRINTS,
+    FOLDER,
+    MODEL_FILES,
+    NAMES,
+    RUN_WITH_NANO,
+    read_blueprint,
+    read_workflow,
+    write_inputs,
+)
 
 TITLE_PX = 30  # stands above a node's position
 NEEDS_NEWER_COMFYUI = {"DepthFM_Geometry"}
@@ -22,6 +32,15 @@ _SHOW_NODE = """type => {
     app.graph.add(node);
     app.canvas.ds.reset();
     app.canvas.selectItems([node]);
+}"""
+# A photo into the one node of a blueprint, and its first output into a preview.
+_AROUND = """() => {
+    const [blueprint] = app.graph._nodes;
+    const [photo, preview] = ["LoadImage", "PreviewImage"].map(type => LiteGraph.createNode(type));
+    for (const node of [photo, preview]) app.graph.add(node);
+    photo.widgets[0].value = "example.png";
+    photo.connect(0, blueprint, 0);
+    blueprint.connect(0, preview, 0);
 }"""
 EMPTY = {"last_node_id": 0, "last_link_id": 0, "nodes": [], "links": [], "version": 0.4}
 
@@ -206,6 +225,29 @@ def test_the_template_browser_shows_the_workflows_and_opens_one(editor):
     cards.get_by_text("normals", exact=True).first.click()
     editor.page.wait_for_function("app.graph._nodes.filter(node => node.type === 'DepthFM_Normal').length === 2")
     editor.page.wait_for_function("document.querySelectorAll('[role=dialog]').length === 0")
+
+
+@pytest.mark.comfy
+def test_the_server_offers_every_blueprint_as_it_is_in_the_repository(comfyui):
+    offered = comfyui.get("/global_subgraphs")
+    assert {entry["info"]["node_pack"] for entry in offered.values()} == {f"custom_nodes.{PACK_NAME}"}
+    contents = {
+        entry["name"]: json.loads(comfyui.get(f"/global_subgraphs/{id}")["data"]) for id, entry in offered.items()
+    }
+    assert contents == {name: read_blueprint(name) for name in BLUEPRINTS}
+
+
+@pytest.mark.comfy
+@pytest.mark.parametrize("name", BLUEPRINTS)
+def test_a_blueprint_opens_as_a_node_that_runs(editor, name):
+    editor.open(read_blueprint(name), name)
+    editor.page.evaluate(_AROUND)
+    shown = editor.page.evaluate("app.graph._nodes[0].widgets.map(widget => widget.value)")
+    assert shown == read_blueprint(name)["nodes"][0]["widgets_values"]
+    entry = editor.run()
+    assert entry["status"]["status_str"] == "success", entry["status"]["messages"][-1]
+    (file,) = _files(editor.server.base, entry)
+    assert len(np.unique(np.asarray(Image.open(file)))) > 20 and editor.errors == [] and editor.unknown_nodes() == []
 
 
 @pytest.mark.comfy

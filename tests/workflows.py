@@ -10,6 +10,8 @@ from PIL import Image
 from .comfyui_server import PACK
 
 FOLDER = PACK / "workflows"
+SUBGRAPHS = PACK / "subgraphs"
+BLUEPRINTS = ("Image to ControlNet Depth (DepthFM)", "Image to Depth (DepthFM)")
 # What each workflow needs that no fresh ComfyUI has; a workflow that is not here runs with what the pack brings.
 MODEL_FILES = {
     "published_model": {"depthfm-v1.ckpt", "vae-ft-mse-840000-ema-pruned.safetensors"},
@@ -19,7 +21,14 @@ MODEL_FILES = {
     },
     "controlnet_sdxl": {"sd_xl_base_1.0.safetensors", "control-lora-depth-rank256.safetensors"},
 }
-RUN_WITH_NANO = ("depth_and_color", "ensemble_uncertainty", "native_ksampler", "normals", "video_frames")
+RUN_WITH_NANO = (
+    "depth_and_color",
+    "edited_depth",
+    "ensemble_uncertainty",
+    "native_ksampler",
+    "normals",
+    "video_frames",
+)
 NAMES = tuple(sorted((*MODEL_FILES, *RUN_WITH_NANO)))
 _FRAMES = 6
 _FRAMES_PER_S = 6
@@ -29,6 +38,11 @@ _VIDEO_SIZE_PX = (256, 192)  # width, height
 def read_workflow(name: str) -> dict:
     """A workflow as the front end saved it."""
     return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def read_blueprint(name: str) -> dict:
+    """A subgraph blueprint in the form of ComfyUI's own."""
+    return json.loads((SUBGRAPHS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def write_inputs(base: Path) -> None:
