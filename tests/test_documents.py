@@ -55,6 +55,12 @@ def test_the_readme_lists_every_node_under_the_name_that_the_front_end_shows():
     assert sorted(first_column(read("README.md"), "node")) == sorted(shown)
 
 
+def test_the_readme_has_a_newcomer_choose_a_photo_since_that_of_comfyui_is_a_drawing():
+    steps = read("README.md").partition("## ComfyUI")[2].partition("| node |")[0]
+    assert re.search(r"drop a photo of yours on \*Load Image\*.*`example\.png`", steps)
+    assert "`depthfm_core/examples/room.jpg` under the name `example.png`" in steps  # what docs/workflow.jpg shows
+
+
 def test_the_readme_lists_every_workflow():
     files = (PACK / "workflows").glob("*.json")
     assert sorted(first_column(read("README.md"), "workflow")) == sorted(file.stem for file in files)
