@@ -8,12 +8,10 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 
-import torch
-
 from ..backends.choice import BACKENDS
 from ..checks import is_below_one_cell
 from ..flow import GRIDS, REDUCTIONS, SOLVERS
-from ..loading import load_pipeline
+from ..loading import chosen_device, load_pipeline
 from ..model.attention import ATTENTIONS
 from ..model.catalog import MODELS
 from ..model.precision import DTYPES
@@ -199,12 +197,3 @@ def pipeline_from(args: argparse.Namespace) -> DepthFMPipeline:
             "for the picture's own size, or leave it out."
         )
     return pipeline
-
-
-def chosen_device(name: str) -> str:
-    """The device of `--device`; "auto" is cuda where there is one, else mps, else cpu."""
-    if name != "auto":
-        return name
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
