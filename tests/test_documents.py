@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import depthfm_core
 from depthfm_core.depth.color import COLORMAPS
-from depthfm_core.depth.files import read_image, write_png
+from depthfm_core.depth.files import read_image
 
 PACK = Path(__file__).parents[1]
 DOCUMENTS = sorted(path.relative_to(PACK).as_posix() for path in (*PACK.glob("*.md"), *PACK.glob("docs/*.md")))
@@ -105,14 +106,16 @@ def test_the_readme_says_where_to_read_each_part():
 
 def test_the_readmes_python_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_png("photo.jpg", np.random.default_rng(0).random((3, 48, 64)))
+    noise = np.random.default_rng(0).integers(256, size=(48, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save("photo.jpg")
     for name, code in zip("ab", re.findall(r"^```python\n(.*?)^```", read("README.md"), re.M | re.S), strict=True):
         Path(f"{name}.py").write_text(code, encoding="utf-8")
     prediction = runpy.run_path("a.py")["prediction"]
     assert prediction.uncertainty.amax() > 0 and read_image("photo_color.png").shape == (1, 3, 48, 64)
-    measured_m, valid = 2 * prediction.log_depth.exp(), prediction.depth > 0.5
-    given = {"prediction": prediction, "measured_m": measured_m, "valid": valid}
-    torch.testing.assert_close(runpy.run_path("b.py", given)["depth_m"], measured_m, rtol=1e-3, atol=0)
+    assert np.load("photo_depth.npy").shape == (48, 64)
+    depth_m = 2 * prediction.log_depth.exp()
+    given = {"prediction": prediction, "measured": depth_m.where(prediction.depth > 0.5, 0.0)[0, 0].numpy()}
+    torch.testing.assert_close(runpy.run_path("b.py", given)["depth_m"], depth_m, rtol=1e-3, atol=0)
 
 
 def test_changelog_and_citation_are_of_this_version():
