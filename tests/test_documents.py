@@ -14,8 +14,10 @@ import yaml
 from PIL import Image
 
 import depthfm_core
+from depthfm_core.__main__ import main
 from depthfm_core.depth.color import COLORMAPS
 from depthfm_core.depth.files import read_image
+from depthfm_core.training import stages
 
 PACK = Path(__file__).parents[1]
 DOCUMENTS = sorted(path.relative_to(PACK).as_posix() for path in (*PACK.glob("*.md"), *PACK.glob("docs/*.md")))
@@ -116,6 +118,35 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     depth_m = 2 * prediction.log_depth.exp()
     given = {"prediction": prediction, "measured": depth_m.where(prediction.depth > 0.5, 0.0)[0, 0].numpy()}
     torch.testing.assert_close(runpy.run_path("b.py", given)["depth_m"], depth_m, rtol=1e-3, atol=0)
+
+
+def test_what_the_commands_on_benchmarks_read_was_extracted_or_fetched_by_lines_above_them():
+    text = read("docs/benchmarks.md")
+    lines = [line.split() for line in re.findall(r"^(?:mkdir|tar|git|python) .+$", text, re.MULTILINE)]
+    extracted, fetched, measured = set(), set(), 0
+    for words in lines:
+        if words[0] == "tar":
+            assert words[words.index("-C") + 1] in extracted and f"/{words[2]}`" in text
+        extracted |= set(words[1:]) if words[0] == "mkdir" else set()
+        fetched |= {words[-1].rpartition("/")[2]} if words[0] == "git" else set()
+        if "--root" in words:
+            root, split = (words[words.index(option) + 1] for option in ("--root", "--split"))
+            measured += 1
+            assert root in extracted and any(line[0] == "tar" and line[-1] == root for line in lines)
+            assert Path(split).parts[0] in fetched and f"`{split.partition('/data_split/')[2]}`" in text
+    assert measured >= 15
+
+
+def test_the_short_road_through_training_leads_from_frames_to_a_picture(tmp_path, monkeypatch):
+    commands = read("README.md").partition("## Train")[2].partition("```bash")[2].partition("```")[0].splitlines()
+    synth, train, predict = (shlex.split(line)[3:] for line in commands if "depthfm_core" in line)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stages, "_CALIBRATED_FRAMES", 1)
+    synth[synth.index("--count") + 1] = "9"  # one more than are held out
+    Image.new("RGB", (64, 48), "gray").save(predict[1])
+    for command in ([*synth, "--size", "48", "64"], [*train, "--steps", "1"], [*predict, "--steps", "1"]):
+        assert main(command) == 0, command
+    assert read_image("depth/photo_color.png").shape == (1, 3, 48, 64)
 
 
 def test_changelog_and_citation_are_of_this_version():
