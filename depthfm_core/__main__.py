@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 from . import __version__
@@ -84,7 +85,12 @@ def _end_process(*_signal: object) -> NoReturn:
 
 def _parser(argv: list[str]) -> _Parser:
     """The parser of all commands' names and of the options of the one command that is asked for."""
-    parser = _Parser(prog="depthfm", description="Monocular depth by flow matching.")
+    as_module = Path(sys.argv[0]).parts[-2:] == (
+        __package__,
+        "__main__.py",
+    )  # else by the command that an installation makes
+    prog = f"python -m {__package__}" if as_module else "depthfm"
+    parser = _Parser(prog=prog, description="Monocular depth by flow matching.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():

@@ -154,6 +154,11 @@ def test_unknown_alignments_and_broken_input_are_errors():
         align(depth_m[:1], depth_m, valid, "affine")
     with pytest.raises(ValueError, match=r"prediction must be \[B, 1, H, W\]"):
         align(depth_m[:, 0], depth_m[:, 0], valid[:, 0], "affine")
+    for name in (0, 1, 2):
+        given = [depth_m, depth_m, valid]
+        given[name] = given[name].numpy()
+        with pytest.raises(ValueError, match=r"(prediction|target_depth_m|valid) is a ndarray.*torch\.from_numpy"):
+            align(*given, "affine")
     with pytest.raises(ValueError, match="bool mask"):
         align(depth_m, depth_m, valid.float(), "affine")
     with pytest.raises(ValueError, match="prediction has NaN"):

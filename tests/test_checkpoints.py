@@ -220,6 +220,14 @@ def with_tensor(published, name, tensor):
     return broken(published, state_dict=tensors(published) | {name: tensor})
 
 
+def whole(published, channels):
+    """With parts of Stable Diffusion beside the UNet, under the names of its published files."""
+    unet = {f"model.diffusion_model.{name}": tensor for name, tensor in tensors(published).items()}
+    first = {f"model.diffusion_model.{FIRST}": torch.zeros(32, channels, 3, 3)}
+    others = ("betas", "first_stage_model.encoder.conv_in.weight", "cond_stage_model.model.ln_final.bias")
+    return {"state_dict": unet | first | {name: torch.zeros(3) for name in others}}
+
+
 FAULTS = {
     "missing key": (lambda p: without(p, "out.2.bias"), "out.2.bias"),
     "extra key": (lambda p: with_tensor(p, "out.3.bias", torch.zeros(4)), "out.3.bias"),
@@ -229,6 +237,9 @@ FAULTS = {
     "empty": (lambda _: {}, "no tensors"),
     "text to image": (lambda p: with_tensor(p, FIRST, torch.zeros(32, 4, 3, 3)), "4 input channels"),
     "inpainting": (lambda p: with_tensor(p, FIRST, torch.zeros(32, 9, 3, 3)), "9 input channels"),
+    "whole, text to image": (lambda p: whole(p, 4), "is not a DepthFM checkpoint: it is a whole Stable Diffusion"),
+    "whole, inpainting": (lambda p: whole(p, 9), "is not a DepthFM checkpoint: it is a whole Stable Diffusion"),
+    "saved with others": (lambda p: whole(p, 8), "unexpected tensors: .*betas"),
     "foreign tensors": (lambda p: broken(p, other={"weight": torch.zeros(1)}), "other.weight"),
     "no embedding": (lambda p: {k: v for k, v in p.items() if k != TEXT}, "empty prompt"),
     "wrong embedding": (lambda p: broken(p, **{TEXT: np.zeros((1, 77, 8), np.float32)}), r"\[1, L, 24\]"),

@@ -59,6 +59,27 @@ def test_options_are_checked_before_a_model_is_loaded(saved, unloadable, options
     assert errors.startswith("depthfm: ") and errors.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--steps", "0"),
+        ("--ensemble", "0"),
+        ("--seed", "-1"),
+        ("--resolution", "-1"),
+        ("--members-at-once", "-1"),
+        ("--fov", "180"),
+        ("--focal", "-1"),
+        ("--normal-strength", "0"),
+        ("--normal-smoothing", "-1"),
+        ("--range", "1", "0", "--normalization", "fixed-range"),
+        ("--percentiles", "5", "2", "--normalization", "percentile"),
+    ],
+    ids=" ".join,
+)
+def test_a_value_that_cannot_be_is_told_by_its_option_as_it_was_typed(saved, unloadable, options):
+    assert saved(*options, code=2)[1].startswith(f"depthfm: {options[0]} ")
+
+
 IDLE_OPTIONS = [
     (("--rho", "3"), "without --grid rho"),
     (("--rtol", "1e-5"), "without --solver dopri5"),
@@ -244,6 +265,16 @@ def test_an_unusable_command_line_is_one_sentence(arguments, capsys):
     assert main(arguments) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith("depthfm: ") and printed.err.count("\n") == 1 and printed.out == ""
+
+
+@pytest.mark.parametrize(
+    ("started", "prog"),
+    [("/somewhere/depthfm_core/__main__.py", "python -m depthfm_core"), ("/somewhere/bin/depthfm", "depthfm")],
+)
+def test_help_is_pointed_to_by_the_command_that_was_typed(started, prog, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [started])
+    assert main(["predict", "--step", "3"]) == 2
+    assert f"see `{prog} --help`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

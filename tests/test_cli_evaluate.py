@@ -241,7 +241,7 @@ def test_the_steps_and_the_ensemble_reach_nano(evaluated):
         (("--model", "nano", "--vae", "x"), "None of nano takes --vae"),
         (("--model", "nano", "--decoder", "x"), "None of nano takes --decoder"),
         (("--kitti-mask", "garg"), "KITTI"),
-        (("--steps", "0"), "num_steps is 0"),
+        (("--steps", "0"), "--steps is 0"),
         (("--model", "ramp", "--align", "scale", "--ransac"), "ransac fits scale and shift"),
     ],
 )

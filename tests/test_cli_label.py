@@ -138,7 +138,7 @@ def test_other_settings_need_another_folder(labeled):
         (("--shard", "3/2"), "'3/2' is no part; choose 1/N"),
         (("--shard", "0/2"), "'0/2' is no part"),
         (("--shard", "half"), "'half' is no part"),
-        (("--steps", "0"), "num_steps is 0"),
+        (("--steps", "0"), "--steps is 0"),
         (("--domain", "indoor"), "None of nano takes --domain"),
         (("--device", "nonsense"), "nonsense"),
     ],

@@ -1,11 +1,13 @@
 """`predict --recursive`: the pictures of folders inside folders, and where their results go."""
 
+import os
 import shutil
 
 import pytest
 
 from depthfm_core.__main__ import main
 from depthfm_core.cli import predict
+from depthfm_core.cli.inputs import expand_wildcards
 
 
 def files_in(folder):
@@ -132,6 +134,36 @@ def test_a_folder_without_pictures_to_be_found_is_told_as_ever(found, saved, hol
     output = ("--output", str(folder / "depth"))
     for errors in (saved(*output, inputs=(folder,), code=2)[1], found(folder, *output, code=2)[1]):
         assert "holds no pictures; name files" in errors and "--recursive" not in errors
+
+
+def test_wildcards_that_the_shell_left_stand_for_files_and_a_path_that_is_there_for_itself(holiday):
+    folder = holiday("b.jpg", "a.jpg", "ab.jpg", "c.png", "[1]/d.jpg", "1/e.jpg", "odd[2].jpg")
+    assert expand_wildcards([folder / "*.jpg"]) == [
+        folder / name for name in ("a.jpg", "ab.jpg", "b.jpg", "odd[2].jpg")
+    ]
+    assert expand_wildcards([folder / "c.png", folder / "?.jpg"]) == [folder / n for n in ("c.png", "a.jpg", "b.jpg")]
+    assert expand_wildcards([folder / "[1]" / "*.jpg"]) == [folder / "[1]" / "d.jpg"]
+    assert expand_wildcards([folder / "odd[2].jpg", folder]) == [folder / "odd[2].jpg", folder]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names hold no * there")
+def test_a_file_whose_name_holds_a_star_is_taken_for_itself(holiday):
+    folder = holiday("*.jpg", "a.jpg")
+    assert expand_wildcards([folder / "*.jpg"]) == [folder / "*.jpg"]
+
+
+def test_predict_takes_what_a_wildcard_stands_for_and_says_where_nothing_matches(found, holiday, tmp_path):
+    folder = holiday("a.png", "b.png", "c.txt")
+    output = ("--output", tmp_path / "out")
+    assert found(folder / "*.png", *output)[0] == {"holiday/a.png": "a", "holiday/b.png": "b"}
+    assert f"Nothing matches {folder / '*.gif'}" in found(folder / "*.gif", *output, code=2)[1]
+
+
+def test_an_address_is_said_not_to_be_fetched(found):
+    assert (
+        "a.jpg?size=* has an address, and these are not fetched; save the picture"
+        in found("https://example.com/a.jpg?size=*", code=2)[1]
+    )
 
 
 def test_a_result_folder_that_cannot_be_written_to_is_told_before_any_estimation(found, holiday, tmp_path):

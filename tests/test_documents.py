@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import depthfm_core
+from depthfm_core.__main__ import main
 from depthfm_core.depth.color import COLORMAPS
-from depthfm_core.depth.files import read_image, write_png
+from depthfm_core.depth.files import read_image
+from depthfm_core.training import stages
 
 PACK = Path(__file__).parents[1]
 DOCUMENTS = sorted(path.relative_to(PACK).as_posix() for path in (*PACK.glob("*.md"), *PACK.glob("docs/*.md")))
@@ -53,6 +56,12 @@ def test_the_readme_lists_every_node_under_the_name_that_the_front_end_shows():
     nodes = json.loads(read("locales/en/nodeDefs.json")).values()
     shown = {node["display_name"].removesuffix(" (DepthFM)") for node in nodes}
     assert sorted(first_column(read("README.md"), "node")) == sorted(shown)
+
+
+def test_the_readme_has_a_newcomer_choose_a_photo_since_that_of_comfyui_is_a_drawing():
+    steps = read("README.md").partition("## ComfyUI")[2].partition("| node |")[0]
+    assert re.search(r"drop a photo of yours on \*Load Image\*.*`example\.png`", steps)
+    assert "`depthfm_core/examples/room.jpg` under the name `example.png`" in steps  # what docs/workflow.jpg shows
 
 
 def test_the_readme_lists_every_workflow():
@@ -99,14 +108,45 @@ def test_the_readme_says_where_to_read_each_part():
 
 def test_the_readmes_python_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_png("photo.jpg", np.random.default_rng(0).random((3, 48, 64)))
+    noise = np.random.default_rng(0).integers(256, size=(48, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save("photo.jpg")
     for name, code in zip("ab", re.findall(r"^```python\n(.*?)^```", read("README.md"), re.M | re.S), strict=True):
         Path(f"{name}.py").write_text(code, encoding="utf-8")
     prediction = runpy.run_path("a.py")["prediction"]
     assert prediction.uncertainty.amax() > 0 and read_image("photo_color.png").shape == (1, 3, 48, 64)
-    measured_m, valid = 2 * prediction.log_depth.exp(), prediction.depth > 0.5
-    given = {"prediction": prediction, "measured_m": measured_m, "valid": valid}
-    torch.testing.assert_close(runpy.run_path("b.py", given)["depth_m"], measured_m, rtol=1e-3, atol=0)
+    assert np.load("photo_depth.npy").shape == (48, 64)
+    depth_m = 2 * prediction.log_depth.exp()
+    given = {"prediction": prediction, "measured": depth_m.where(prediction.depth > 0.5, 0.0)[0, 0].numpy()}
+    torch.testing.assert_close(runpy.run_path("b.py", given)["depth_m"], depth_m, rtol=1e-3, atol=0)
+
+
+def test_what_the_commands_on_benchmarks_read_was_extracted_or_fetched_by_lines_above_them():
+    text = read("docs/benchmarks.md")
+    lines = [line.split() for line in re.findall(r"^(?:mkdir|tar|git|python) .+$", text, re.MULTILINE)]
+    extracted, fetched, measured = set(), set(), 0
+    for words in lines:
+        if words[0] == "tar":
+            assert words[words.index("-C") + 1] in extracted and f"/{words[2]}`" in text
+        extracted |= set(words[1:]) if words[0] == "mkdir" else set()
+        fetched |= {words[-1].rpartition("/")[2]} if words[0] == "git" else set()
+        if "--root" in words:
+            root, split = (words[words.index(option) + 1] for option in ("--root", "--split"))
+            measured += 1
+            assert root in extracted and any(line[0] == "tar" and line[-1] == root for line in lines)
+            assert Path(split).parts[0] in fetched and f"`{split.partition('/data_split/')[2]}`" in text
+    assert measured >= 15
+
+
+def test_the_short_road_through_training_leads_from_frames_to_a_picture(tmp_path, monkeypatch):
+    commands = read("README.md").partition("## Train")[2].partition("```bash")[2].partition("```")[0].splitlines()
+    synth, train, predict = (shlex.split(line)[3:] for line in commands if "depthfm_core" in line)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stages, "_CALIBRATED_FRAMES", 1)
+    synth[synth.index("--count") + 1] = "9"  # one more than are held out
+    Image.new("RGB", (64, 48), "gray").save(predict[1])
+    for command in ([*synth, "--size", "48", "64"], [*train, "--steps", "1"], [*predict, "--steps", "1"]):
+        assert main(command) == 0, command
+    assert read_image("depth/photo_color.png").shape == (1, 3, 48, 64)
 
 
 def test_changelog_and_citation_are_of_this_version():

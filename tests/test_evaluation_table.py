@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from depthfm_core.evaluation.baselines import METHODS
-from depthfm_core.evaluation.report import build_tables
+from depthfm_core.evaluation.report import Report, build_tables, markdown, write_report
 from depthfm_core.evaluation.summary import summarize
 from depthfm_core.evaluation.table import (
     MEASURED,
@@ -78,6 +78,14 @@ def test_means_leave_out_skipped_images_and_missing_scores():
 def test_a_single_image_has_its_own_seconds():
     summary = summarize("m", "depth", "none", [row("a") | {"seconds": "9.0"}], ["log"])
     assert summary.cost == {"seconds": 9.0}
+
+
+def test_a_report_without_notes_has_no_heading_for_them(tmp_path):
+    for notes, headings in (([], 0), (["A note."], 1)):
+        report = Report("A report", "nyu", "nyu", {}, [], notes, {})
+        write_report(report, [], tmp_path)
+        assert markdown(report).count("## Notes") == headings
+        assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<h2>Notes</h2>") == headings
 
 
 def test_a_digest_is_cut_and_a_repositorys_name_is_not():

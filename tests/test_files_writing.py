@@ -11,6 +11,7 @@ from PIL import Image
 
 from depthfm_core.depth.color import colorize
 from depthfm_core.depth.files import (
+    check_ending,
     read_image,
     write_exr,
     write_npy,
@@ -23,7 +24,7 @@ from depthfm_core.model.catalog import EXAMPLE_PHOTO
 from depthfm_core.replacing import OutputError
 
 LEVEL = 1 / 255
-WRITERS = {"png16": write_png16, "npy": write_npy, "tiff": write_tiff, "exr": write_exr}  # of [H, W] in [0, 1]
+WRITERS = {"png": write_png16, "npy": write_npy, "tiff": write_tiff, "exr": write_exr}  # of [H, W] in [0, 1]
 
 
 def depth_map(height=5, width=8, seed=0):
@@ -144,10 +145,14 @@ def test_every_writer_takes_tensors_and_arrays_that_need_grad_or_are_not_contigu
     if name == "exr":
         pytest.importorskip("OpenEXR")
     depth = depth_map().requires_grad_()
-    WRITERS[name](tmp_path / "a", depth.T)
-    WRITERS[name](tmp_path / "b", np.ascontiguousarray(depth.detach().T.numpy()))
-    WRITERS[name](tmp_path / "c", np.flipud(np.flipud(depth.detach().T.numpy())))
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
+    WRITERS[name](tmp_path / f"a.{name}", depth.T)
+    WRITERS[name](tmp_path / f"b.{name}", np.ascontiguousarray(depth.detach().T.numpy()))
+    WRITERS[name](tmp_path / f"c.{name}", np.flipud(np.flipud(depth.detach().T.numpy())))
+    assert (
+        (tmp_path / f"a.{name}").read_bytes()
+        == (tmp_path / f"b.{name}").read_bytes()
+        == (tmp_path / f"c.{name}").read_bytes()
+    )
 
 
 def test_npy_holds_bfloat16_as_float32(tmp_path):
@@ -160,23 +165,23 @@ def test_npy_holds_bfloat16_as_float32(tmp_path):
 def test_writing_replaces_an_older_file_and_leaves_nothing_else(tmp_path, name):
     if name == "exr":
         pytest.importorskip("OpenEXR")
-    (tmp_path / "a").write_bytes(b"old")
-    WRITERS[name](tmp_path / "a", depth_map())
-    assert (tmp_path / "a").read_bytes() != b"old"
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    (tmp_path / f"a.{name}").write_bytes(b"old")
+    WRITERS[name](tmp_path / f"a.{name}", depth_map())
+    assert (tmp_path / f"a.{name}").read_bytes() != b"old"
+    assert [path.name for path in tmp_path.iterdir()] == [f"a.{name}"]
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_target_that_cannot_be_written_is_a_clear_error_and_leaves_nothing(tmp_path, name):
     if name == "exr":
         pytest.importorskip("OpenEXR")
-    (tmp_path / "folder").mkdir()
+    (tmp_path / f"folder.{name}").mkdir()
     with pytest.raises(OutputError, match="Cannot write.*folder"):
-        WRITERS[name](tmp_path / "folder", depth_map())
+        WRITERS[name](tmp_path / f"folder.{name}", depth_map())
     with pytest.raises(OutputError, match="does not exist; make it first"):
-        WRITERS[name](tmp_path / "nowhere" / "a", depth_map())
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
-    assert list((tmp_path / "folder").iterdir()) == []
+        WRITERS[name](tmp_path / "nowhere" / f"a.{name}", depth_map())
+    assert [path.name for path in tmp_path.iterdir()] == [f"folder.{name}"]
+    assert list((tmp_path / f"folder.{name}").iterdir()) == []
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), RuntimeError("codec"), KeyboardInterrupt()])
@@ -195,12 +200,31 @@ def test_a_failure_half_way_keeps_the_old_file_and_no_other(tmp_path, monkeypatc
 
 def test_the_file_appears_under_its_name_only_when_it_is_whole(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(np, "save", lambda file, *_a, **_k: seen.append((file.name, (tmp_path / "a").exists())))
-    write_npy(tmp_path / "a", depth_map())
+    monkeypatch.setattr(np, "save", lambda file, *_a, **_k: seen.append((file.name, (tmp_path / "a.npy").exists())))
+    write_npy(tmp_path / "a.npy", depth_map())
     [(name, target_existed)] = seen
-    assert name != str(tmp_path / "a")
+    assert name != str(tmp_path / "a.npy")
     assert not target_existed
-    assert (tmp_path / "a").exists()
+    assert (tmp_path / "a.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("write", "endings"),
+    [
+        (write_png16, (".png",)),
+        (write_png, (".png",)),
+        (write_npy, (".npy",)),
+        (write_tiff, (".tiff", ".tif")),
+        (write_exr, (".exr",)),
+    ],
+)
+def test_a_name_says_what_is_in_the_file(tmp_path, write, endings):
+    for name in ("a", "a.jpg", f"a{endings[0]}.bak"):
+        with pytest.raises(ValueError, match=f"must end in {' or '.join(endings)}"):
+            write(tmp_path / name, depth_map())
+    for name in (f"a{endings[-1]}", f"B{endings[0].upper()}"):
+        check_ending(name, *endings)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("writer", [write_png16, write_png])
@@ -213,13 +237,16 @@ def test_png_refuses_values_outside_of_0_to_1(tmp_path, writer, value):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("writer", [write_png16, write_tiff])
+NAMES = {write_png16: "a.png", write_tiff: "a.tiff"}
+
+
+@pytest.mark.parametrize("writer", NAMES)
 def test_nan_and_other_shapes_are_errors(tmp_path, writer):
     with pytest.raises(ValueError, match="NaN or infinity"):
-        writer(tmp_path / "a", torch.full((2, 3), torch.nan))
+        writer(tmp_path / NAMES[writer], torch.full((2, 3), torch.nan))
     for shape in ((1, 1, 4, 5), (3, 4, 5), (5,), (0, 5)):
         with pytest.raises(ValueError, match=r"stores \[H, W\]"):
-            writer(tmp_path / "a", torch.zeros(shape))
+            writer(tmp_path / NAMES[writer], torch.zeros(shape))
     with pytest.raises(ValueError, match=r"stores \[3, H, W\]"):
-        write_png(tmp_path / "a", torch.zeros(4, 4, 5))
+        write_png(tmp_path / "a.png", torch.zeros(4, 4, 5))
     assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 """What `load_pipeline` refuses, and what it counts on."""
 
+import inspect
 import json
 import shutil
 from dataclasses import replace
@@ -8,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from depthfm_core import load_pipeline
+from depthfm_core import load_pipeline, loading
 from depthfm_core.batching import free_gpu_bytes
+from depthfm_core.loading import chosen_device
 from depthfm_core.model.catalog import NANO_PATH, find_model
 from depthfm_core.model.checkpoints import load_checkpoint, save_checkpoint
 
@@ -17,9 +19,9 @@ from depthfm_core.model.checkpoints import load_checkpoint, save_checkpoint
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        ({"device": "nowhere"}, "nowhere"),
+        ({"device": "gpu"}, "no device 'gpu'; choose auto, cpu, cuda, cuda:1 or mps.$"),
         ({"device": "cuda:99"}, "cuda:99"),
-        ({"device": "meta"}, "Device 'meta' cannot be used.*try cpu"),
+        ({"device": "meta"}, "Device 'meta' cannot be used.*choose auto, cpu"),
         ({"dtype": "int8"}, "bfloat16"),
         ({"vae": None}, "autoencoder"),
         ({"model": "no-such-model"}, "nano"),
@@ -45,6 +47,21 @@ def test_a_pipeline_that_cannot_be_says_why(golden_dir, tmp_path, monkeypatch, a
         usual["vae"] = tmp_path
     with pytest.raises(ValueError, match=word):
         load_pipeline(**(usual | arguments))
+
+
+@pytest.mark.parametrize("device", ["auto", None])
+@pytest.mark.parametrize("there", ["cuda", "mps", "cpu"])
+def test_a_device_that_is_left_open_is_the_fastest_that_is_there(device, there, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there == "cuda")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: there == "mps")
+    assert chosen_device(device) == there and chosen_device("cpu") == "cpu"
+
+
+def test_a_pipeline_goes_to_the_device_that_auto_means_and_to_the_cpu_by_default(monkeypatch):
+    monkeypatch.setattr(loading, "chosen_device", lambda device: "gpu" if device == "auto" else device)
+    with pytest.raises(ValueError, match="no device 'auto'"):
+        load_pipeline("nano", device="auto")
+    assert inspect.signature(load_pipeline).parameters["device"].default == "cpu"
 
 
 def test_a_names_text_is_a_model_and_a_path_is_what_lies_there(tmp_path, monkeypatch):

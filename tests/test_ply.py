@@ -57,6 +57,12 @@ def test_predict_writes_the_points_of_its_depth_in_the_colors_of_the_picture(sav
     np.testing.assert_array_equal(rgb, np.asarray(Image.open(photo).convert("RGB")).reshape(-1, 3))
 
 
+def test_the_name_of_a_cloud_says_that_it_is_one(tmp_path):
+    with pytest.raises(ValueError, match="must end in .ply"):
+        write_ply(tmp_path / "a.obj", torch.zeros(3, 2, 2), torch.zeros(3, 2, 2))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_target_that_cannot_be_written_is_named_as_itself(tmp_path):
     (tmp_path / "folder.ply").mkdir()
     for path, told in ((tmp_path / "folder.ply", "Is it a folder"), (tmp_path / "no" / "a.ply", "make it first")):

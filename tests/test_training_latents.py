@@ -12,6 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load
 
+from depthfm_core.__main__ import main
+from depthfm_core.cli.recipes import RECIPES, find_recipe
 from depthfm_core.data.folder import read_frame, write_frame
 from depthfm_core.model.codec import load_codec
 from depthfm_core.share import Share
@@ -131,7 +133,7 @@ def test_the_shares_of_processes_within_machines_are_all_entries_once():
     [
         (["--latents", "tiny"], RECIPE, "no latents tiny; it has small, large"),
         (["--shard", "3/2"], RECIPE, "'3/2' is no part"),
-        (["--device", "abacus"], RECIPE, "Device 'abacus' cannot be used"),
+        (["--device", "abacus"], RECIPE, "There is no device 'abacus'; choose auto, cpu"),
         (
             [],
             RECIPE.replace('"webdataset"', '"zip"'),
@@ -150,7 +152,26 @@ def test_what_cannot_be_done_is_said_before_any_work(precompute, output, options
 def test_an_autoencoder_that_is_not_trained_yet_is_asked_for(precompute, output):
     trained = "[autoencoder.loop]\nnum_steps = 1\nbatch_size = 1\nlearning_rate = 1e-3\n"
     _, said = precompute(recipe=RECIPE.replace('[autoencoder]\npath = "codec"\n', trained), code=2)
-    assert "run stage autoencoder first" in said.err
+    assert f"run `python -m depthfm_core train RECIPE --output {output} --stage autoencoder` first" in said.err
+
+
+@pytest.mark.parametrize("name", ["nano", "nano.toml"])
+def test_a_recipe_that_renders_while_it_trains_has_no_latents_to_make_before(name, output, capsys):
+    before = files(output)
+    assert main(["precompute", name, "--output", str(output)]) == 2
+    assert "there are none to make before. Run `train`" in capsys.readouterr().err
+    assert files(output) == before
+
+
+def test_a_recipe_that_comes_along_is_found_by_its_name_wherever_one_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nano").mkdir()  # the output of an earlier run
+    for name in ("nano", "nano.toml"):
+        assert find_recipe(Path(name)) == RECIPES / "nano.toml"
+    (tmp_path / "nano.toml").touch()
+    assert find_recipe(Path("nano.toml")) == Path("nano.toml") and find_recipe(Path("nano")) == RECIPES / "nano.toml"
+    with pytest.raises(ValueError, match="no recipe mini.toml; shipped are depthfm_i, .*nano, nano_cpu, in .*training"):
+        find_recipe(Path("mini.toml"))
 
 
 @pytest.mark.parametrize("name", ["004_rgb.jpg", "004_depth_mm.png"])

@@ -205,7 +205,7 @@ def test_a_recipe_runs_from_frames_to_a_model_that_estimates_depth_and_resumes(t
 def test_a_stage_without_its_inputs_and_an_unknown_stage_are_refused(tmp_path):
     write_toy_frames(tmp_path)
     recipe = read_recipe(write_toy(tmp_path))
-    with pytest.raises(ValueError, match="run stage autoencoder first"):
+    with pytest.raises(ValueError, match="--stage autoencoder` first"):
         run_recipe(recipe, tmp_path, "flow.first")
     with pytest.raises(ValueError, match="autoencoder, latents.small, flow.first, flow.second, export"):
         run_recipe(recipe, tmp_path, "flow.third")

@@ -77,6 +77,14 @@ def test_a_note_gives_smoothing_by_the_size_of_the_picture_since_it_counts_its_p
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_note_of_a_workflow_for_a_photo_says_to_choose_one_since_that_of_comfyui_is_a_drawing(name):
+    nodes = read_workflow(name)["nodes"]
+    notes = "".join(node["widgets_values"][0] for node in nodes if node["type"] == "MarkdownNote")
+    for_a_photo = any(node["type"] == "LoadImage" for node in nodes)
+    assert for_a_photo == bool(re.search(r"Choose a photo of yours in \*\*Load Image\*\*.*`example\.png`", notes))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_no_two_nodes_overlap(name):
     for one, other in itertools.combinations(read_workflow(name)["nodes"], 2):
         assert _apart(one, other, 0) or _apart(one, other, 1), (one["type"], other["type"])

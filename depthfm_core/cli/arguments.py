@@ -5,15 +5,13 @@ Defaults are read off the code that uses them, and choices off its tables, so th
 
 import argparse
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-
-import torch
 
 from ..backends.choice import BACKENDS
 from ..checks import is_below_one_cell
 from ..flow import GRIDS, REDUCTIONS, SOLVERS
-from ..loading import load_pipeline
+from ..loading import chosen_device, load_pipeline
 from ..model.attention import ATTENTIONS
 from ..model.catalog import MODELS
 from ..model.precision import DTYPES
@@ -101,7 +99,17 @@ def estimation_settings(args: argparse.Namespace) -> EstimationSettings:
     Raises:
         ValueError: for a value outside its range, before any model is loaded.
     """
-    return EstimationSettings(**{field.name: getattr(args, field.name) for field in fields(EstimationSettings)})
+    try:
+        return EstimationSettings(**{field.name: getattr(args, field.name) for field in fields(EstimationSettings)})
+    except ValueError as error:
+        raise as_typed(error, {name: option for name, (option, _) in ESTIMATION_OPTIONS.items()}) from error
+
+
+def as_typed(error: ValueError, options: Mapping[str, str]) -> ValueError:
+    """The error with an option in place of what it begins with: the library's name for it -> the option."""
+    text = str(error)
+    name = next((name for name in options if text.startswith(f"{name} ")), "")
+    return ValueError(options.get(name, "") + text.removeprefix(name))
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -199,12 +207,3 @@ def pipeline_from(args: argparse.Namespace) -> DepthFMPipeline:
             "for the picture's own size, or leave it out."
         )
     return pipeline
-
-
-def chosen_device(name: str) -> str:
-    """The device of `--device`; "auto" is cuda where there is one, else mps, else cpu."""
-    if name != "auto":
-        return name
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

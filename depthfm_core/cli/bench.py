@@ -13,12 +13,12 @@ from ..bench.plot import write_plot
 from ..bench.report import report, table
 from ..bench.run import BenchSettings, run_bench
 from ..bench.ways import WAYS, choose_ways
-from ..loading import usable_device
+from ..loading import chosen_device, usable_device
 from ..model.catalog import MODELS
 from ..replacing import write_json
 from ..resize import MAX_SIDE_PX
 from ..settings import EstimationSettings
-from .arguments import add_device_argument, chosen_device, default_of
+from .arguments import add_device_argument, default_of
 from .errors import BAD_INPUT
 
 # Option -> whose field it is, its name there, the least that it may be, and what it is.

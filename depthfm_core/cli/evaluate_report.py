@@ -17,7 +17,7 @@ from ..evaluation.report import FITTED_BY_RANSAC, Report, build_tables, publishe
 from ..evaluation.run import worst_names
 from ..evaluation.summary import Summary
 from ..evaluation.table import read_rows
-from .arguments import chosen_device
+from ..loading import chosen_device
 
 ALIGNMENT_NOTES = (
     "affine fits scale and shift of depth (Marigold's protocol); log fits scale and power, in log depth, which is what "

@@ -1,12 +1,34 @@
 """The pictures that `predict` is given, and what their results are called."""
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from glob import glob
 from itertools import chain, count
 from pathlib import Path
 
 from ..data.photos import any_photo_below, describe_unread, photos_in
+
+
+def expand_wildcards(inputs: Iterable[Path]) -> list[Path]:
+    """The paths, and for one with * or ? that is not there itself the files it stands for, which no Windows shell does.
+
+    Raises:
+        ValueError: for an address, or where nothing matches.
+    """
+    return [path for given in inputs for path in _expanded(given)]
+
+
+def _expanded(path: Path) -> list[Path]:
+    if re.match("https?:/", path.as_posix()):  # before ?, which addresses may hold
+        raise ValueError(f"{path.name} has an address, and these are not fetched; save the picture, and name its file.")
+    if path.exists() or not set("*?") & set(str(path)):
+        return [path]
+    matches = sorted(map(Path, glob(str(path).replace("[", "[[]"))))  # [ is a letter of names, as on Windows
+    if not matches:
+        raise ValueError(f"Nothing matches {path}; check the spelling and the current folder.")
+    return matches
 
 
 def find_images(inputs: Iterable[Path], output: Path, *, recursive: bool = False) -> dict[Path, str]:

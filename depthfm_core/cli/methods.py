@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from ..evaluation.baselines import MethodOptions, find_method
 from ..evaluation.baselines.geowizard import DEFAULT_DOMAIN, DOMAINS
-from ..loading import load_pipeline, takes_another_autoencoder
+from ..loading import chosen_device, load_pipeline, takes_another_autoencoder
 from ..model.catalog import MODELS, find_model
 from ..model.fingerprint import fingerprint
 from ..settings import EstimationSettings
@@ -15,7 +15,6 @@ from .arguments import (
     ESTIMATION_OPTIONS,
     add_estimation_arguments,
     add_loading_arguments,
-    chosen_device,
     default_of,
     estimation_settings,
 )

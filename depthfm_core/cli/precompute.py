@@ -5,16 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..loading import usable_device
+from ..loading import chosen_device, usable_device
 from ..share import this_share
-from .arguments import add_device_argument, add_shard_argument, chosen_device
+from .arguments import add_device_argument, add_shard_argument
+from .recipes import add_recipe_argument, find_recipe
 
 if TYPE_CHECKING:
     from ..training.recipe import Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", type=Path, metavar="RECIPE.toml", help="e.g. depthfm_core/training/depthfm_i.toml")
+    add_recipe_argument(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for all results, as of train")
     parser.add_argument(
         "--latents", nargs="+", metavar="NAME", help="which of the recipe's [latents.NAME] (default: all of them)"
@@ -35,7 +36,9 @@ def run(args: argparse.Namespace) -> int:
     from ..training.record import write_record
     from ..training.stages import latents_folder, prepare_frames, prepare_latents
 
-    recipe = read_recipe(args.recipe)
+    recipe = read_recipe(find_recipe(args.recipe))
+    if recipe.frames.stream:
+        raise ValueError("[frames.stream] makes latents while it trains; there are none to make before. Run `train`.")
     names = _chosen(recipe, args.latents)
     share = replace(this_share(), outer=args.shard)  # first, because it decides which GPU "cuda" is
     device = usable_device(chosen_device(args.device))

@@ -24,7 +24,7 @@ from . import import_networks
 from .arguments import add_estimation_arguments, add_model_arguments, estimation_settings, pipeline_from
 from .errors import BAD_INPUT, USER_ERRORS, sentence
 from .idle import idle_options
-from .inputs import find_images, unread_photos
+from .inputs import expand_wildcards, find_images, unread_photos
 from .outputs import OUTPUTS, describe_outputs, output_paths, write_outputs
 from .views import OF_CAMERA, ViewOptions, add_view_arguments, view_options
 
@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError, OSError: for an option, input or model that cannot be used, before anything is written.
     """
+    args.inputs = expand_wildcards(args.inputs)
     images = find_images(args.inputs or [EXAMPLE_PHOTO], args.output, recursive=args.recursive)
     settings = estimation_settings(args)
     views = view_options(args)

@@ -7,9 +7,11 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from .recipes import add_recipe_argument, find_recipe
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", type=Path, metavar="RECIPE.toml", help="e.g. depthfm_core/training/nano.toml")
+    add_recipe_argument(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for all results")
     parser.add_argument(
         "--steps",
@@ -27,7 +29,8 @@ def run(args: argparse.Namespace) -> int:
     from ..training.recipe import read_recipe, read_recipe_text, shorten
     from ..training.stages import run_recipe
 
-    recipe, text = read_recipe(args.recipe), read_recipe_text(args.recipe)
+    path = find_recipe(args.recipe)
+    recipe, text = read_recipe(path), read_recipe_text(path)
     if args.steps is not None:
         recipe = shorten(recipe, args.steps)
     args.output.mkdir(parents=True, exist_ok=True)

@@ -10,10 +10,18 @@ from ..depth.normalize import DisplayLimits, normalize_depth
 from ..depth.normals import CONVENTIONS
 from ..depth.predicted_normals import predicted_normals
 from ..depth.prediction import DepthPrediction
-from .arguments import default_of
+from .arguments import as_typed, default_of
 
 # `--normalization`: those of `depth.normalize` that a picture alone can have.
 NORMALIZATIONS = {"per-image": "per image", "percentile": "percentile", "fixed-range": "fixed range"}
+_OPTIONS = {  # what errors begin with -> the option that they are about
+    "fov_deg": "--fov",
+    "focal_px": "--focal",
+    "strength": "--normal-strength",
+    "smoothing": "--normal-smoothing",
+    "The fixed range": "--range",
+    "Percentiles": "--percentiles",
+}
 OF_CAMERA = ("normals", "ply")  # kinds of output that depend on the field of view
 
 
@@ -130,11 +138,14 @@ def view_options(args: argparse.Namespace) -> ViewOptions:
         "smoothing": args.normal_smoothing,
         "convention": args.normal_convention,
     }
-    limits = _limits(args)
-    options = ViewOptions(args.colormap, args.invert, NORMALIZATIONS[args.normalization], limits, normals)
-    wall = DepthPrediction.from_log_depth(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2))
-    normalize_depth(wall, options.normalization, limits)
-    predicted_normals(wall, **options.of_photo(None).normals)
+    try:
+        limits = _limits(args)
+        options = ViewOptions(args.colormap, args.invert, NORMALIZATIONS[args.normalization], limits, normals)
+        wall = DepthPrediction.from_log_depth(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2))
+        normalize_depth(wall, options.normalization, limits)
+        predicted_normals(wall, **options.of_photo(None).normals)
+    except ValueError as error:
+        raise as_typed(error, _OPTIONS) from error
     return options
 
 

@@ -182,10 +182,13 @@ def _kept_columns(height: int, width: int, max_side_px: int) -> Tensor:
 
 
 def check_maps(prediction: Tensor, target_depth_m: Tensor, valid: Tensor) -> None:
-    """Raises ValueError unless all three are [B, 1, H, W] of one size, B > 0, and hold numbers to measure where valid.
+    """Raises ValueError unless all three are [B, 1, H, W] tensors of one size, B > 0, and hold numbers where valid.
 
     That is: valid is bool, and there the prediction is finite and the target positive and finite.
     """
+    for name, values in {"prediction": prediction, "target_depth_m": target_depth_m, "valid": valid}.items():
+        if not isinstance(values, Tensor):
+            raise ValueError(f"{name} is a {type(values).__name__}; expected a tensor, torch.from_numpy of an array.")
     if prediction.ndim != 4 or prediction.shape[1] != 1:
         raise ValueError(f"prediction must be [B, 1, H, W], but came as {list(prediction.shape)}.")
     if not len(prediction):

@@ -86,14 +86,15 @@ def write_png16(path: str | Path, depth: Tensor | np.ndarray, metadata: Mapping[
     """Write [H, W] in [0, 1] as a 16-bit gray PNG: 0 becomes 0, 1 becomes 65535.
 
     Args:
-        path: the file; its folder must exist.
+        path: the file, which ends in .png; its folder must exist.
         depth: [H, W] in [0, 1].
         metadata: what the PNG's text chunks say, by their names.
 
     Raises:
-        ValueError: another shape, or values outside of [0, 1].
+        ValueError: another ending or shape, or values outside of [0, 1].
         OutputError: the file cannot be written; nothing is left behind.
     """
+    check_ending(path, ".png")
     values = np.rint(_unit_range(_as_array(depth, ("H", "W"))) * 65535).astype(np.uint16)
     texts = PngInfo()
     for name, text in (metadata or {}).items():
@@ -104,6 +105,7 @@ def write_png16(path: str | Path, depth: Tensor | np.ndarray, metadata: Mapping[
 
 def write_png(path: str | Path, image: Tensor | np.ndarray) -> None:
     """Write [3, H, W] in [0, 1] as an 8-bit RGB PNG. Errors: `write_png16`."""
+    check_ending(path, ".png")
     values = np.rint(_unit_range(_as_array(image, (3, "H", "W"))) * 255).astype(np.uint8)
     with replacing_output(path) as temporary:
         Image.fromarray(rearrange(values, "c h w -> h w c")).save(temporary, format="PNG", **_PNG_COMPRESSION)
@@ -114,6 +116,7 @@ def write_npy(path: str | Path, array: Tensor | np.ndarray) -> None:
 
     Errors: `write_png16`.
     """
+    check_ending(path, ".npy")
     if isinstance(array, Tensor):
         array = array.detach().cpu()
         array = (array.float() if array.dtype == torch.bfloat16 else array).numpy()
@@ -123,6 +126,7 @@ def write_npy(path: str | Path, array: Tensor | np.ndarray) -> None:
 
 def write_tiff(path: str | Path, depth: Tensor | np.ndarray) -> None:
     """Write [H, W] of any finite values as a float32 TIFF. Errors: `write_png16`."""
+    check_ending(path, ".tiff", ".tif")
     values = _as_array(depth, ("H", "W"))
     with replacing_output(path) as temporary:
         Image.fromarray(values).save(temporary, format="TIFF")
@@ -134,18 +138,25 @@ def write_exr(path: str | Path, depth: Tensor | np.ndarray, metadata: Mapping[st
     Y and not Z, because image viewers, Blender and OpenCV show Y as gray and skip Z.
 
     Args:
-        path: the file; its folder must exist.
+        path: the file, which ends in .exr; its folder must exist.
         depth: [H, W], finite.
         metadata: string attributes, by names that OpenEXR does not use itself.
 
     Raises:
         ValueError: the package OpenEXR is missing or too old, or as in `write_png16`.
     """
+    check_ending(path, ".exr")
     OpenEXR = import_openexr()
     values = _as_array(depth, ("H", "W"))
     header = {**(metadata or {}), "compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
     with replacing_output(path) as temporary, OpenEXR.File(header, {"Y": values}) as file:
         file.write(os.fsencode(temporary))  # bytes, as OpenEXR takes no str that is not valid UTF-8
+
+
+def check_ending(path: str | Path, *endings: str) -> None:
+    """Raises ValueError unless a name ends in one of these, large or small: programs take a file for what it says."""
+    if Path(path).suffix.lower() not in endings:
+        raise ValueError(f"{path} must end in {' or '.join(endings)}, which is what is written.")
 
 
 def import_openexr() -> ModuleType:

@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..replacing import replacing_output
+from .files import check_ending
 
 _VERTEX = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)])
 _HEADER = """ply
@@ -30,14 +31,15 @@ def write_ply(path: str | Path, points: Tensor, image: Tensor) -> None:
     Source of the format: https://paulbourke.net/dataformats/ply/.
 
     Args:
-        path: the file; its folder must exist.
+        path: the file, which ends in .ply; its folder must exist.
         points: [3, H, W] camera points (x right, y down, z forward), as of `depth.points.unproject`; any unit.
         image: [3, H, W] RGB in [0, 1].
 
     Raises:
-        ValueError: other shapes, or points that are not finite.
+        ValueError: another ending or other shapes, or points that are not finite.
         OutputError: as `files.write_png16`.
     """
+    check_ending(path, ".ply")
     if points.ndim != 3 or points.shape != image.shape or len(points) != 3:
         raise ValueError(
             f"points and image must both be [3, H, W], but came as {list(points.shape)} and {list(image.shape)}."

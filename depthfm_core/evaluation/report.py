@@ -198,7 +198,8 @@ def markdown(report: Report) -> str:
     parts = [f"# {report.title}", "\n".join(f"- {name}: {value}" for name, value in report.facts.items())]
     for table in report.tables:
         parts.append(f"## {table.title}\n\n{_markdown_table(table)}")
-    parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in report.notes))
+    if report.notes:
+        parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in report.notes))
     return "\n\n".join(parts) + "\n"
 
 
@@ -229,7 +230,8 @@ def _html(report: Report) -> str:
     for table in report.tables:
         parts += [f"<h2>{say(table.title)}</h2>", "<table><thead>", _html_row(table.head, "th"), "</thead><tbody>"]
         parts += [*(_html_row(row, "td") for row in table.rows), "</tbody></table>"]
-    parts += ["<h2>Notes</h2><ul>", *(f"<li>{say(note)}</li>" for note in report.notes), "</ul>"]
+    if report.notes:
+        parts += ["<h2>Notes</h2><ul>", *(f"<li>{say(note)}</li>" for note in report.notes), "</ul>"]
     if report.pictures:
         parts.append(f"<h2>Largest errors</h2><p>{_PICTURES}</p>")
     for caption, path in report.pictures.items():

@@ -23,6 +23,7 @@ _LOGGER = logging.getLogger(__name__)
 NULL_TEXT = "empty_text_embedding"
 FACTS = "depthfm_facts"  # the metadata as JSON in a tensor of bytes, in files whose metadata somebody else wrote
 FIRST_CONVOLUTION = "input_blocks.0.0.weight"
+_PARTS_OF_A_WHOLE = ("first_stage_model.", "cond_stage_model.", "conditioner.")  # of Stable Diffusion, beside its UNet
 REMEDY = "Take depthfm-v1.ckpt (`python -m depthfm_core download depthfm-v1`), or the bundled model nano."
 
 
@@ -112,6 +113,13 @@ def strip_prefix(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
     prefix = find_prefix(path, tensors, "a DepthFM checkpoint", REMEDY)
     foreign = [name for name in tensors if not name.startswith(prefix)]
     if foreign:
+        others = [name for name in foreign if any(part in name for part in _PARTS_OF_A_WHOLE)]
+        if others and tensors[f"{prefix}{FIRST_CONVOLUTION}"].shape[1:2] != (8,):  # or a DepthFM, saved with them
+            raise CheckpointError(
+                path,
+                f"is not a DepthFM checkpoint: it is a whole Stable Diffusion checkpoint, with {others[0]}.",
+                REMEDY,
+            )
         raise CheckpointError(
             path, f"has unexpected tensors: {', '.join(foreign[:3])} ({len(foreign)} in all).", REMEDY
         )

@@ -44,7 +44,10 @@ def codec_path(recipe: Recipe, output: Path) -> Path:
     if recipe.autoencoder.path:
         return output / recipe.autoencoder.path
     if not codec_config_path(output).exists():
-        raise ValueError(f"{output / 'autoencoder'} holds no autoencoder; run stage autoencoder first.")
+        raise ValueError(
+            f"{output / 'autoencoder'} holds no autoencoder; run "
+            f"`python -m depthfm_core train RECIPE --output {output} --stage autoencoder` first."
+        )
     return output / "autoencoder"
 
 

@@ -160,8 +160,6 @@ def prepare_latents(
     Raises:
         ValueError: no autoencoder, no frames, or as `write_latents`, which has the other errors.
     """
-    if recipe.frames.stream:
-        raise ValueError("[frames.stream] makes latents while it trains; there are none to make before. Run `train`.")
     made_with = recipe.latents[which], recipe.photometry, recipe.normalization, codec_path(recipe, output)
     train, held_out = split_frames(recipe.frames, output)
     if share.is_first:
