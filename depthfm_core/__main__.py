@@ -85,11 +85,8 @@ def _end_process(*_signal: object) -> NoReturn:
 
 def _parser(argv: list[str]) -> _Parser:
     """The parser of all commands' names and of the options of the one command that is asked for."""
-    as_module = Path(sys.argv[0]).parts[-2:] == (
-        __package__,
-        "__main__.py",
-    )  # else by the command that an installation makes
-    prog = f"python -m {__package__}" if as_module else "depthfm"
+    as_module = Path(sys.argv[0]).parts[-2:] == (__package__, "__main__.py")
+    prog = f"python -m {__package__}" if as_module else "depthfm"  # the command that an installation makes
     parser = _Parser(prog=prog, description="Monocular depth by flow matching.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
