@@ -32,9 +32,10 @@ def run(args: argparse.Namespace) -> int:
             after which the finished files stay.
         OSError: for what cannot be written.
     """
+    from ..training.places import latents_folder
     from ..training.recipe import read_recipe
     from ..training.record import write_record
-    from ..training.stages import latents_folder, prepare_frames, prepare_latents
+    from ..training.stages import prepare_frames, prepare_latents
 
     recipe = read_recipe(find_recipe(args.recipe))
     if recipe.frames.stream:

@@ -12,6 +12,7 @@ from .first_weights import check_start, find_null_text, network_shape
 from .frames import check_data_sets
 from .loop import check_processes
 from .lora import check_lora
+from .places import codec_config_path, latents_folder, network_path, state_of
 from .prior import check_prior
 from .recipe import Recipe
 from .shards import find_shards
@@ -19,21 +20,6 @@ from .state import grows, is_made, saved_settings
 from .velocity import FlowSettings
 
 _NEED_AUTOENCODER = ("latents", "flow", "export")
-
-
-def codec_config_path(output: Path) -> Path:
-    """What stage autoencoder writes last."""
-    return output / "autoencoder" / "config.json"
-
-
-def network_path(output: Path, which: str) -> Path:
-    """What stage flow.`which` writes."""
-    return output / "flow" / which / "network.safetensors"
-
-
-def latents_folder(output: Path, which: str) -> Path:
-    """Where the shards of stage latents.`which` are."""
-    return output / "latents" / which
 
 
 def check_inputs(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
@@ -99,7 +85,7 @@ def _check_longer(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
         loops["autoencoder"] = (codec_config_path(output), recipe.autoencoder.loop)
     for stage in loops.keys() & set(stages):
         result, loop = loops[stage]
-        saved, later = saved_settings(result.with_name("state.pt")), _made_from(recipe, output, stage)
+        saved, later = saved_settings(state_of(result)), _made_from(recipe, output, stage)
         if saved and result.exists() and later and grows(saved, asdict(loop)):
             raise ValueError(
                 f"[{stage}.loop] has num_steps {loop.num_steps}, and {', '.join(later)} hold its result, of "
@@ -111,7 +97,7 @@ def _check_longer(recipe: Recipe, output: Path, stages: Sequence[str]) -> None:
 def _made_from(recipe: Recipe, output: Path, stage: str) -> list[str]:
     """The stages with results that the weights of another stage are in, directly."""
     kind, _, which = stage.partition(".")
-    begun = [name for name in recipe.flow if network_path(output, name).with_name("state.pt").exists()]
+    begun = [name for name in recipe.flow if state_of(network_path(output, name)).exists()]
     if kind == "flow":
         return [f"flow.{name}" for name in begun if recipe.flow[name].start == which]
     encoded = [f"latents.{name}" for name in recipe.latents if find_shards(latents_folder(output, name))]

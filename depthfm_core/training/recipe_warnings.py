@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .first_weights import latents_apart
-from .inputs import codec_config_path, network_path
 from .loop import LoopSettings
+from .places import codec_config_path, network_path, state_of
 from .recipe import Recipe
 
 _LOGGER = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def warn_of_frozen_views(recipe: Recipe, output: Path, which: str, frames: int) 
 
 
 def _begins(result: Path) -> bool:
-    return not result.with_name("state.pt").exists()
+    return not state_of(result).exists()
 
 
 def _warn_of_other_latents(recipe: Recipe, output: Path) -> None:

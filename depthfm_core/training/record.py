@@ -17,11 +17,10 @@ from ..model.fingerprint import fingerprint
 from ..model.layouts import flatten_settings
 from ..replacing import write_json
 from .first_weights import find_start
-from .inputs import network_path
+from .places import network_path, records_folder, result_folder
 from .recipe import Recipe
 from .trained_on import compare_data
 
-_RECORDS = "recipes"
 _FREE = ("loop", "workers", "datasets", "sky_is_far")  # the last one is of each data set, and in its shards
 _WEIGHTS_OF = "weights of "
 # By kind of stage, the parts of a recipe that its own work depends on; {} is the stage's name.
@@ -109,11 +108,6 @@ def _has_parts(stage: str) -> bool:
     return stage.partition(".")[0] in _PARTS
 
 
-def result_folder(output: Path, stage: str) -> Path:
-    """Where a stage's results are."""
-    return output.joinpath(*stage.split(".", 1))
-
-
 def _has_results(folder: Path) -> bool:
     """Whether there is anything but pictures of checks, and what a killed process left half written."""
     return folder.is_dir() and any(
@@ -122,7 +116,7 @@ def _has_results(folder: Path) -> bool:
 
 
 def _record(output: Path, stage: str) -> Path:
-    return output / _RECORDS / f"{stage}.json"
+    return records_folder(output) / f"{stage}.json"
 
 
 def _settings(recipe: Recipe, stage: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from ..model.codec import LatentCodec, load_codec
 from ..model.reading import read_tensor_file
 from ..model.unet import DepthFMUNet
 from .first_weights import first_network, untrained_network
-from .inputs import codec_config_path, network_path
+from .places import autoencoder_folder, codec_config_path, network_path, state_of
 from .recipe import Recipe
 from .velocity import take_averaged
 
@@ -45,10 +45,10 @@ def codec_path(recipe: Recipe, output: Path) -> Path:
         return output / recipe.autoencoder.path
     if not codec_config_path(output).exists():
         raise ValueError(
-            f"{output / 'autoencoder'} holds no autoencoder; run "
+            f"{autoencoder_folder(output)} holds no autoencoder; run "
             f"`python -m depthfm_core train RECIPE --output {output} --stage autoencoder` first."
         )
-    return output / "autoencoder"
+    return autoencoder_folder(output)
 
 
 def network_so_far(recipe: Recipe, output: Path, which: str) -> tuple[DepthFMUNet, dict[str, int]]:
@@ -57,7 +57,7 @@ def network_so_far(recipe: Recipe, output: Path, which: str) -> tuple[DepthFMUNe
     Raises:
         ValueError: as `network_after`, or for the state of other settings.
     """
-    state = network_path(output, which).with_name("state.pt")
+    state = state_of(network_path(output, which))
     if network_path(output, which).exists() or not state.exists():
         return network_after(recipe, output, which), {}
     network = network_after(recipe, output, recipe.flow[which].start)

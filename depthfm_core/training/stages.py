@@ -36,12 +36,13 @@ from .export import export, is_exported, save_codec
 from .first_weights import RESULT, start_codec
 from .frames import check_data_sets, make_frames, open_stream, split_frames, tell_frames
 from .held_out import spread
-from .inputs import check_inputs, codec_config_path, latents_folder, network_path
+from .inputs import check_inputs
 from .latents import LatentSet
+from .places import autoencoder_folder, codec_config_path, latents_folder, network_path, result_folder
 from .precompute import check_sky, describe, plan_shards, write_latents
 from .recipe import Recipe
 from .recipe_warnings import warn_of_frozen_views, warn_of_recipe
-from .record import compare_records, keep_record, provenance, result_folder
+from .record import compare_records, keep_record, provenance
 from .results import codec_of, codec_path, network_after, network_so_far
 from .scaling import measure_scaling_factor
 from .state import is_made, only_one, tell_made
@@ -132,11 +133,11 @@ def _make_autoencoder(recipe: Recipe, output: Path, _which: str, stream: FrameSt
     if recipe.autoencoder.loop is not None:
         _train_autoencoder(recipe, output, stream)
     elif not codec_config_path(output).exists():
-        save_codec(start_codec(recipe.network, output), output / "autoencoder")
+        save_codec(start_codec(recipe.network, output), autoencoder_folder(output))
 
 
 def _train_autoencoder(recipe: Recipe, output: Path, stream: FrameStream | None) -> None:
-    folder, loop = output / "autoencoder", recipe.autoencoder.loop
+    folder, loop = autoencoder_folder(output), recipe.autoencoder.loop
     if is_made(codec_config_path(output), asdict(loop)):
         tell_made("autoencoder", codec_config_path(output), asdict(loop))
         return

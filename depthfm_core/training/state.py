@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..model.reading import CheckpointError
 from ..replacing import remove_leftovers, replacing
+from .places import state_of
 
 _LOGGER = logging.getLogger(__name__)
 # What a run may change when it goes on: how it steps and in what memory, but neither from what nor how far; but for
@@ -130,7 +131,7 @@ def is_made(result: Path, settings: dict[str, Any]) -> bool:
     Raises:
         as `read_state`.
     """
-    path = result.with_name("state.pt")
+    path = state_of(result)
     if not (result.exists() and path.exists()):
         return False
     state = _load(path, mapped=True)
@@ -145,7 +146,7 @@ def tell_made(stage: str, result: Path, settings: dict[str, Any]) -> None:
         stage: its name.
         result, settings: as of `is_made`.
     """
-    saved = saved_settings(result.with_name("state.pt"))
+    saved = saved_settings(state_of(result))
     changed = ", ".join(_said(name, saved, settings) for name in sorted(settings) if saved.get(name) != settings[name])
     _LOGGER.info("%s is done and stays as it is%s", stage, f"; it was trained with {changed}" if changed else "")
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from ..replacing import write_json
 from .frames import split_frames
-from .inputs import codec_config_path, latents_folder, network_path
 from .loop import LoopSettings
+from .places import codec_config_path, latents_folder, network_path, records_folder, state_of
 from .precompute import plan_shards
 from .recipe import Recipe
 from .shards import data_set_of, find_shards, read_origin
@@ -27,7 +27,7 @@ _LOGGER = logging.getLogger(__name__)
 def keep_data(recipe: Recipe, output: Path, which: str) -> None:
     """Writes down what stage flow.`which` trains on from now on; logs where it was trained on something else before."""
     path, now = _path(output, which), _data(recipe, output, which)
-    if path.exists() and network_path(output, which).with_name("state.pt").exists():
+    if path.exists() and state_of(network_path(output, which)).exists():
         for difference in _differences(_read(path), now):
             _LOGGER.info("flow.%s goes on; until now it was trained %s", which, difference)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def compare_data(recipe: Recipe, output: Path, which: str, stages: Sequence[str]
         ValueError: other data sets, frames or shares, which the message names, or latents that cannot be read.
     """
     path, result = _path(output, which), network_path(output, which)
-    anew = f"flow.{which}" in stages and not result.with_name("state.pt").exists()
+    anew = f"flow.{which}" in stages and not state_of(result).exists()
     if anew or not (result.exists() and path.exists()):
         return
     made, now = _read(path), _data(recipe, output, which)
@@ -87,12 +87,12 @@ def shares_of(recipe: Recipe, latents: Sequence[str]) -> dict[str, float]:
 
 def _loop_of(result: Path, loop: LoopSettings) -> LoopSettings:
     """The settings in the state beside a result; what a state of another version does not have stays as it is."""
-    saved = settings_as_trained(result.with_name("state.pt"))
+    saved = settings_as_trained(state_of(result))
     return replace(loop, **{name: value for name, value in saved.items() if hasattr(loop, name)})
 
 
 def _path(output: Path, which: str) -> Path:
-    return output / "recipes" / f"flow.{which}.latents.json"
+    return records_folder(output) / f"flow.{which}.latents.json"
 
 
 def _read(path: Path) -> dict[str, Any]:
