@@ -1,12 +1,13 @@
 """The node that prepares depth for a depth ControlNet."""
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..depthfm_core.depth.controlnet import GRAY_RANGES, SIZINGS, controlnet_image, gray_range
 from ..depthfm_core.depth.prediction import DepthPrediction
-from .frames import picture_of_each
+from .frames import mask_for, picture_of_each
 from .sockets import CATEGORY, schema
-from .widgets import LIMITS, depth_input, fixed_range_inputs, percentile_inputs, validated
+from .widgets import LIMITS, depth_input, fixed_range_inputs, mask_input, percentile_inputs, validated
 
 MAX_MULTIPLE_PX = 512
 
@@ -53,6 +54,7 @@ class DepthToControlNetImage(io.ComfyNode):
                     "the nearest multiple.",
                 ),
                 *fixed_range_inputs("becomes white", "becomes black", optional=True),  # graphs were saved before
+                mask_input("black"),
             ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="Gray, near = white, for Apply ControlNet.")],
         )
@@ -73,6 +75,7 @@ class DepthToControlNetImage(io.ComfyNode):
         sizing: str,
         nearest: float = LIMITS.nearest,
         farthest: float = LIMITS.farthest,
+        mask: Tensor | None = None,
     ) -> io.NodeOutput:
         """The pictures of frame after frame."""
         range_of = {
@@ -82,10 +85,10 @@ class DepthToControlNetImage(io.ComfyNode):
             "nearest": nearest,
             "farthest": farthest,
         }
-        shared = None if normalization == "per image" else gray_range(depth, **range_of)
-        return io.NodeOutput(
-            picture_of_each(
-                depth,
-                lambda frame: controlnet_image(frame, **range_of, multiple=multiple, sizing=sizing, grays=shared),
-            )
-        )
+        mask = mask_for(mask, depth)
+        shared = None if normalization == "per image" else gray_range(depth, **range_of, mask=mask)
+
+        def gray(frame: DepthPrediction, part: Tensor | None = None) -> Tensor:
+            return controlnet_image(frame, **range_of, multiple=multiple, sizing=sizing, grays=shared, mask=part)
+
+        return io.NodeOutput(picture_of_each(depth, gray, mask))

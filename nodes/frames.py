@@ -9,8 +9,10 @@ from typing import TypeVar
 import comfy.model_management as mm
 import comfy.utils
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from ..depthfm_core.depth.normalize import check_mask
 from ..depthfm_core.depth.prediction import DepthPrediction
 from .convert import image_to_comfy
 
@@ -59,11 +61,31 @@ def joined(frames: Iterable[dict[str, Tensor]], num_frames: int) -> dict[str, Te
     return whole
 
 
+def mask_for(mask: Tensor | None, depth: DepthPrediction) -> Tensor | None:
+    """MASK [B, h, w] or [h, w] as [B or 1, 1, H, W] in [0, 1], of the depth's size; resized as ComfyUI's nodes do.
+
+    Raises:
+        ValueError: for another number of masks than one or the depth's.
+    """
+    if mask is None:
+        return None
+    mask = mask.reshape(-1, 1, *mask.shape[-2:]).float().cpu().clamp(0, 1)
+    mask = F.interpolate(mask, depth.log_depth.shape[2:], mode="bilinear")
+    check_mask(depth, mask)
+    return mask
+
+
 def picture_of_each(
     depth: DepthPrediction,
-    picture: Callable[[DepthPrediction], Tensor],
+    picture: Callable[..., Tensor],
+    mask: Tensor | None = None,
     bar: comfy.utils.ProgressBar | None = None,
 ) -> Tensor:
-    """IMAGE [B, H, W, 3] of the pictures [1, 3, H, W] that a view makes of each frame; for `bar` see `one_by_one`."""
-    frames = ({"image": image_to_comfy(picture(frame))} for frame in frames_of(depth, bar))
-    return joined(frames, len(depth.log_depth))["image"]
+    """IMAGE [B, H, W, 3] of the pictures [1, 3, H, W] that a view makes of each frame, and of its mask where one is.
+
+    For `bar` see `one_by_one`.
+    """
+    count = len(depth.log_depth)
+    masks = [] if mask is None else [mask.expand(count, -1, -1, -1).split(1)]
+    frames = ({"image": image_to_comfy(picture(*frame))} for frame in zip(frames_of(depth, bar), *masks, strict=True))
+    return joined(frames, count)["image"]

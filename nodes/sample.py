@@ -145,7 +145,7 @@ def depth_outputs(
     depth: DepthPrediction, bar: comfy.utils.ProgressBar
 ) -> tuple[torch.Tensor, DepthPrediction, torch.Tensor]:
     """What goes into `depth_sockets`; `bar` is the node's, of which one for each frame is left."""
-    return picture_of_each(depth, controlnet_image, bar), depth, _mask(depth.uncertainty)
+    return picture_of_each(depth, controlnet_image, bar=bar), depth, _mask(depth.uncertainty)
 
 
 def _mask(uncertainty: torch.Tensor) -> torch.Tensor:

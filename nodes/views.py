@@ -1,6 +1,7 @@
 """Nodes that turn a depth map into something to look at."""
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..depthfm_core.depth.color import COLORMAPS, colorize
 from ..depthfm_core.depth.normalize import (
@@ -12,9 +13,9 @@ from ..depthfm_core.depth.normalize import (
 from ..depthfm_core.depth.normals import CONVENTIONS, normals_to_image
 from ..depthfm_core.depth.predicted_normals import predicted_normals
 from ..depthfm_core.depth.prediction import DepthPrediction
-from .frames import picture_of_each
+from .frames import mask_for, picture_of_each
 from .sockets import CATEGORY, schema
-from .widgets import camera_inputs, depth_input, fixed_range_inputs, percentile_inputs, validated
+from .widgets import camera_inputs, depth_input, fixed_range_inputs, mask_input, percentile_inputs, validated
 
 
 class ColorizeDepth(io.ComfyNode):
@@ -41,6 +42,7 @@ class ColorizeDepth(io.ComfyNode):
                     "invert", default=False, tooltip="Off: near takes the map's first color. On: far takes it."
                 ),
                 *_range_inputs(),
+                mask_input("far"),
             ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="The depth map in colors.")],
         )
@@ -61,13 +63,17 @@ class ColorizeDepth(io.ComfyNode):
         high_percentile: float,
         nearest: float,
         farthest: float,
+        mask: Tensor | None = None,
     ) -> io.NodeOutput:
         """Paints frame by frame."""
+        mask = mask_for(mask, depth)
         limits = DisplayLimits(low_percentile, high_percentile, nearest, farthest)
-        shown = for_single_frames(depth, normalization, limits)
-        return io.NodeOutput(
-            picture_of_each(depth, lambda frame: colorize(normalize_depth(frame, *shown), colormap, invert))
-        )
+        shown = for_single_frames(depth, normalization, limits, mask)
+
+        def colors(frame: DepthPrediction, part: Tensor | None = None) -> Tensor:
+            return colorize(normalize_depth(frame, *shown, part), colormap, invert)
+
+        return io.NodeOutput(picture_of_each(depth, colors, mask))
 
 
 class NormalFromDepth(io.ComfyNode):

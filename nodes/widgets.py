@@ -43,6 +43,16 @@ def fixed_range_inputs(nearest_does: str, farthest_does: str, **options: object)
     ]
 
 
+def mask_input(outside: str) -> io.Input:
+    """`mask`: what becomes of what is outside is said after "becomes"."""
+    return io.Mask.Input(
+        "mask",
+        optional=True,
+        tooltip=f"White is what counts: the range is taken of it alone, and the rest becomes {outside}. Of any size; "
+        "one for all frames, or one for each. Load Image's MASK is the transparent part: put Invert Mask between.",
+    )
+
+
 def log_depth_input(name: str, default: float, tooltip: str) -> io.Input:
     """A log depth."""
     return io.Float.Input(name, default=default, tooltip=tooltip, **LOG_DEPTHS)

@@ -43,6 +43,15 @@ def _prediction(frames: int = FRAMES):
     return DepthPrediction.from_log_depth(log_depth * scale - scale, torch.zeros_like(log_depth))
 
 
+def _mask():
+    """One for all frames, at another size than the depth; without the right half."""
+    import torch
+
+    mask = torch.ones(1, HEIGHT // 2, 80)
+    mask[..., 40:] = 0
+    return mask
+
+
 def _nodes(scratch: Path, frames: int) -> dict[str, Callable]:
     """Each node on one depth, as a call; Save Depth writes into `scratch`."""
     import comfy.utils
@@ -62,6 +71,12 @@ def _nodes(scratch: Path, frames: int) -> dict[str, Callable]:
         ),
         "normals": lambda: views.NormalFromDepth.execute(depth, **NORMAL),
         "grays": lambda: controlnet.DepthToControlNetImage.execute(depth, normalization="per image", **GRAY),
+        "masked colors": lambda: views.ColorizeDepth.execute(
+            depth, normalization="per image", **COLORIZE, mask=_mask()
+        ),
+        "masked grays of a batch": lambda: controlnet.DepthToControlNetImage.execute(
+            depth, normalization="batch", **GRAY, mask=_mask()
+        ),
         "grays of a batch": lambda: controlnet.DepthToControlNetImage.execute(depth, normalization="batch", **GRAY),
         "geometry": lambda: geometry.DepthToGeometry.execute(depth, image, 40.0, 0.0),
         "files": lambda: saving.execute(depth, "saved/x", "png16", "disparity"),

@@ -12,6 +12,8 @@ NODES = (
     "colors of a batch's percentiles",
     "normals",
     "grays",
+    "masked colors",
+    "masked grays of a batch",
     "grays of a batch",
     "geometry",
     "files",

@@ -14,7 +14,16 @@ import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor
 
-from .normalize import HIGH_PERCENTILE, LOW_PERCENTILE, DisplayLimits, check_fixed_range, percentiles
+from .normalize import (
+    HIGH_PERCENTILE,
+    LOW_PERCENTILE,
+    DisplayLimits,
+    check_fixed_range,
+    check_mask,
+    inside,
+    percentiles,
+    with_masks,
+)
 from .prediction import DepthPrediction
 
 _LIMITS = DisplayLimits()
@@ -40,12 +49,18 @@ def gray_range(
     normalization: str = "per image",
     nearest: float = _LIMITS.nearest,
     farthest: float = _LIMITS.farthest,
+    mask: Tensor | None = None,
 ) -> GrayRange:
     """The range of the grays that `controlnet_image` makes; arguments and errors are described there."""
     if normalization not in GRAY_RANGES:
         raise ValueError(f"Unknown normalization {normalization!r}; choose one of {', '.join(GRAY_RANGES)}.")
     limits = DisplayLimits(low_percentile, high_percentile, nearest, farthest)
-    return GRAY_RANGES[normalization](prediction, limits)
+    if mask is None:
+        return GRAY_RANGES[normalization](prediction, limits)
+    if normalization == "per image" and len(prediction.log_depth) > 1:
+        each = [_of_inside(*frame, normalization, limits) for frame in with_masks(prediction, mask)]
+        return GrayRange(*map(torch.cat, zip(*each, strict=True)))
+    return _of_inside(prediction, mask, normalization, limits)
 
 
 def controlnet_image(
@@ -59,6 +74,7 @@ def controlnet_image(
     nearest: float = _LIMITS.nearest,
     farthest: float = _LIMITS.farthest,
     grays: GrayRange | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Gray picture for a depth ControlNet, near = white: [B, 3, H, W] in [0, 1], three equal channels.
 
@@ -78,22 +94,33 @@ def controlnet_image(
             black.
         grays: of the batch that these images are a part of, in place of percentiles, normalization and fixed range;
             None for these images' own.
+        mask: [B or 1, 1, H, W] in [0, 1], what counts: percentiles are taken of the pixels above 0.5, and the less a
+            pixel is inside the darker it is. None for all of each image.
 
     Raises:
-        ValueError: percentiles, fixed range or multiple out of range, an unknown choice, or an image too small to be
-            cropped.
+        ValueError: percentiles, fixed range or multiple out of range, an unknown choice, a mask of another shape, or an
+            image too small to be cropped.
     """
     if sizing not in SIZINGS:
         raise ValueError(f"Unknown sizing {sizing!r}; choose one of {', '.join(SIZINGS)}.")
     if multiple is not None and multiple < 1:
         raise ValueError(f"multiple must be None or 1 or more pixels, but {multiple} came; 64 is usual.")
-    grays = grays or gray_range(prediction, low_percentile, high_percentile, normalization, nearest, farthest)
+    grays = grays or gray_range(prediction, low_percentile, high_percentile, normalization, nearest, farthest, mask)
     extent = grays.white - grays.black
     disparity = prediction.disparity_from(grays.nearest)
     gray = (1 - (grays.white - disparity) / extent.where(extent > 0, 1.0)).clamp(0, 1)
+    if mask is not None:
+        check_mask(prediction, mask)
+        gray = gray * mask
     if multiple is not None:
         gray = SIZINGS[sizing](gray, multiple)
     return repeat(gray, "b 1 h w -> b c h w", c=3).contiguous()
+
+
+def _of_inside(prediction: DepthPrediction, mask: Tensor, normalization: str, limits: DisplayLimits) -> GrayRange:
+    """The range of all that is inside a mask, as of one image."""
+    log_depth = inside(prediction, mask).view(1, 1, 1, -1)
+    return GRAY_RANGES[normalization](DepthPrediction.from_log_depth(log_depth, torch.zeros_like(log_depth)), limits)
 
 
 def _percentiles_over(*axes: int) -> Callable[[DepthPrediction, DisplayLimits], GrayRange]:

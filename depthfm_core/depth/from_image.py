@@ -65,7 +65,7 @@ def _log_depth(gray: Tensor, nearest: float, farthest: float) -> Tensor:
     return nearest + gray * (farthest - nearest)
 
 
-# What grays may be. Those of one name are what Save Depth writes under it.
+# What grays may be. Those of one name are what Save Depth writes under it, but "log depth", which it does not scale.
 VALUES: dict[str, Callable[[Tensor, float, float], Tensor]] = {
     DEPTH_IMAGE: _depth_image,
     "depth": _depth,

@@ -8,7 +8,7 @@ log depth, which would give the near half of a room nearly all colors.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +38,10 @@ class DisplayLimits:
 
 
 def normalize_depth(
-    prediction: DepthPrediction, normalization: str = "per image", limits: DisplayLimits | None = None
+    prediction: DepthPrediction,
+    normalization: str = "per image",
+    limits: DisplayLimits | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Depth for display: [B, 1, H, W] in [0, 1], 0 = near and 1 = far; a range of no extent gives 0.
 
@@ -46,17 +49,24 @@ def normalize_depth(
         prediction: the depth of a batch of images.
         normalization: a key of `NORMALIZATIONS`.
         limits: percentiles and log depths; None for the defaults of `DisplayLimits`.
+        mask: [B or 1, 1, H, W] in [0, 1], what counts: ranges are taken of the pixels above 0.5, and the less a pixel
+            is inside the farther it is shown. None for all of each image.
 
     Raises:
-        ValueError: an unknown normalization, or limits that it uses out of range.
+        ValueError: an unknown normalization, limits that it uses out of range, or a mask of another shape.
     """
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"Unknown normalization {normalization!r}; choose one of {', '.join(NORMALIZATIONS)}.")
-    return NORMALIZATIONS[normalization](prediction, limits or DisplayLimits())
+    limits = limits or DisplayLimits()
+    if mask is None:
+        return NORMALIZATIONS[normalization](prediction, limits)
+    shown = for_single_frames(prediction, normalization, limits, mask)
+    frames = with_masks(prediction, mask)
+    return torch.cat([1 - part * (1 - _fixed_range(frame, _of_inside(frame, part, *shown))) for frame, part in frames])
 
 
 def for_single_frames(
-    prediction: DepthPrediction, normalization: str, limits: DisplayLimits
+    prediction: DepthPrediction, normalization: str, limits: DisplayLimits, mask: Tensor | None = None
 ) -> tuple[str, DisplayLimits]:
     """The normalization and limits that show each image alone as these show it among the others of the batch.
 
@@ -64,10 +74,42 @@ def for_single_frames(
     """
     if normalization not in _BATCH_ENDS:
         return normalization, limits
+    if mask is not None:
+        return "fixed range", _of_inside(prediction, mask, normalization, limits)
     nearest, farthest = (end.item() for end in _BATCH_ENDS[normalization](prediction.log_depth, limits))
     if nearest == farthest:  # no range; a constant image alone is 0 too
         return "per image", limits
     return "fixed range", DisplayLimits(nearest=nearest, farthest=farthest)
+
+
+def inside(prediction: DepthPrediction, mask: Tensor) -> Tensor:
+    """The log depths of all pixels inside a mask, [N]; all there are where none is, since none of them is shown.
+
+    Raises:
+        ValueError: a mask of another shape.
+    """
+    check_mask(prediction, mask)
+    chosen = (mask > 0.5).expand_as(prediction.log_depth)
+    return prediction.log_depth[chosen] if chosen.any() else prediction.log_depth.flatten()
+
+
+def check_mask(prediction: DepthPrediction, mask: Tensor) -> None:
+    """Raises ValueError unless the mask is [B or 1, 1, H, W], of the prediction's size."""
+    wanted = prediction.log_depth.shape
+    if mask.shape[1:] != wanted[1:] or mask.shape[0] not in (1, wanted[0]):
+        raise ValueError(
+            f"The mask is {list(mask.shape)}, but depth of {list(wanted)} came; give one mask for all images, or one "
+            "for each, of their size."
+        )
+
+
+def with_masks(prediction: DepthPrediction, mask: Tensor) -> Iterator[tuple[DepthPrediction, Tensor]]:
+    """Each image as a batch of one, with its mask; errors as `inside`."""
+    check_mask(prediction, mask)
+    maps = (values.split(1) for values in prediction.maps)
+    masks = mask.expand(len(prediction.log_depth), -1, -1, -1).split(1)
+    for *frame, part in zip(*maps, masks, strict=True):
+        yield DepthPrediction(*frame), part
 
 
 def percentiles(values: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
@@ -101,6 +143,15 @@ def check_fixed_range(nearest: float, farthest: float) -> None:
     """Raises ValueError unless the two log depths are finite and nearest < farthest."""
     if not -math.inf < nearest < farthest < math.inf:
         raise ValueError(f"The fixed range must have nearest < farthest, but {nearest} and {farthest} came.")
+
+
+def _of_inside(prediction: DepthPrediction, mask: Tensor, normalization: str, limits: DisplayLimits) -> DisplayLimits:
+    """The fixed range from the nearest to the farthest inside, as the normalization takes them."""
+    if normalization == "fixed range":
+        return limits
+    ends = _BATCH_ENDS[{"per image": "batch", "percentile": "batch percentile"}.get(normalization, normalization)]
+    nearest, farthest = (end.item() for end in ends(inside(prediction, mask), limits))
+    return DisplayLimits(nearest=nearest, farthest=farthest if farthest > nearest else nearest + 1)  # all of it is near
 
 
 def _per_image(prediction: DepthPrediction, _limits: DisplayLimits) -> Tensor:
