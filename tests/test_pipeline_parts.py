@@ -139,7 +139,12 @@ def test_what_are_no_settings_is_refused_before_anything_is_computed(recording, 
 def test_an_ensemble_is_combined_at_the_working_size_without_the_padding(recording, monkeypatch, average):
     shapes = []
     real = ensemble._align_to_mean
-    monkeypatch.setattr(ensemble, "_align_to_mean", lambda maps: shapes.append(tuple(maps.shape)) or real(maps))
+
+    def align(maps, reduction):
+        shapes.append(tuple(maps.shape))
+        return real(maps, reduction)
+
+    monkeypatch.setattr(ensemble, "_align_to_mean", align)
     settings = replace(QUICK, ensemble_size=3, processing_resolution=36, average=average)
     assert recording(torch.rand(2, 3, 144, 200), settings).depth.shape == (2, 1, 144, 200)
     assert average == "latents" or shapes == [(2, 3, 1, 36, 50)]
