@@ -13,7 +13,7 @@ from depthfm_core.training.augment import ViewSettings
 from depthfm_core.training.frames import split_frames
 from depthfm_core.training.latents import encode
 from depthfm_core.training.recipe import read_recipe
-from depthfm_core.training.stages import prepare_latents, run_recipe, stage_names
+from depthfm_core.training.stages import run_recipe, stage_names
 from depthfm_core.training.stream import FrameStream, StreamSettings
 from depthfm_core.training.streamed import StreamedLatents, StreamedViews
 from depthfm_core.training.target import NormalizationSettings
@@ -225,11 +225,6 @@ def test_what_a_stream_does_not_do_is_refused(tmp_path, setting):
     text = RECIPE.replace("[latents.small]", f"[latents.small]\n{setting}")
     with pytest.raises(ValueError, match=f"has {setting.split()[0]}, which is for latents on the disk"):
         read_recipe(write_recipe(tmp_path, text))
-
-
-def test_latents_of_a_stream_cannot_be_made_before(tmp_path):
-    with pytest.raises(ValueError, match="while it trains"):
-        prepare_latents(read_recipe(write_recipe(tmp_path)), tmp_path, "small")
 
 
 def test_a_stream_trains_in_one_process(tmp_path, monkeypatch):
