@@ -4,6 +4,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..depthfm_core.depth.controlnet import GRAY_RANGES, SIZINGS, controlnet_image, gray_range
+from ..depthfm_core.depth.normalize import DisplayLimits
 from ..depthfm_core.depth.prediction import DepthPrediction
 from .frames import mask_for, picture_of_each
 from .sockets import CATEGORY, schema
@@ -78,17 +79,11 @@ class DepthToControlNetImage(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         """The pictures of frame after frame."""
-        range_of = {
-            "low_percentile": low_percentile,
-            "high_percentile": high_percentile,
-            "normalization": normalization,
-            "nearest": nearest,
-            "farthest": farthest,
-        }
+        limits = DisplayLimits(low_percentile, high_percentile, nearest, farthest)
         mask = mask_for(mask, depth)
-        shared = None if normalization == "per image" else gray_range(depth, **range_of, mask=mask)
+        shared = None if normalization == "per image" else gray_range(depth, normalization, limits, mask)
 
         def gray(frame: DepthPrediction, part: Tensor | None = None) -> Tensor:
-            return controlnet_image(frame, **range_of, multiple=multiple, sizing=sizing, grays=shared, mask=part)
+            return controlnet_image(frame, normalization, limits, part, grays=shared, multiple=multiple, sizing=sizing)
 
         return io.NodeOutput(picture_of_each(depth, gray, mask))

@@ -28,8 +28,7 @@ def _near_white(depth: DepthPrediction, normalization: str, limits: DisplayLimit
 
 def _depth_image(depth: DepthPrediction, normalization: str, limits: DisplayLimits) -> OfFrame:
     """As the DepthFM Sampler and Depth to ControlNet Image show it."""
-    range_of = {"normalization": normalization, "nearest": limits.nearest, "farthest": limits.farthest}
-    grays = None if normalization == PER_IMAGE else gray_range(depth, **range_of)
+    grays = None if normalization == PER_IMAGE else gray_range(depth, normalization, limits)
     return lambda frame: controlnet_image(frame, grays=grays)[:, :1]
 
 

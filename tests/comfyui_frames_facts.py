@@ -110,7 +110,8 @@ def _differences() -> dict:
         found[f"colors {kind}"] = colors, colorize(normalize_depth(depth, kind, limits), "turbo")
     for kind in GRAY_RANGES:
         grays = controlnet.DepthToControlNetImage.execute(depth, normalization=kind, **GRAY).args[0]
-        found[f"grays {kind}"] = grays, controlnet_image(depth, normalization=kind, **GRAY)
+        shown = controlnet_image(depth, kind, DisplayLimits(5.0, 90.0), multiple=8)
+        found[f"grays {kind}"] = grays, shown
     return {name: (one - other.permute(0, 2, 3, 1)).abs().max().item() for name, (one, other) in found.items()}
 
 

@@ -155,8 +155,8 @@ def _clips(scratch: Path) -> dict:
     whole = _prediction()
     clips = [DepthPrediction(*maps) for maps in zip(*(values.split(1) for values in whole.maps), strict=True)]
     near, far = 0.2, 0.9
-    depth = normalize_depth(whole, "fixed range", DisplayLimits(nearest=near, farthest=far))
-    grays = controlnet_image(whole, normalization="fixed range", nearest=near, farthest=far)[:, :1]
+    fixed = "fixed range", DisplayLimits(nearest=near, farthest=far)
+    depth, grays = normalize_depth(whole, *fixed), controlnet_image(whole, *fixed)[:, :1]
     disparity = (near - whole.log_depth.clamp(near, far)).exp()
     core = {"grays": grays, "depth": depth, "near white": 1 - depth, "depth image": grays, "disparity": disparity}
     found = {}

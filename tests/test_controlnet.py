@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from depthfm_core.depth.controlnet import SIZINGS, controlnet_image, gray_range
+from depthfm_core.depth.normalize import DisplayLimits
 from depthfm_core.depth.prediction import DepthPrediction
 
 
@@ -20,7 +21,7 @@ def random_prediction(batch=2, height=30, width=41):
 
 def test_gray_is_linear_in_inverse_depth_with_near_white_and_far_black():
     prediction = prediction_of(torch.tensor([1.0, 2.0, 4.0, 10.0]).view(1, 1, 1, 4))
-    image = controlnet_image(prediction, low_percentile=0, high_percentile=100)
+    image = controlnet_image(prediction, limits=DisplayLimits(0, 100))
     expected = (torch.tensor([1.0, 0.5, 0.25, 0.1]) - 0.1) / 0.9
     for channel in image[0]:
         torch.testing.assert_close(channel[0], expected, atol=1e-6, rtol=1e-5)
@@ -38,7 +39,7 @@ def test_the_picture_has_three_equal_channels_in_0_to_1_and_the_size_of_the_pred
 
 @pytest.mark.parametrize(("low", "high"), [(2, 98), (0, 90), (25, 100)])
 def test_the_share_of_pixels_beyond_the_percentiles_is_clipped(low, high):
-    image = controlnet_image(random_prediction(), low_percentile=low, high_percentile=high)[:, 0]
+    image = controlnet_image(random_prediction(), limits=DisplayLimits(low, high))[:, 0]
     pixels = image[0].numel()
     assert ((image == 0).sum((1, 2)) / pixels).tolist() == pytest.approx([low / 100] * 2, abs=2 / pixels)
     assert ((image == 1).sum((1, 2)) / pixels).tolist() == pytest.approx([1 - high / 100] * 2, abs=2 / pixels)
@@ -46,7 +47,7 @@ def test_the_share_of_pixels_beyond_the_percentiles_is_clipped(low, high):
 
 def test_the_default_percentiles_are_2_and_98():
     prediction = random_prediction()
-    explicit = controlnet_image(prediction, low_percentile=2, high_percentile=98)
+    explicit = controlnet_image(prediction, limits=DisplayLimits(2, 98))
     assert torch.equal(controlnet_image(prediction), explicit)
 
 
@@ -103,7 +104,7 @@ def test_a_side_that_is_a_multiple_already_is_not_padded():
 def test_over_a_batch_equal_depth_has_equal_gray_and_the_percentiles_count_all_images():
     log_depth = random_prediction().log_depth + torch.tensor([0.0, 2.0]).view(2, 1, 1, 1)
     prediction = DepthPrediction.from_log_depth(log_depth, torch.zeros_like(log_depth))
-    image = controlnet_image(prediction, low_percentile=10, high_percentile=70, normalization="batch")
+    image = controlnet_image(prediction, "batch", DisplayLimits(10, 70))
     disparity = (-log_depth).exp()
     low, high = np.percentile(disparity.numpy(), [10, 70])
     expected = ((disparity - low) / (high - low)).clamp(0, 1).expand(-1, 3, -1, -1)
@@ -114,8 +115,8 @@ def test_over_a_batch_equal_depth_has_equal_gray_and_the_percentiles_count_all_i
 def test_with_the_grays_of_its_batch_an_image_alone_is_as_among_the_others(shift):
     log_depth = random_prediction().log_depth + torch.tensor([0.0, shift]).view(2, 1, 1, 1)
     prediction = DepthPrediction.from_log_depth(log_depth, torch.zeros_like(log_depth))
-    together = controlnet_image(prediction, low_percentile=10, high_percentile=70, normalization="batch")
-    grays = gray_range(prediction, 10, 70, "batch")
+    together = controlnet_image(prediction, "batch", DisplayLimits(10, 70))
+    grays = gray_range(prediction, "batch", DisplayLimits(10, 70))
     for image, own in zip(together, log_depth, strict=True):
         alone = DepthPrediction.from_log_depth(own[None], torch.zeros_like(own[None]))
         torch.testing.assert_close(controlnet_image(alone, grays=grays)[0], image, atol=1e-6, rtol=0)
@@ -126,8 +127,8 @@ def test_a_fixed_range_is_linear_in_disparity_from_white_at_nearest_to_black_at_
     nearest, farthest = -0.5, 0.7
     log_depth = torch.tensor([-200.0, -1, nearest, 0, 0.3, farthest, 2, 200]).view(1, 1, 2, 4)
     prediction = DepthPrediction.from_log_depth(log_depth, torch.zeros_like(log_depth))
-    ends = {"normalization": "fixed range", "nearest": nearest, "farthest": farthest}
-    image = controlnet_image(prediction, low_percentile=99, high_percentile=1, **ends)  # looks at no percentiles
+    limits = DisplayLimits(99, 1, nearest, farthest)  # looks at no percentiles
+    image = controlnet_image(prediction, "fixed range", limits)
     inside = [(math.exp(-x) - math.exp(-farthest)) / (math.exp(-nearest) - math.exp(-farthest)) for x in (0, 0.3)]
     expected = torch.tensor([1, 1, 1, *inside, 0, 0, 0]).view(1, 1, 2, 4).expand(-1, 3, -1, -1)
     torch.testing.assert_close(image, expected, atol=1e-6, rtol=0)
@@ -135,10 +136,11 @@ def test_a_fixed_range_is_linear_in_disparity_from_white_at_nearest_to_black_at_
 
 def test_in_a_fixed_range_an_image_alone_is_as_among_others():
     prediction = random_prediction()
-    together = controlnet_image(prediction, normalization="fixed range", nearest=0.2, farthest=2.0)
+    fixed = "fixed range", DisplayLimits(nearest=0.2, farthest=2.0)
+    together = controlnet_image(prediction, *fixed)
     for image, own in zip(together, prediction.log_depth, strict=True):
         alone = DepthPrediction.from_log_depth(own[None], torch.zeros_like(own[None]))
-        assert torch.equal(controlnet_image(alone, normalization="fixed range", nearest=0.2, farthest=2.0)[0], image)
+        assert torch.equal(controlnet_image(alone, *fixed)[0], image)
 
 
 def test_over_a_batch_of_one_the_picture_is_the_images_own():
@@ -163,7 +165,7 @@ def test_stretch_scales_each_side_to_its_nearest_multiple_but_never_to_nothing(s
 
 def test_stretch_keeps_all_that_there_is_to_see():
     depth = torch.linspace(1, 2, 100).reciprocal().expand(1, 1, 90, 100)  # gray rises evenly from left to right
-    image = controlnet_image(prediction_of(depth), low_percentile=0, high_percentile=100, multiple=64, sizing="stretch")
+    image = controlnet_image(prediction_of(depth), limits=DisplayLimits(0, 100), multiple=64, sizing="stretch")
     assert image.shape == (1, 3, 64, 128)
     expected = ((torch.arange(128) + 0.5) / 128 * 100 - 0.5).clamp(0, 99) / 99
     torch.testing.assert_close(image[0, 0, 30], expected, atol=1e-3, rtol=0)
@@ -202,10 +204,10 @@ def test_settings_out_of_range_are_errors():
     prediction = random_prediction()
     for low, high in ((-1, 98), (2, 101), (50, 50), (98, 2), (math.nan, 98)):
         with pytest.raises(ValueError, match="Percentiles must be 0 <= low < high <= 100"):
-            controlnet_image(prediction, low_percentile=low, high_percentile=high)
+            controlnet_image(prediction, limits=DisplayLimits(low, high))
     for nearest, farthest in ((0.5, 0.5), (1, -1), (math.nan, 1), (0, math.inf)):
         with pytest.raises(ValueError, match="fixed range must have nearest < farthest, but"):
-            controlnet_image(prediction, normalization="fixed range", nearest=nearest, farthest=farthest)
+            controlnet_image(prediction, "fixed range", DisplayLimits(nearest=nearest, farthest=farthest))
     for multiple in (0, -64):
         with pytest.raises(ValueError, match="multiple must be None or 1 or more"):
             controlnet_image(prediction, multiple=multiple)

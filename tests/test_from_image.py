@@ -26,7 +26,7 @@ def fixed_range(prediction):
 # Depth in [0, 1] between the two ends, as the views and Save Depth write it: [B, 1, H, W].
 WRITTEN = {
     "depth image": lambda prediction: controlnet_image(
-        prediction, normalization="fixed range", nearest=NEAR, farthest=FAR
+        prediction, "fixed range", DisplayLimits(nearest=NEAR, farthest=FAR)
     ),
     "depth": fixed_range,
     "near white": lambda prediction: 1 - fixed_range(prediction),

@@ -15,9 +15,7 @@ def show(view, normalization, prediction, mask=None):
     """Depth for display, or the gray picture turned around, so that far is 1 in both: [B, 1, H, W]."""
     if view == "colors":
         return normalize_depth(prediction, normalization, LIMITS, mask)
-    options = {"low_percentile": LIMITS.low_percentile, "high_percentile": LIMITS.high_percentile}
-    options |= {"nearest": LIMITS.nearest, "farthest": LIMITS.farthest, "normalization": normalization}
-    return 1 - controlnet_image(prediction, **options, mask=mask)[:, :1]
+    return 1 - controlnet_image(prediction, normalization, LIMITS, mask)[:, :1]
 
 
 def predict(log_depth):

@@ -136,6 +136,16 @@ def test_every_option_of_the_normals_changes_them_as_the_core_does(comfyui, pred
         seen.append(pictures)
 
 
+def limits_of(settings):
+    return DisplayLimits(**{name: settings[name] for name in DisplayLimits.__dataclass_fields__})
+
+
+def gray(prediction, settings, mask=None):
+    """What the core makes by the settings of Depth to ControlNet Image."""
+    size = {name: settings[name] for name in ("multiple", "sizing")}
+    return controlnet_image(prediction, settings["normalization"], limits_of(settings), mask, **size)
+
+
 def test_every_option_of_the_controlnet_image_changes_it_as_the_core_does(comfyui, prediction):
     seen = []
     changes = [
@@ -152,7 +162,7 @@ def test_every_option_of_the_controlnet_image_changes_it_as_the_core_does(comfyu
     for changed in ({}, *changes):
         settings = CONTROLNET | changed
         pictures = saved_pictures(comfyui, view_graph("DepthFM_ControlNetImage", **settings))
-        assert_same_picture(pictures, controlnet_image(prediction, **settings))
+        assert_same_picture(pictures, gray(prediction, settings))
         assert not any(np.array_equal(pictures, others) for others in seen), changed
         seen.append(pictures)
 
@@ -196,15 +206,14 @@ def test_of_a_cut_out_the_mask_of_load_image_inverted_is_what_counts(comfyui, pr
     graph["inside"] = {"class_type": "InvertMask", "inputs": {"mask": ["cut_out", 1]}}
     alone = DepthPrediction(*(values[:1, :, :, :50] for values in prediction.maps[:3]))
     (picture,) = saved_pictures(comfyui, graph)
-    assert_same_picture(picture[None, :, :50], controlnet_image(alone, **settings), share=0.999)
+    assert_same_picture(picture[None, :, :50], gray(alone, settings), share=0.999)
     assert not picture[:, 50:].any()
 
 
 def masked(node, prediction, mask, settings):
     if node == "DepthFM_ControlNetImage":
-        return controlnet_image(prediction, **settings, mask=mask)
-    limits = DisplayLimits(**{name: settings[name] for name in DisplayLimits.__dataclass_fields__})
-    depth = normalize_depth(prediction, settings["normalization"], limits, mask)
+        return gray(prediction, settings, mask)
+    depth = normalize_depth(prediction, settings["normalization"], limits_of(settings), mask)
     return colorize(depth, settings["colormap"], settings["invert"])
 
 

@@ -14,19 +14,8 @@ import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor
 
-from .normalize import (
-    HIGH_PERCENTILE,
-    LOW_PERCENTILE,
-    DisplayLimits,
-    check_fixed_range,
-    check_mask,
-    inside,
-    percentiles,
-    with_masks,
-)
+from .normalize import DisplayLimits, check_fixed_range, check_mask, inside, percentiles, with_masks
 from .prediction import DepthPrediction
-
-_LIMITS = DisplayLimits()
 
 
 class GrayRange(NamedTuple):
@@ -44,17 +33,14 @@ class GrayRange(NamedTuple):
 
 def gray_range(
     prediction: DepthPrediction,
-    low_percentile: float = LOW_PERCENTILE,
-    high_percentile: float = HIGH_PERCENTILE,
     normalization: str = "per image",
-    nearest: float = _LIMITS.nearest,
-    farthest: float = _LIMITS.farthest,
+    limits: DisplayLimits | None = None,
     mask: Tensor | None = None,
 ) -> GrayRange:
     """The range of the grays that `controlnet_image` makes; arguments and errors are described there."""
     if normalization not in GRAY_RANGES:
         raise ValueError(f"Unknown normalization {normalization!r}; choose one of {', '.join(GRAY_RANGES)}.")
-    limits = DisplayLimits(low_percentile, high_percentile, nearest, farthest)
+    limits = limits or DisplayLimits()
     if mask is None:
         return GRAY_RANGES[normalization](prediction, limits)
     if normalization == "per image" and len(prediction.log_depth) > 1:
@@ -65,16 +51,13 @@ def gray_range(
 
 def controlnet_image(
     prediction: DepthPrediction,
-    *,
-    low_percentile: float = LOW_PERCENTILE,
-    high_percentile: float = HIGH_PERCENTILE,
     normalization: str = "per image",
+    limits: DisplayLimits | None = None,
+    mask: Tensor | None = None,
+    *,
+    grays: GrayRange | None = None,
     multiple: int | None = None,
     sizing: str = "pad",
-    nearest: float = _LIMITS.nearest,
-    farthest: float = _LIMITS.farthest,
-    grays: GrayRange | None = None,
-    mask: Tensor | None = None,
 ) -> Tensor:
     """Gray picture for a depth ControlNet, near = white: [B, 3, H, W] in [0, 1], three equal channels.
 
@@ -83,29 +66,28 @@ def controlnet_image(
 
     Args:
         prediction: the depth of a batch of images.
-        low_percentile, high_percentile: 0 <= low < high <= 100; what becomes black and what becomes white.
         normalization: a key of `GRAY_RANGES`: the percentiles of each image, or of the whole batch, which keeps the
             grays of a video steady, or a fixed range, which keeps those of several videos.
+        limits: the percentiles that become black and white, and the log depths of a fixed range, `nearest` white and
+            `farthest` black; None for the defaults of `DisplayLimits`.
+        mask: [B or 1, 1, H, W] in [0, 1], what counts: percentiles are taken of the pixels above 0.5, and the less a
+            pixel is inside the darker it is. None for all of each image.
+        grays: of the batch that these images are a part of, in place of normalization and limits; None for these
+            images' own.
         multiple: for example 64: both sides become a multiple of it. None keeps H and W.
         sizing: a key of `SIZINGS`, how they do. "pad" repeats the last column and row to the right and the bottom,
             so that a picture generated from it fits the original when cropped to [:H, :W]; "crop" keeps the
             center; "stretch" scales each side to the nearest multiple.
-        nearest, farthest: for "fixed range", nearest < farthest: the log depth (about -1 to 1) that becomes white and
-            black.
-        grays: of the batch that these images are a part of, in place of percentiles, normalization and fixed range;
-            None for these images' own.
-        mask: [B or 1, 1, H, W] in [0, 1], what counts: percentiles are taken of the pixels above 0.5, and the less a
-            pixel is inside the darker it is. None for all of each image.
 
     Raises:
-        ValueError: percentiles, fixed range or multiple out of range, an unknown choice, a mask of another shape, or an
-            image too small to be cropped.
+        ValueError: limits or multiple out of range, an unknown choice, a mask of another shape, or an image too small
+            to be cropped.
     """
     if sizing not in SIZINGS:
         raise ValueError(f"Unknown sizing {sizing!r}; choose one of {', '.join(SIZINGS)}.")
     if multiple is not None and multiple < 1:
         raise ValueError(f"multiple must be None or 1 or more pixels, but {multiple} came; 64 is usual.")
-    grays = grays or gray_range(prediction, low_percentile, high_percentile, normalization, nearest, farthest, mask)
+    grays = grays or gray_range(prediction, normalization, limits, mask)
     extent = grays.white - grays.black
     disparity = prediction.disparity_from(grays.nearest)
     gray = (1 - (grays.white - disparity) / extent.where(extent > 0, 1.0)).clamp(0, 1)
