@@ -13,7 +13,7 @@ from ..bench.plot import write_plot
 from ..bench.report import report, table
 from ..bench.run import BenchSettings, run_bench
 from ..bench.ways import WAYS, choose_ways
-from ..loading import chosen_device, usable_device
+from ..loading import usable_device
 from ..model.catalog import MODELS
 from ..replacing import write_json
 from ..resize import MAX_SIDE_PX
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace) -> BenchSettings:
     """What the options ask for; writes random weights where these are asked for and not there yet."""
-    device = str(usable_device(chosen_device(args.device)))
+    device = str(usable_device(args.device))
     ways = choose_ways(args.ways, device)
     alone = not (device.startswith("cuda") if args.in_process is None else args.in_process)
     cases = [Case(*size, *rest) for size, *rest in product(args.sizes, args.steps, args.members)]

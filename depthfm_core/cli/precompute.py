@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..loading import chosen_device, usable_device
+from ..loading import usable_device
 from ..share import this_share
 from .arguments import add_device_argument, add_shard_argument
 from .recipes import add_recipe_argument, find_recipe
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("[frames.stream] makes latents while it trains; there are none to make before. Run `train`.")
     names = _chosen(recipe, args.latents)
     share = replace(this_share(), outer=args.shard)  # first, because it decides which GPU "cuda" is
-    device = usable_device(chosen_device(args.device))
+    device = usable_device(args.device)
     prepare_frames(recipe, args.output, share)
     for name in names:
         write_record(recipe, args.output, f"latents.{name}")  # the shards are compared by what they say themselves

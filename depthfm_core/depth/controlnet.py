@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor
 
+from ..resize import shrink
 from .normalize import DisplayLimits, check_fixed_range, check_mask, inside, percentiles, with_masks
 from .prediction import DepthPrediction
 
@@ -146,10 +147,8 @@ def _crop(gray: Tensor, multiple: int) -> Tensor:
 
 
 def _stretch(gray: Tensor, multiple: int) -> Tensor:
-    size = [max(1, (2 * side + multiple) // (2 * multiple)) * multiple for side in gray.shape[2:]]
-    if size == list(gray.shape[2:]):
-        return gray
-    return F.interpolate(gray, size, mode="bilinear", antialias=True).clamp(0, 1)
+    size = tuple(max(1, (2 * side + multiple) // (2 * multiple)) * multiple for side in gray.shape[2:])
+    return shrink(gray, size).clamp(0, 1)
 
 
 SIZINGS: dict[str, Callable[[Tensor, int], Tensor]] = {"pad": _pad, "crop": _crop, "stretch": _stretch}

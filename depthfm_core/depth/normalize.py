@@ -104,7 +104,7 @@ def check_mask(prediction: DepthPrediction, mask: Tensor) -> None:
 
 
 def with_masks(prediction: DepthPrediction, mask: Tensor) -> Iterator[tuple[DepthPrediction, Tensor]]:
-    """Each image as a batch of one, with its mask; errors as `inside`."""
+    """Each image as a batch of one, with its mask; errors as `check_mask`."""
     check_mask(prediction, mask)
     maps = (values.split(1) for values in prediction.maps)
     masks = mask.expand(len(prediction.log_depth), -1, -1, -1).split(1)

@@ -10,7 +10,7 @@ def result_folder(output: Path, stage: str) -> Path:
 
 def autoencoder_folder(output: Path) -> Path:
     """What stage autoencoder makes, as `load_codec` reads it."""
-    return output / "autoencoder"
+    return result_folder(output, "autoencoder")
 
 
 def codec_config_path(output: Path) -> Path:
@@ -20,12 +20,12 @@ def codec_config_path(output: Path) -> Path:
 
 def network_path(output: Path, which: str) -> Path:
     """What stage flow.`which` writes."""
-    return output / "flow" / which / "network.safetensors"
+    return result_folder(output, f"flow.{which}") / "network.safetensors"
 
 
 def latents_folder(output: Path, which: str) -> Path:
     """Where the shards of stage latents.`which` are."""
-    return output / "latents" / which
+    return result_folder(output, f"latents.{which}")
 
 
 def records_folder(output: Path) -> Path:
