@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from depthfm_core import load_pipeline
@@ -18,6 +19,9 @@ from .trained_recipe import trained  # noqa: F401
 
 GOLDEN = Path(__file__).parent / "golden"
 os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # trainings, in processes that tests start too
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several that share the cores: one thread, and in what it starts
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
 
 
 def pytest_addoption(parser):
