@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from comfyui_loader_facts import loaded_again_facts, loader_facts
 from comfyui_patch_facts import empty_prompt_facts, patch_facts
 from comfyui_picture_facts import picture_facts, sampled_latent
-from comfyui_process import GOLDEN, answer, error_of, image, relative, settings, toy_model
+from comfyui_process import GOLDEN, answer, error_of, image, log_depth_of, relative, settings, toy_model
 from comfyui_save_facts import save_facts
 
 TIMES = (0.0, 0.25, 0.5, 0.9)
@@ -25,8 +26,8 @@ def facts(folder: Path) -> dict:
         **_compile_facts(model),
         **_lowvram_facts(model),
         **_float32_facts(folder),
-        **_loader_facts(folder),
-        **_loaded_again_facts(model),
+        **loader_facts(folder),
+        **loaded_again_facts(model),
         **patch_facts(model),
         **empty_prompt_facts(folder),
         **save_facts(folder),
@@ -37,12 +38,6 @@ def _network(patcher):
     from a_pack.nodes.runtime import ManagedNetwork
 
     return ManagedNetwork(patcher, lambda _members: None)
-
-
-def _log_depth(patcher, **changed):
-    from a_pack.nodes.runtime import estimate
-
-    return estimate(patcher, image(), settings(**changed), None).log_depth
 
 
 def _golden(heads: str, kind: str) -> float:
@@ -156,9 +151,9 @@ def _lora_facts(patcher) -> dict:
         f"{name}.lora_up.weight": torch.randn(layer.weight.shape[0], 2, generator=generator),
         f"{name}.lora_down.weight": torch.randn(2, layer.weight.shape[1], generator=generator),
     }
-    before = _log_depth(patcher)
+    before = log_depth_of(patcher)
     patched, _ = comfy.sd.load_lora_for_models(patcher, None, lora, 1.0, 0)
-    changed, again = _log_depth(patched), _log_depth(patcher)
+    changed, again = log_depth_of(patched), log_depth_of(patcher)
     return {"lora_changes": relative(changed, before), "without_lora_again": relative(again, before)}
 
 
@@ -173,50 +168,15 @@ def _compile_facts(patcher) -> dict:
         return graph.forward
 
     set_torch_compile_wrapper(compiled, backend=counting)
-    difference = relative(_log_depth(compiled), _log_depth(patcher))
+    difference = relative(log_depth_of(compiled), log_depth_of(patcher))
     return {"compiled_graphs": len(graphs), "compiled_difference": difference}
-
-
-def _loaded_again_facts(patcher) -> dict:
-    """What newer versions do where dynamic VRAM cannot serve: they load the model again, as an ordinary one."""
-    import comfy.model_patcher
-
-    load, arguments = patcher.cached_patcher_init
-    again = load(*arguments, disable_dynamic=True)
-    return {
-        "loaded_again": [
-            type(again) is comfy.model_patcher.ModelPatcher,
-            again.model is not patcher.model,
-            again.model.facts is patcher.model.facts,
-            relative(_log_depth(again), _log_depth(patcher)) < 1e-5,
-        ],
-        "autoencoders_loaded_again": [_autoencoder_loaded_again(vae) for vae in (patcher.model.facts.vae, _nano_vae())],
-    }
-
-
-def _nano_vae():
-    from a_pack.depthfm_core.model.catalog import NANO_PATH
-    from a_pack.nodes.native import load_model
-
-    return load_model(NANO_PATH, "default", "plain").model.facts.vae
-
-
-def _autoencoder_loaded_again(vae) -> list:
-    """As newer versions do for another GPU: whether the network is another one, and how far off its decode is."""
-    import torch
-
-    load, arguments = vae.patcher.cached_patcher_init
-    again, latent = load(*arguments).model, torch.randn(1, 4, 8, 8)
-    first = vae.first_stage_model
-    shared = {p.data_ptr() for p in first.parameters()} & {p.data_ptr() for p in again.parameters()}
-    return [again is first or bool(shared), relative(again.decode(latent), first.decode(latent))]
 
 
 def _lowvram_facts(patcher) -> dict:
     """Most layers stay where they are and are cast when they are called, as with too little memory on a GPU."""
     import comfy.model_management as mm
 
-    whole, load = _log_depth(patcher), mm.load_models_gpu
+    whole, load = log_depth_of(patcher), mm.load_models_gpu
 
     def load_a_part(models, memory_required=0, **_options):
         for one in models:
@@ -225,7 +185,7 @@ def _lowvram_facts(patcher) -> dict:
 
     mm.unload_all_models()
     mm.load_models_gpu = load_a_part
-    part, is_part = _log_depth(patcher), patcher.model.model_lowvram
+    part, is_part = log_depth_of(patcher), patcher.model.model_lowvram
     mm.load_models_gpu = load
     patcher.unpatch_model()
     return {"lowvram": is_part, "lowvram_difference": relative(part, whole)}
@@ -245,16 +205,16 @@ def _float32_facts(folder: Path) -> dict:
         return result if sample.dtype == torch.float32 else result * float("inf")
 
     half.model.diffusion_model.forward = overflowing
-    log_depth = _log_depth(half, ensemble_size=1)
+    log_depth = log_depth_of(half, ensemble_size=1)
     dtypes = list(seen)
-    adaptive = _log_depth(half, ensemble_size=1, solver="dopri5", rtol=0.1, atol=0.1)
+    adaptive = log_depth_of(half, ensemble_size=1, solver="dopri5", rtol=0.1, atol=0.1)
     half.model.diffusion_model.forward = lambda *args, **kwargs: forward(*args, **kwargs) * float("nan")
-    hopeless = error_of(lambda: _log_depth(half, ensemble_size=1))
+    hopeless = error_of(lambda: log_depth_of(half, ensemble_size=1))
     half.unpatch_model()
     whole, calls = toy_model(folder), []
     exact = whole.model.diffusion_model.forward
     whole.model.diffusion_model.forward = lambda *args, **kw: calls.append(1) or exact(*args, **kw) * float("nan")
-    error_of(lambda: _log_depth(whole, ensemble_size=1, num_steps=3))
+    error_of(lambda: log_depth_of(whole, ensemble_size=1, num_steps=3))
     return {
         "dtypes_after_overflow": dtypes,
         "finite_after_overflow": bool(log_depth.isfinite().all() and adaptive.isfinite().all()),
@@ -264,84 +224,6 @@ def _float32_facts(folder: Path) -> dict:
         "hopeless": str(hopeless),
         "hopeless_calls_in_float32": len(calls),
     }
-
-
-def _loader_facts(folder: Path) -> dict:
-    import comfy.model_management as mm
-    import torch
-    from a_pack.depthfm_core.model.catalog import NANO_PATH
-    from a_pack.nodes import native
-    from a_pack.nodes.load import LoadDepthFMModel
-    from a_pack.nodes.native import depthfm_of, load_model
-
-    class Other:
-        model = torch.nn.Identity()
-
-    def computed(multiplies: bool) -> str:
-        """What bfloat16 weights compute in on a CPU that multiplies bfloat16, and on one that does not."""
-        native.cpu_multiplies_bfloat16 = lambda: multiplies
-        model = toy_model(folder, "bfloat16").model
-        return str(model.manual_cast_dtype or model.get_dtype())
-
-    asked = native.cpu_multiplies_bfloat16
-    bfloat16 = [computed(True), computed(False)]
-    native.cpu_multiplies_bfloat16 = asked
-    bare = toy_model(folder, codec=False)
-    nano = load_model(NANO_PATH, "default", "plain")
-    return {
-        "dtypes": {name: str(toy_model(folder, name).model.get_dtype()) for name in ("default", "float16", "bfloat16")},
-        "foreign": str(error_of(lambda: depthfm_of(Other()))),
-        "bfloat16_computes_in": bfloat16,
-        "bare_vae": bare.model.facts.vae,
-        "nano_vae": type(nano.model.facts.vae).__name__,
-        "linked_name": [LoadDepthFMModel.validate_inputs(None), LoadDepthFMModel.fingerprint_inputs(None, "a", "b")],
-        "dtypes_where_the_files_tensors_are_taken": _dtypes_as_newer_versions_load(),
-        "dtypes_where_linear_layers_take_the_files_tensors": _dtypes_as_newer_versions_load_for_compiling(),
-        "devices": [str(nano.load_device) == str(mm.get_torch_device()), str(nano.model.device)],
-    }
-
-
-def _dtypes_as_newer_versions_load() -> list[str]:
-    """Of a float16 file that is asked for in bfloat16, where a patcher says that it moves weights by itself."""
-    import comfy.model_patcher
-    from a_pack.depthfm_core.model.catalog import NANO_PATH
-    from a_pack.nodes import native
-
-    class Dynamic(comfy.model_patcher.ModelPatcher):
-        def is_dynamic(self) -> bool:
-            return True
-
-    real, native._patcher_class = native._patcher_class, lambda: Dynamic
-    model = native.load_model(NANO_PATH, "bfloat16", "plain").model
-    native._patcher_class = real
-    return sorted({str(parameter.dtype) for parameter in model.diffusion_model.parameters()})
-
-
-def _dtypes_as_newer_versions_load_for_compiling() -> list[str]:
-    """Of a float16 file that is asked for in bfloat16, where linear layers have no weights until they get the file's.
-
-    Source: `comfy/ops.py` of ComfyUI 0.38, `disable_weight_init`, where weights are moved by themselves.
-    """
-    import comfy.ops
-    import torch
-    from a_pack.depthfm_core.model.catalog import NANO_PATH
-    from a_pack.nodes.native import load_model
-
-    linear = comfy.ops.disable_weight_init.Linear
-    real = linear.__init__, linear._load_from_state_dict
-
-    def init(self, in_features, out_features, bias=True, device=None, dtype=None):
-        torch.nn.Module.__init__(self)
-        self.in_features, self.out_features, self.weight, self.bias = in_features, out_features, None, None
-
-    def load(self, state_dict, prefix, *_rest):
-        for name, tensor in state_dict.items():
-            setattr(self, name[len(prefix) :], torch.nn.Parameter(tensor.clone(), requires_grad=False))
-
-    linear.__init__, linear._load_from_state_dict = init, load
-    model = load_model(NANO_PATH, "bfloat16", "plain", disable_dynamic=True).model
-    linear.__init__, linear._load_from_state_dict = real
-    return sorted({str(parameter.dtype) for parameter in model.diffusion_model.parameters()})
 
 
 if __name__ == "__main__":

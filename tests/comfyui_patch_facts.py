@@ -3,13 +3,7 @@
 import os
 from pathlib import Path
 
-from comfyui_process import error_of, image, logged, relative, settings
-
-
-def _log_depth(patcher):
-    from a_pack.nodes.runtime import estimate
-
-    return estimate(patcher, image(), settings(), None).log_depth
+from comfyui_process import error_of, log_depth_of, logged, relative
 
 
 def patch_facts(patcher) -> dict:
@@ -21,9 +15,9 @@ def patch_facts(patcher) -> dict:
     wrapped = patcher.clone()
     wrapped.set_model_unet_function_wrapper(lambda *_args: None)
     return {
-        "resampled": str(error_of(lambda: _log_depth(resampled))),
-        "function_wrapper_said": logged(patches.logger, lambda: _log_depth(wrapped)),
-        "function_wrapper_difference": relative(_log_depth(wrapped), _log_depth(patcher)),
+        "resampled": str(error_of(lambda: log_depth_of(resampled))),
+        "function_wrapper_said": logged(patches.logger, lambda: log_depth_of(wrapped)),
+        "function_wrapper_difference": relative(log_depth_of(wrapped), log_depth_of(patcher)),
         "caches": {name: _cache_facts(patcher, name) for name in ("EasyCacheNode", "LazyCacheNode")},
         "ksampler_said": _ksampler_said(patcher),
     }
@@ -35,8 +29,8 @@ def _cache_facts(patcher, name: str) -> list:
     from comfy_extras import nodes_easycache
 
     (cached,) = getattr(nodes_easycache, name).execute(patcher, 3.0, 0.0, 1.0, False).args
-    said = logged(patches.logger, lambda: _log_depth(cached))
-    return [relative(_log_depth(cached), _log_depth(patcher)), said]
+    said = logged(patches.logger, lambda: log_depth_of(cached))
+    return [relative(log_depth_of(cached), log_depth_of(patcher)), said]
 
 
 def _ksampler_said(patcher) -> dict[str, list[str]]:
@@ -76,15 +70,15 @@ def empty_prompt_facts(folder: Path) -> dict:
         return load.LoadDepthFMModel.execute(name, "default", "plain", prompts).result
 
     model, _, conditioning, _ = loaded(pruned.name, [[text, {}]])
-    expected = _log_depth(loaded(whole.name, None)[0])
+    expected = log_depth_of(loaded(whole.name, None)[0])
     again, arguments = model.cached_patcher_init
     found = {
         "empty_prompt_differences": [
-            relative(_log_depth(model), expected),
-            relative(_log_depth(again(*arguments)), expected),
-            relative(_log_depth(loaded(whole.name, [[2 * text, {}]])[0]), expected),
+            relative(log_depth_of(model), expected),
+            relative(log_depth_of(again(*arguments)), expected),
+            relative(log_depth_of(loaded(whole.name, [[2 * text, {}]])[0]), expected),
         ],
-        "another_prompt_difference": relative(_log_depth(loaded(pruned.name, [[2 * text, {}]])[0]), expected),
+        "another_prompt_difference": relative(log_depth_of(loaded(pruned.name, [[2 * text, {}]])[0]), expected),
         "empty_prompt_handed_on": torch.equal(conditioning[0][0], text),
         "no_empty_prompt": str(error_of(lambda: loaded(pruned.name, None))),
         "wrong_empty_prompt": str(error_of(lambda: loaded(pruned.name, [[text[..., :3], {}]]))),

@@ -79,6 +79,18 @@ def image(frames: int = 1):
     return torch.rand(frames, 3, 64, 72, generator=torch.Generator().manual_seed(0))
 
 
+def estimate_image(patcher, frames: int = 1, vae=None, frames_at_once: int = 0, **changed):
+    """What the Sampler's run makes of `image`, with `settings`."""
+    from a_pack.nodes.runtime import estimate
+
+    return estimate(patcher, image(frames), settings(**changed), vae, frames_at_once)
+
+
+def log_depth_of(patcher, **changed):
+    """The log depth of `image`, with `settings`, [1, 1, 64, 72]."""
+    return estimate_image(patcher, **changed).log_depth
+
+
 def error_of(action: Callable[[], object]) -> BaseException | None:
     """What an action raises, whatever it is."""
     try:

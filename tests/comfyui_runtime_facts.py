@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 from comfyui_decode_facts import decode_facts
 from comfyui_edges_facts import edges_facts
-from comfyui_process import answer, error_of, image, relative, settings, toy_model
+from comfyui_groups_facts import group_facts, memory_facts
+from comfyui_process import answer, error_of, estimate_image, image, relative, settings, toy_model
 from comfyui_vae_facts import out_of_memory_facts, vae_facts
 
 
@@ -22,8 +23,8 @@ def facts(folder: Path) -> dict:
         "seed_controls": _seed_controls(),
         "unknown_choices": _unknown_choices(model),
         "unknown_edges_of_decode": str(error_of(_unknown_edges)),
-        **_memory_facts(model),
-        **_group_facts(model),
+        **memory_facts(model),
+        **group_facts(model),
         **_run_facts(model),
         "previews": {method: _previews(model, method) for method in ("Auto", "NoPreviews")},
         **vae_facts(model),
@@ -114,128 +115,6 @@ def _unknown_edges():
     return DepthFMDecode.execute({"samples": "latents"}, "the VAE", 1, "mean", edges="foo")
 
 
-def _estimate(model, frames: int = 1, vae=None, frames_at_once: int = 0, **changed):
-    from a_pack.nodes.runtime import estimate
-
-    return estimate(model, image(frames), settings(**changed), vae, frames_at_once)
-
-
-def _memory_facts(model) -> dict:
-    import torch
-    from a_pack.nodes import runtime
-
-    tried = []
-
-    def pipeline_with_room_for(members, error=None):
-        def run(_frames, chosen):
-            tried.append(chosen.members_at_once)
-            if chosen.members_at_once > members:
-                raise error or runtime.mm.OOM_EXCEPTION("out of memory")
-            return "depth"
-
-        return run
-
-    _, at_once = runtime._with_less_memory(pipeline_with_room_for(1), None, settings(members_at_once=5), int)
-    first = list(tried)
-    hopeless = error_of(
-        lambda: runtime._with_less_memory(pipeline_with_room_for(0), None, settings(members_at_once=1), int)
-    )
-    tried.clear()
-    runtime.mm.is_oom = lambda error: isinstance(error, RuntimeError)  # as newer versions judge; torch's OOM is one
-    runtime._with_less_memory(pipeline_with_room_for(2), None, settings(members_at_once=4), int)
-    newer = list(tried)
-    del runtime.mm.is_oom
-    tried.clear()
-    on_a_mac = RuntimeError("MPS backend out of memory (MPS allocated: 8 GB). Tried to allocate 1 GB.")
-    runtime._with_less_memory(pipeline_with_room_for(2, on_a_mac), None, settings(members_at_once=4), int)
-    mac = list(tried)
-    pipeline = runtime._pipeline(model, None, int)
-    one, all_five = (pipeline(image(), settings(members_at_once=n, ensemble_size=5)) for n in (1, 5))
-    in_half = model.clone()
-    in_half.set_model_compute_dtype(torch.float16)
-    return {
-        "bytes_by_clone": [_one_pair(runtime._pipeline(patcher, None, int)) for patcher in (model, in_half)],
-        "bytes_after_another_clone_ran": _bytes_after_another_ran(model, in_half),
-        "members_tried": first,
-        "members_tried_by_newer": newer,
-        "members_tried_on_a_mac": mac,
-        "members_that_had_room": at_once,
-        "hopeless": type(hopeless).__name__,
-        "difference_by_members_at_once": (one.log_depth - all_five.log_depth).abs().max().item(),
-        "pairs_that_fit": _pairs_that_fit(pipeline),
-        "pairs_beside_a_decode": int(pipeline.codec.decode_bytes(64, 80) / _one_pair(pipeline)),
-    }
-
-
-def _pairs_that_fit(pipeline) -> dict:
-    """By free memory in units of what one pair needs."""
-    from a_pack.nodes import runtime
-
-    one = _one_pair(pipeline) / runtime.SHARE_OF_FREE_MEMORY
-    free = {"nothing": 0, "three": 3.5 * one, "plenty": 1e15}
-    real, fitting = runtime.mm.get_free_memory, {}
-    decode_bytes = runtime.VaeCodec.decode_bytes
-    for name, amount in free.items():
-        runtime.mm.get_free_memory = lambda _device, amount=amount: amount
-        fitting[name] = runtime._pairs_that_fit(pipeline, image(2), settings(ensemble_size=5))
-    fitting["many frames"] = runtime._pairs_that_fit(pipeline, image(9), settings(ensemble_size=5))
-    runtime.VaeCodec.decode_bytes = lambda *_args: 10**15
-    fitting["large decoder"] = runtime._pairs_that_fit(pipeline, image(9), settings(ensemble_size=5))
-    runtime.mm.get_free_memory, runtime.VaeCodec.decode_bytes = real, decode_bytes
-    return fitting
-
-
-def _one_pair(pipeline) -> int:
-    """Bytes in the network; 64x72 px are padded to 64x80."""
-    patcher = pipeline.network.patcher
-    return patcher.model.memory_required_by(patcher, [1, 4, 8, 10])
-
-
-def _bytes_after_another_ran(model, other) -> list:
-    """What each needs while the model is set to what the other computes in."""
-    import comfy.model_management
-    from a_pack.nodes import runtime
-
-    comfy.model_management.load_models_gpu([other])
-    needed = [_one_pair(runtime._pipeline(patcher, None, int)) for patcher in (model, other)]
-    comfy.model_management.load_models_gpu([model])
-    return needed
-
-
-def _group_facts(model) -> dict:
-    """How five frames are grouped, and that the grouping makes no difference, with either kind of noise."""
-    from a_pack.nodes import runtime
-
-    sizes, groups, velocity = [], [], runtime.ManagedNetwork.__call__
-    frames, groups_of_frames, with_less_memory = [], [], runtime._with_less_memory
-
-    def recording(self, x_t, t, image_latent):
-        sizes.append(len(x_t))
-        return velocity(self, x_t, t, image_latent)
-
-    def of_frames(pipeline, group, *rest):
-        frames.append(len(group))
-        return with_less_memory(pipeline, group, *rest)
-
-    runtime.ManagedNetwork.__call__, runtime._with_less_memory = recording, of_frames
-    grouped = {}
-    for own in (False, True):
-        for frames_at_once in (0, 1, 2, 4096):
-            changed = {"num_steps": 1, "noise_per_image": own}
-            grouped[own, frames_at_once] = _estimate(model, 5, None, frames_at_once, **changed).log_depth
-            groups.append(list(sizes))
-            groups_of_frames.append(list(frames))
-            sizes.clear()
-            frames.clear()
-    runtime.ManagedNetwork.__call__, runtime._with_less_memory = velocity, with_less_memory
-    return {
-        "group_sizes": groups[:3],
-        "frames_of_groups": [groups_of_frames[0], groups_of_frames[3]],
-        "difference_by_group": max(relative(grouped[own, n], grouped[own, 0]) for own in (False, True) for n in (1, 2)),
-        "difference_by_noise": relative(grouped[True, 0], grouped[False, 0]),
-    }
-
-
 def _run_facts(model) -> dict:
     """Progress of two frames in groups of one, and a cancel after the second network call."""
     import comfy.model_management as mm
@@ -251,15 +130,15 @@ def _run_facts(model) -> dict:
 
     cancel_at = None
     comfy.utils.set_progress_bar_global_hook(hook)
-    before = _estimate(model, 2, frames_at_once=1)
+    before = estimate_image(model, 2, frames_at_once=1)
     progress = list(seen)
     seen.clear()
     cancel_at = 4
-    error = error_of(lambda: _estimate(model, 2, frames_at_once=1, num_steps=4))
+    error = error_of(lambda: estimate_image(model, 2, frames_at_once=1, num_steps=4))
     assert isinstance(error, mm.InterruptProcessingException), error
     calls = [value for value in seen if value]
     comfy.utils.set_progress_bar_global_hook(None)
-    after = _estimate(model, 2, frames_at_once=1)
+    after = estimate_image(model, 2, frames_at_once=1)
     return {
         "progress": progress,
         "progress_total": totals[0],
@@ -277,7 +156,7 @@ def _previews(model, method: str) -> list:
 
     seen, usual, args.preview_method = [], args.preview_method, LatentPreviewMethod[method]
     comfy.utils.set_progress_bar_global_hook(lambda value, _total, preview, **_: seen.append((value, preview)))
-    pictures = controlnet_image(_estimate(model, 3, frames_at_once=2))[:, :1]
+    pictures = controlnet_image(estimate_image(model, 3, frames_at_once=2))[:, :1]
     comfy.utils.set_progress_bar_global_hook(None)
     args.preview_method = usual
 
@@ -321,7 +200,7 @@ def _growth(model) -> dict:
     counts = []
     for runs in (5, 50):
         for seed in range(runs):
-            _estimate(model, num_steps=1, ensemble_size=1, seed=seed)
+            estimate_image(model, num_steps=1, ensemble_size=1, seed=seed)
         counts.append(alive())
     return {"objects": counts[1] - counts[0], "loaded_models": len(mm.current_loaded_models)}
 
