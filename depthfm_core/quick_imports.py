@@ -3,14 +3,15 @@
 import gc
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from types import ModuleType
 
-# Packages that diffusers imports where they are installed, and of which estimating uses nothing. They were a third of
+# Packages that diffusers imports where they are installed, and of which our networks use nothing. They were a third of
 # a cold `predict` and 0.12 GB.
 OF_DIFFUSERS_ALONE = ("accelerate", "peft", "scipy", "torchvision", "transformers")
 _TRACER = "torch._dynamo"
+_NETWORKS = ".model.lean"
 
 
 @contextmanager
@@ -35,6 +36,21 @@ def quick_imports(left_out: Iterable[str] = ()) -> Iterator[None]:
         gc.freeze()
         if collecting:
             gc.enable()
+
+
+def import_networks(*, compiled: bool = False) -> None:
+    """Imports what builds networks the quick way; where some release does not bear that, the plain one.
+
+    diffusers takes the packages that were left out for missing from then on: nothing in the process may use its
+    pipelines or, as LoRA does, its adapters.
+
+    Args:
+        compiled: whether the networks will be compiled by PyTorch.
+    """
+    # diffusers makes RuntimeErrors of errors in its imports
+    with estimating_imports(compiled=compiled), suppress(ImportError, AttributeError, RuntimeError):
+        import_module(_NETWORKS, __package__)
+    import_module(_NETWORKS, __package__)  # which is there already, or tells why it cannot be
 
 
 @contextmanager

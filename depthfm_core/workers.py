@@ -7,6 +7,14 @@ from threading import Thread
 
 import torch
 
+from . import quick_imports
+
+
+def start_network_worker() -> None:
+    """As `start_worker`, for processes that run networks."""
+    start_worker()
+    quick_imports.import_networks()
+
 
 def start_worker() -> None:
     """The initializer of a pool's processes: one thread for PyTorch, and an end when their parent ends.

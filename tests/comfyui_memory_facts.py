@@ -113,7 +113,7 @@ def _vaes() -> dict:
     from safetensors.torch import load_file
 
     nano = load_checkpoint(NANO_PATH)
-    config = nano.build_codec().autoencoder.config
+    config = nano.codec_config
     kl_config = json.loads((GOLDEN / "micro-vae-diffusers.json").read_text(encoding="utf-8"))
     return {
         "nano": build_vae(nano.codec_tensors, config),

@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 PACK = Path(__file__).parents[1]
@@ -18,9 +17,11 @@ GOLDEN = PACK / "tests" / "golden"
 
 
 def ask(script: str, folder: Path) -> dict:
-    """What a script of this folder answers; it may write into `folder`."""
+    """What a script of this folder answers; it may write into `folder`, where the toy models are."""
+    from .comfyui_graphs import save_toy_models
     from .comfyui_server import find_comfyui
 
+    save_toy_models(GOLDEN, folder)  # here, since the script would first have to import diffusers for it
     environment = os.environ | {"PYTHONPATH": str(find_comfyui())}
     command = [sys.executable, str(Path(__file__).with_name(script)), str(folder)]
     done = subprocess.run(command, env=environment, cwd=find_comfyui(), capture_output=True, text=True)
@@ -51,18 +52,9 @@ def _load_pack() -> None:
 
 def toy_model(folder: Path, dtype: str = "default", codec: bool = True):
     """The toy DepthFM with a toy autoencoder inside, or without one, loaded by the pack."""
-    from a_pack.depthfm_core.model.checkpoints import load_checkpoint, save_checkpoint
-    from a_pack.depthfm_core.model.codec import load_codec
-    from a_pack.depthfm_core.model.codec_parts import codec_config, codec_tensors
     from a_pack.nodes.native import load_model
 
-    checkpoint = load_checkpoint(GOLDEN / "depthfm-micro-heads8.ckpt")
-    if codec:
-        codec = load_codec(GOLDEN / "micro-vae-diffusers.safetensors")
-        checkpoint = replace(checkpoint, codec_tensors=codec_tensors(codec), codec_config=codec_config(codec))
-    path = folder / ("whole.safetensors" if codec else "bare.safetensors")
-    save_checkpoint(checkpoint, path, "float32")
-    return load_model(path, dtype, "plain")
+    return load_model(folder / ("whole.safetensors" if codec else "bare.safetensors"), dtype, "plain")
 
 
 def settings(**changed):

@@ -29,6 +29,16 @@ def pytest_addoption(parser):
     parser.addoption("--write-interfaces", action="store_true", help="write interfaces.json from the nodes")
 
 
+def pytest_configure(config):
+    """Lets processes that share the tests (pytest-xdist) take the files in the order below."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    """Files with a ComfyUI come first: the last of them, of a minute each, would leave the other processes idle."""
+    items.sort(key=lambda item: item.get_closest_marker("comfy") is None)
+
+
 @pytest.fixture(scope="session")
 def golden_dir():
     """Checkpoints, inputs and outputs of the published method on small random weights; see README.md there."""
@@ -55,7 +65,7 @@ def published_hparams():
     }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def micro(golden_dir, tmp_path_factory):
     """The folder of the toy models `whole.safetensors`, with an autoencoder, and `bare.safetensors`, without."""
     from .comfyui_graphs import save_toy_models
@@ -65,9 +75,9 @@ def micro(golden_dir, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def comfyui(micro, tmp_path_factory):
-    """A running ComfyUI with the toy models and the photo of `comfyui_graphs`."""
+    """A running ComfyUI with the toy models and the photo of `comfyui_graphs`, the same for all files."""
     from .comfyui_graphs import picture_pixels
     from .comfyui_server import ComfyUI
 

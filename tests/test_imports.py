@@ -19,7 +19,7 @@ ROOMS = {
     "replacing": (),
     "optional": (),
     "share": ("optional",),
-    "workers": (),
+    "workers": ("quick_imports",),
     "quick_imports": (),
     "depth": ("replacing", "resize"),
     "model": ("flow", "replacing"),

@@ -8,6 +8,8 @@ from importlib import import_module
 import pytest
 
 from depthfm_core import cli, quick_imports
+from depthfm_core.__main__ import main
+from depthfm_core.cli import methods
 from depthfm_core.quick_imports import without_tracer
 
 OURS = Namespace(own_process=True)
@@ -55,12 +57,14 @@ def networks(tracer, monkeypatch):
     """What was in the tracer's place at each import of the networks; `bears` is whether they bear the marks."""
     seen, bears = [], [True]
 
-    def importing(_name, _package):
+    def importing(name, package=None):
+        if name != ".model.lean":
+            return import_module(name, package)
         seen.append(type(sys.modules.get(tracer)).__name__)
         if not bears[0] and tracer in sys.modules:
             import_module(f"{tracer}.inside")
 
-    monkeypatch.setattr(cli, "import_module", importing)
+    monkeypatch.setattr(quick_imports, "import_module", importing)
     monkeypatch.setattr(quick_imports, "quick_imports", lambda _left_out: nullcontext())
     return seen, bears
 
@@ -77,7 +81,36 @@ def test_networks_that_are_compiled_are_imported_with_it(networks):
 
 def test_in_a_process_of_others_imports_are_pythons_own(networks):
     cli.import_networks(Namespace(own_process=False))
-    assert networks[0] == ["NoneType"]
+    assert networks[0] == []
+
+
+@pytest.mark.parametrize(
+    ("models", "quick"),
+    [
+        (["nano"], True),
+        (["nano", "constant", "depthfm=a.safetensors"], True),
+        (["nano", "marigold-v1-1"], False),
+        (["constant"], False),
+        ([], False),
+    ],
+)
+def test_methods_of_others_find_diffusers_whole_and_a_constant_imports_nothing(networks, models, quick):
+    methods.import_methods(models, OURS)
+    assert networks[0] == ["_Marks", "NoneType"] * quick
+
+
+@pytest.mark.parametrize(
+    ("command", "line", "quick"),
+    [("train", "[flow.a]", True), ("train", "[flow.a.lora]", False), ("precompute", "[flow.a.lora]", True)],
+)
+def test_a_training_is_imported_the_quick_way_but_where_peft_adds_to_its_layers(
+    tmp_path, monkeypatch, command, line, quick
+):
+    asked, recipe = [], tmp_path / "recipe.toml"
+    recipe.write_text(line, encoding="utf-8")
+    monkeypatch.setattr(f"depthfm_core.cli.{command}.import_networks", asked.append)
+    assert main([command, str(recipe), "--output", str(tmp_path / "out")]) == 2  # for what the recipe lacks
+    assert len(asked) == quick
 
 
 def test_where_the_marks_are_not_enough_networks_are_imported_the_plain_way(networks):

@@ -1,6 +1,5 @@
 """Recipes, and a whole one on toy sizes from frames to a model that estimates depth."""
 
-import argparse
 import logging
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import depthfm_core.training.recipe as recipe_module
-from depthfm_core.cli.train import add_arguments, run
+from depthfm_core.__main__ import main
 from depthfm_core.data.folder import write_frame
 from depthfm_core.data.sample import DepthSample
 from depthfm_core.loading import load_pipeline
@@ -250,26 +249,22 @@ def test_latents_that_nothing_trains_on_are_told(tmp_path, monkeypatch, caplog):
 
 def test_the_command_trains_one_stage_and_keeps_a_log(tmp_path):
     write_toy_frames(tmp_path / "out")
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
     arguments = [str(write_toy(tmp_path)), "--output", str(tmp_path / "out"), "--stage", "autoencoder"]
-    assert run(parser.parse_args(arguments)) == 0
+    assert main(["train", *arguments]) == 0
     assert (tmp_path / "out" / "autoencoder" / "config.json").exists()
     assert not (tmp_path / "out" / "latents").exists()
     assert "image_psnr_db" in (tmp_path / "out" / "train.log").read_text(encoding="utf-8")
 
 
-def test_the_command_runs_a_recipe_with_fewer_steps_on_demand(tmp_path):
+def test_the_command_runs_a_recipe_with_fewer_steps_on_demand(tmp_path, capsys):
     write_toy_frames(tmp_path / "out")
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
     text = TOY.replace("num_steps = 2", "num_steps = 1000000000")
-    arguments = [str(write_toy(tmp_path, text)), "--output", str(tmp_path / "out"), "--steps"]
-    assert run(parser.parse_args([*arguments, "1"])) == 0
+    arguments = ["train", str(write_toy(tmp_path, text)), "--output", str(tmp_path / "out"), "--steps"]
+    assert main([*arguments, "1"]) == 0
     assert (tmp_path / "out" / "model.safetensors").exists()
     assert torch.load(tmp_path / "out" / "flow" / "first" / "state.pt", weights_only=True)["step"] == 1
-    with pytest.raises(ValueError, match="num_steps is 0"):
-        run(parser.parse_args([*arguments, "0"]))
+    assert main([*arguments, "0"]) == 2
+    assert "num_steps is 0" in capsys.readouterr().err
 
 
 def test_a_shortened_recipe_keeps_trainings_that_are_shorter_already(tmp_path):

@@ -1,10 +1,8 @@
 """The command line: one file a command, each with `add_arguments(parser)` and `run(args) -> exit code`."""
 
 import argparse
-from contextlib import suppress
-from importlib import import_module
 
-from ..quick_imports import estimating_imports
+from .. import quick_imports
 
 # Command, which is also its module here (with _ for -), and what it does. `__main__` imports the one that runs and no
 # other, so that a package which only one command needs is missed by that command alone.
@@ -23,18 +21,14 @@ COMMANDS = {
     "bench": "how fast, how small and how exact each way of estimating is here",
     "synth": "render synthetic pictures with depth",
 }
-_NETWORKS = "..model.lean"
 
 
 def import_networks(args: argparse.Namespace, *, compiled: bool = False) -> None:
-    """Imports what builds networks, for commands that run nothing else; in a process of our own the quick way.
+    """In a process of our own imports what builds networks the quick way, for commands that use nothing else.
 
     Args:
         args: the command's.
         compiled: whether they will be compiled by PyTorch.
     """
     if args.own_process:
-        # Some release of PyTorch or diffusers may not bear it; diffusers makes RuntimeErrors of errors in its imports.
-        with estimating_imports(compiled=compiled), suppress(ImportError, AttributeError, RuntimeError):
-            import_module(_NETWORKS, __package__)
-    import_module(_NETWORKS, __package__)  # which is there already, or tells why it cannot be
+        quick_imports.import_networks(compiled=compiled)

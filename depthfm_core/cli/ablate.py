@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from ..training.ablation.arms import EXPERIMENTS, AblationSettings
+from . import import_networks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs what is missing, writes table and plot, prints the table and returns 0."""
+    import_networks(args)
     from ..training.ablation.report import write_report
     from ..training.ablation.run import run_ablation
 

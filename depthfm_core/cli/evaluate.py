@@ -34,7 +34,7 @@ from ..share import Share, this_share
 from .errors import USER_ERRORS, sentence
 from .evaluate_plan import DEFAULT_ALIGNMENTS, Plan, data_set_name, find_neighbors, make_plans, settings_of
 from .evaluate_report import build_report
-from .methods import add_method_arguments, changed_options
+from .methods import add_method_arguments, changed_options, import_methods
 
 DEFAULT_MODELS = ("nano", "constant", "ramp")
 
@@ -86,9 +86,10 @@ def run(args: argparse.Namespace) -> int:
     check_names(listed)
     entries = listed[: args.limit]
     plans = make_plans(args, benchmark)
-    for plan in plans:
-        if not plan.is_done(entries):
-            check_libraries(plan.card, plan.model)
+    missing = [plan for plan in plans if not plan.is_done(entries)]
+    for plan in missing:
+        check_libraries(plan.card, plan.model)
+    import_methods([plan.model for plan in missing], args)
     share = this_share()
     others = _describe_others(args, benchmark, root, listed) if share.is_first else None  # it walks the whole folder
     if share.is_first:

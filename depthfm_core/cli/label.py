@@ -20,7 +20,7 @@ from ..share import this_share
 from ..training.teacher import RULES, choose_range, estimate_depth, is_labeled, read_as_stored, write_label
 from .arguments import add_shard_argument
 from .errors import BAD_INPUT, USER_ERRORS, sentence
-from .methods import add_method_arguments, check_method_arguments, files_beside, method_options
+from .methods import add_method_arguments, check_method_arguments, files_beside, import_methods, method_options
 
 LABELS_FILE = "labels.json"
 LONG_SIDE_PX = 1024
@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     taken = check_method_arguments([args.teacher], args)
     share = this_share()  # first: from here on "cuda" is this process's own GPU
     options = method_options(args, taken[args.teacher])
+    import_methods([args.teacher], args)
     method = load_method(args.teacher, options)
     settings = {
         "root": str(args.folder.resolve()),

@@ -6,11 +6,14 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields
 
 from ..evaluation.baselines import MethodOptions, find_method
+from ..evaluation.baselines.depthfm import DEPTHFM
 from ..evaluation.baselines.geowizard import DEFAULT_DOMAIN, DOMAINS
+from ..evaluation.baselines.sanity import SANITY
 from ..loading import chosen_device, load_pipeline, takes_another_autoencoder
 from ..model.catalog import MODELS, find_model
 from ..model.fingerprint import fingerprint
 from ..settings import EstimationSettings
+from . import import_networks
 from .arguments import (
     ESTIMATION_OPTIONS,
     add_estimation_arguments,
@@ -64,6 +67,18 @@ def check_method_arguments(models: Sequence[str], args: argparse.Namespace) -> d
         if by_any.isdisjoint(belongs_to):
             raise ValueError(f"None of {', '.join(models)} takes {option}; leave it out.")
     return taken
+
+
+def import_methods(models: Sequence[str], args: argparse.Namespace) -> None:
+    """Imports what the methods need, the quick way, where that is our networks and nothing of others.
+
+    Args:
+        models: as `find_method` takes them.
+        args: the command's.
+    """
+    names = {find_method(model)[0] for model in models}
+    if names & {*DEPTHFM} and names <= {*DEPTHFM, *SANITY}:
+        import_networks(args)
 
 
 def _options_of(model: str, args: argparse.Namespace) -> set[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..loading import usable_device
 from ..share import this_share
+from . import import_networks
 from .arguments import add_device_argument, add_shard_argument
 from .recipes import add_recipe_argument, find_recipe
 
@@ -32,12 +33,14 @@ def run(args: argparse.Namespace) -> int:
             after which the finished files stay.
         OSError: for what cannot be written.
     """
+    path = find_recipe(args.recipe)
+    import_networks(args)
     from ..training.places import latents_folder
     from ..training.recipe import read_recipe
     from ..training.record import write_record
     from ..training.stages import prepare_frames, prepare_latents
 
-    recipe = read_recipe(find_recipe(args.recipe))
+    recipe = read_recipe(path)
     if recipe.frames.stream:
         raise ValueError("[frames.stream] makes latents while it trains; there are none to make before. Run `train`.")
     names = _chosen(recipe, args.latents)

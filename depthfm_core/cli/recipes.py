@@ -25,3 +25,8 @@ def find_recipe(recipe: Path) -> Path:
     if name not in shipped:
         raise ValueError(f"There is no recipe {recipe}; shipped are {', '.join(shipped)}, in {RECIPES}.")
     return shipped[name]
+
+
+def may_train_lora(path: Path) -> bool:
+    """Whether a recipe may have a stage with LoRA, for which diffusers must find `peft`; before it is read."""
+    return b"lora" in path.read_bytes()

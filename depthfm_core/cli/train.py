@@ -7,7 +7,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from .recipes import add_recipe_argument, find_recipe
+from . import import_networks
+from .recipes import add_recipe_argument, find_recipe, may_train_lora
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,12 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the recipe and returns 0; ValueError for an unusable recipe or stage."""
+    path = find_recipe(args.recipe)
+    if not may_train_lora(path):
+        import_networks(args)
     from ..replacing import write_text
     from ..share import this_share
     from ..training.recipe import read_recipe, read_recipe_text, shorten
     from ..training.stages import run_recipe
 
-    path = find_recipe(args.recipe)
     recipe, text = read_recipe(path), read_recipe_text(path)
     if args.steps is not None:
         recipe = shorten(recipe, args.steps)

@@ -26,7 +26,7 @@ from .. import __version__
 from ..model.codec import LatentCodec, load_codec
 from ..model.fingerprint import fingerprint_weights
 from ..share import ALL, Share
-from ..workers import start_worker
+from ..workers import start_network_worker
 from .augment import PhotometricSettings
 from .latents import LatentSettings, encode, pictures_at_once
 from .shards import FORMATS, Shard, check_origin, data_set_of, find_shards, open_shard, write_shard
@@ -89,7 +89,7 @@ def write_latents(
             _tell_odd(todo, [write(codec, shard) for shard in bar(todo)], settings)
         return len(shards)
     write = partial(_write_in_worker, write, codec_path, str(device))
-    with ProcessPoolExecutor(settings.workers, get_context("spawn"), start_worker) as pool:
+    with ProcessPoolExecutor(settings.workers, get_context("spawn"), start_network_worker) as pool:
         _tell_odd(todo, list(bar(pool.map(write, todo))), settings)
     return len(shards)
 

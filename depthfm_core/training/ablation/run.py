@@ -23,7 +23,7 @@ from ...evaluation.table import describe_changes
 from ...model.writing import save_tensors
 from ...replacing import write_json
 from ...share import this_share
-from ...workers import start_worker
+from ...workers import start_network_worker
 from ..velocity import FlowSettings, train_velocity
 from . import data
 from .arms import ARMS, BASE, AblationSettings, arms_of
@@ -90,7 +90,7 @@ def _run_missing(jobs: Mapping[Path, Job], what: str, workers: int) -> None:
         return
     with (
         _without_inner_bars(),
-        ProcessPoolExecutor(min(workers, len(missing)), get_context("spawn"), start_worker) as pool,
+        ProcessPoolExecutor(min(workers, len(missing)), get_context("spawn"), start_network_worker) as pool,
     ):
         try:
             for done in as_completed([pool.submit(job) for job in missing]):
