@@ -6,29 +6,25 @@ import os
 import re
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from depthfm_core.__main__ import main
 from depthfm_core.model.reading import CheckpointError
 from depthfm_core.model.writing import save_tensors
 from depthfm_core.training import velocity
-from depthfm_core.training.loop import LoopSettings, train
-from depthfm_core.training.objective import Objective
-from depthfm_core.training.state import CHANGEABLE, is_made, read_state, saved_settings, write_state
+from depthfm_core.training.loop import LoopSettings
+from depthfm_core.training.state import CHANGEABLE, is_made, read_state, write_state
 
 from .test_replacing import leave_half_written
 from .test_training_recipe import TOY, write_toy, write_toy_frames
 
 TRAINING_PAGE = Path(__file__).parents[1] / "docs" / "training.md"
 SETTINGS = {"num_steps": 4, "learning_rate": 0.1}
-LOOP = LoopSettings(num_steps=6, batch_size=1, learning_rate=1e-2, warmup_steps=1, save_every=2, mixed_precision="no")
 # Forks a child that saves ever new states, each of one number alone, kills it a random moment after it began to write,
 # and looks at what is left: thirty times. Prints how many kills left a half-written file behind and the last step.
 KILLING = """
@@ -214,88 +210,6 @@ def test_what_may_change_are_the_settings_of_the_loop_that_the_documentation_nam
     text = TRAINING_PAGE.read_text(encoding="utf-8")
     said = text[text.index("of which a run may change") : text.index("when it goes on; the log says so")]
     assert set(re.findall(r"`(\w+)`", said)) == set(CHANGEABLE)
-
-
-class Step(NamedTuple):
-    """The batch of a toy: the number of its step."""
-
-    number: Tensor
-
-
-def linear():
-    torch.manual_seed(0)
-    return nn.Linear(3, 1)
-
-
-def spoiled_from(step, value, seen=None, slope=1.0):
-    """A loss whose gradient is `slope` for the bias, until the step from which it is `value`."""
-
-    def losses(model, batch):
-        if seen is not None:
-            seen.append(model.bias.item())
-        return {"sum": model.bias.sum() * (value if batch.number >= step else slope)}
-
-    return Objective(lambda random: Step(torch.tensor([random.step])), losses)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_stops_before_the_weights_move(tmp_path, value):
-    model = linear()
-    with pytest.raises(ValueError, match=r"stopped in step 4: loss .*state of step 2 is kept in .*learning_rate"):
-        train(model, spoiled_from(3, value), LOOP, tmp_path / "flow")
-    assert all(parameter.isfinite().all() for parameter in model.parameters())
-    state = torch.load(tmp_path / "flow" / "state.pt", weights_only=True)
-    assert state["step"] == 2 and all(tensor.isfinite().all() for tensor in state["parameters"])
-
-
-def test_a_gradient_that_is_no_number_stops_too_though_the_loss_is_one(tmp_path):
-    model = linear()
-
-    def losses(model, _batch):
-        return {"sum": model.bias.sum() + (model.weight.sum() * 0).sqrt()}  # the root's slope at 0 is infinite
-
-    with pytest.raises(ValueError, match="step 1: .*norm nan. No state was saved yet"):
-        train(model, Objective(lambda _: Step(torch.zeros(1)), losses), LOOP, tmp_path)
-
-
-def test_a_run_that_goes_on_with_another_rate_moves_by_it(tmp_path):
-    model, seen = linear(), []
-    settings = dataclasses.replace(LOOP, schedule="constant", weight_decay=0.0)
-    with pytest.raises(ValueError, match="stopped"):
-        train(model, spoiled_from(2, float("nan")), settings, tmp_path)
-    slower = dataclasses.replace(settings, learning_rate=1e-4)
-    model = linear()
-    train(model, spoiled_from(9, 1.0, seen), slower, tmp_path)
-    steps = [before - after for before, after in pairwise(seen)]
-    assert steps == pytest.approx([1e-4] * 3, rel=0.01)  # the first one, and what the schedule says of the others
-
-
-def test_a_training_at_a_constant_rate_can_be_made_longer_bit_for_bit(tmp_path):
-    def trained(folder, num_steps, schedule="constant"):
-        settings = dataclasses.replace(LOOP, schedule=schedule, num_steps=num_steps)
-        train(model := linear(), spoiled_from(9, 1.0), settings, tmp_path / folder)
-        return [parameter.detach() for parameter in model.parameters()]
-
-    once = trained("once", 4)
-    short = trained("twice", 2)
-    assert is_made(tmp_path / "twice" / "state.pt", saved_settings(tmp_path / "twice" / "state.pt"))
-    longer = trained("twice", 4)
-    assert all(torch.equal(one, other) for one, other in zip(once, longer, strict=True))
-    assert not torch.equal(short[1], longer[1])
-    trained("cosine", 4, "cosine")
-    for folder, num_steps, schedule in (("twice", 2, "constant"), ("twice", 6, "cosine"), ("cosine", 6, "cosine")):
-        with pytest.raises(ValueError, match=f"saved with num_steps 4 .now {num_steps}.*may grow at a constant rate"):
-            trained(folder, num_steps, schedule)
-
-
-def test_a_run_that_goes_on_with_another_weight_decay_shrinks_its_weights_by_it(tmp_path):
-    seen, settings = [], dataclasses.replace(LOOP, schedule="constant", weight_decay=0.0)
-    with pytest.raises(ValueError, match="stopped"):
-        train(linear(), spoiled_from(2, float("nan"), slope=0.0), settings, tmp_path)
-    decaying = dataclasses.replace(settings, weight_decay=0.5)
-    train(linear(), spoiled_from(9, 1.0, seen, slope=0.0), decaying, tmp_path)
-    shares = [after / before for before, after in pairwise(seen)]
-    assert shares == pytest.approx([1 - settings.learning_rate * 0.5] * 3, rel=1e-5)
 
 
 def test_the_command_stops_with_one_sentence_at_a_spoiled_loss_and_goes_on_once_that_is_mended(
