@@ -113,6 +113,24 @@ def test_a_training_is_imported_the_quick_way_but_where_peft_adds_to_its_layers(
     assert len(asked) == quick
 
 
+@pytest.mark.parametrize(
+    ("importing", "arguments"),
+    [
+        ("ablate.import_networks", []),
+        ("evaluate.import_methods", ["--dataset", "{pairs}"]),
+        ("label.import_methods", ["{pairs}", "--teacher", "nano"]),
+    ],
+)
+def test_these_commands_are_imported_the_quick_way_too(pairs, tmp_path, monkeypatch, capsys, importing, arguments):
+    def told(*_args):
+        raise ValueError("the quick way")
+
+    monkeypatch.setattr(f"depthfm_core.cli.{importing}", told)
+    arguments = [word.format(pairs=pairs) for word in arguments]
+    assert main([importing.partition(".")[0], *arguments, "--output", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.endswith("depthfm: the quick way\n")
+
+
 def test_where_the_marks_are_not_enough_networks_are_imported_the_plain_way(networks):
     seen, bears = networks
     bears[0] = False
