@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .batching import decodes_that_fit, end_of_stage, largest_divisor, members_that_fit
 from .checks import check_image, check_noise, check_settings
-from .depth.edges import enlarge_sharply, sharpen_edges
+from .depth.edges import resize_sharply, sharpen_edges
 from .depth.prediction import DepthPrediction
 from .flow import SolverProgress, combine_latents, combine_members, integrate, noise_source
 from .parts import Codec, VelocityNetwork
@@ -201,7 +201,7 @@ def at_pictures_size(
     if pictures is not None:
         seen, image = pictures
         centre = sharpen_edges(centre, seen)
-        log_depth = enlarge_sharply(centre, image)
+        log_depth = resize_sharply(centre, image)
     else:
         log_depth = placement.enlarge(centre)
     uncertainty = placement.enlarge(spread).clamp_min(0)

@@ -15,7 +15,7 @@ MAX_SIDE_PX = 16384
 # Beyond this ratio of the sides the long side, not the short one, decides the working size.
 MAX_ASPECT = 4
 # What a side may be stretched or shrunk by to become a multiple: all that is asked for where the short side
-# has 6 of them, as nano's, or more, as the published model's.
+# has 6 of them or more, as nano's and the published model's.
 MAX_STRETCH = 1.09
 # Long and short side of the shapes that `few_shapes` pads to: those that photographs have, so that most gain nothing.
 SHAPES = ((1, 1), (4, 3), (3, 2), (16, 9), (2, 1), (12, 5), (3, 1), (4, 1))

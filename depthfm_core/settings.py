@@ -11,7 +11,7 @@ from .resize import fit
 
 # Where an ensemble's members become one: as depth, each decoded, or as latents, which one decode serves.
 AVERAGES = ("depth", "latents")
-# Working resolution in pixels below which edges are sharpened unless the settings say otherwise: nano's is 192, that of
+# Working resolution in pixels below which edges are sharpened unless the settings say otherwise: nano's is 224, that of
 # the published model 448.
 SHARPENED_BELOW_PX = 256
 

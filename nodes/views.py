@@ -106,7 +106,7 @@ class NormalFromDepth(io.ComfyNode):
                     max=50.0,
                     step=0.5,
                     tooltip="Blur in pixels before the normals are taken; 0 = none. It calms noise and rounds edges. "
-                    "About the image's short side divided by 192 for 'nano'; much less changes nothing.",
+                    "About the image's short side divided by 224 for 'nano'; much less changes nothing.",
                 ),
                 io.Combo.Input(
                     "convention",

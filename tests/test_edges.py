@@ -1,10 +1,11 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from depthfm_core import EstimationSettings, load_pipeline
 from depthfm_core.depth import edges
-from depthfm_core.depth.edges import enlarge_sharply, sharpen_edges
+from depthfm_core.depth.edges import resize_sharply, sharpen_edges
 from depthfm_core.resize import enlarge, shrink
 
 
@@ -129,30 +130,38 @@ def test_the_median_is_the_value_with_which_half_of_the_weight_is_reached():
 def test_an_enlarged_edge_is_the_pictures(factor):
     depth, image = scene(48 * factor, 64 * factor, wall_px=29 * factor + 1)
     small = sharpen_edges(*scene(48, 64, wall_px=29))
-    sharp, plain = enlarge_sharply(small, image), enlarge(small, tuple(depth.shape[-2:]))
+    sharp, plain = resize_sharply(small, image), enlarge(small, tuple(depth.shape[-2:]))
     assert sharp.shape == depth.shape
     assert torch.equal(sharp.round(), depth) and sharp.diff(dim=-1).amax((1, 2, 3)) > 0.6
     assert plain.diff(dim=-1).max() <= 0.5
     assert (sharp - depth).abs().mean() < (plain - depth).abs().mean()
 
 
-def test_a_map_that_is_not_enlarged_is_resized_as_any_other():
+def test_a_map_of_the_pictures_size_stays_as_it_is():
     depth, image = scene()
-    assert torch.equal(enlarge_sharply(depth, image), depth)
-    small = image[..., :24, :32]
-    assert torch.equal(enlarge_sharply(depth, small), enlarge(depth, (24, 32)))
+    assert torch.equal(resize_sharply(depth, image), depth)
+
+
+@pytest.mark.parametrize("size", [(36, 48), (40, 60), (47, 65)])
+def test_an_edge_of_a_map_that_is_made_smaller_is_the_pictures(size):
+    depth, image = scene(48, 64, wall_px=29)
+    small_depth, small_image = F.interpolate(depth, size, mode="nearest-exact"), shrink(image, size)
+    sharp, plain = resize_sharply(depth, small_image), enlarge(depth, size)
+    inner = (..., slice(2, -2), slice(2, -2))
+    assert sharp.shape == plain.shape
+    assert (sharp - small_depth)[inner].abs().mean() < 0.5 * (plain - small_depth)[inner].abs().mean()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
 def test_the_defaults_of_pytorch_make_no_difference(dtype):
     depth, image = scene()
     ramp = blurred(depth)
-    sharp, large = sharpen_edges(ramp, image), enlarge_sharply(ramp, enlarge(image, (96, 128)))
+    sharp, large = sharpen_edges(ramp, image), resize_sharply(ramp, enlarge(image, (96, 128)))
     torch.set_default_dtype(dtype)
     try:
         with torch.device("meta"):
             assert torch.equal(sharpen_edges(ramp, image), sharp)
-            assert torch.equal(enlarge_sharply(ramp, enlarge(image, (96, 128))), large)
+            assert torch.equal(resize_sharply(ramp, enlarge(image, (96, 128))), large)
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -161,7 +170,8 @@ def test_the_defaults_of_pytorch_make_no_difference(dtype):
 def test_pictures_of_any_size_are_sharpened(size):
     depth = torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(0))
     assert sharpen_edges(depth, torch.zeros(1, 3, *size)).shape == depth.shape
-    assert enlarge_sharply(depth, torch.zeros(1, 3, 3 * size[0], 5 * size[1])).isfinite().all()
+    for height, width in ((3 * size[0], 5 * size[1]), (1, 1), (2, 50)):
+        assert resize_sharply(depth, torch.zeros(1, 3, height, width)).isfinite().all()
 
 
 @pytest.mark.parametrize("image", [(1, 3, 48, 63), (2, 3, 48, 64), (1, 1, 48, 64)], ids=str)
@@ -175,7 +185,7 @@ def photo():
     return scene(96, 128, wall_px=61)[1]
 
 
-@pytest.mark.parametrize(("own", "sharpened"), [(192, True), (256, False), (512, False)])
+@pytest.mark.parametrize(("own", "sharpened"), [(192, True), (224, True), (256, False), (448, False)])
 def test_models_of_few_pixels_sharpen_unless_told_otherwise(photo, own, sharpened):
     pipeline = load_pipeline("nano", dtype="float32")
     object.__setattr__(pipeline, "processing_resolution", own)  # of a frozen class
@@ -197,7 +207,7 @@ def test_normals_are_of_the_sharpened_map(photo):
     )
     small = shrink(photo, tuple(off.working_log_depth.shape[-2:]))
     assert torch.equal(on.working_log_depth, sharpen_edges(off.working_log_depth, small))
-    assert torch.equal(on.log_depth, enlarge_sharply(on.working_log_depth, photo))
+    assert torch.equal(on.log_depth, resize_sharply(on.working_log_depth, photo))
 
 
 @pytest.mark.parametrize("value", ["yes", 2, 1.0], ids=repr)

@@ -96,9 +96,9 @@ def test_without_a_smaller_map_they_are_the_depth_maps(working_size):
 
 def test_a_prediction_has_the_map_that_it_was_enlarged_from():
     settings = EstimationSettings(num_steps=1, ensemble_size=2, sharpen_edges=False)
-    prediction = load_pipeline("nano")(torch.rand(1, 3, 250, 400), settings)
-    assert prediction.working_log_depth.shape == (1, 1, 192, 320)
-    assert torch.equal(enlarge(prediction.working_log_depth, (250, 400)), prediction.log_depth)
+    prediction = load_pipeline("nano")(torch.rand(1, 3, 300, 480), settings)
+    assert prediction.working_log_depth.shape == (1, 1, 224, 352)
+    assert torch.equal(enlarge(prediction.working_log_depth, (300, 480)), prediction.log_depth)
 
 
 def test_a_picture_that_was_not_shrunk_has_no_second_map():

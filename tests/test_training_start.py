@@ -188,10 +188,9 @@ def test_a_start_that_is_not_there_is_named(tmp_path):
         first_network(NetworkSettings(start="mine.ckpt"), tmp_path)
 
 
-def test_the_documents_recipe_works_at_the_resolution_of_the_model_that_it_starts_from(tmp_path):
+def test_the_documents_recipe_exports_a_model_of_the_resolution_of_that_which_it_starts_from(tmp_path):
     page = (Path(__file__).parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"## Going on from a DepthFM\n\n```toml\n(.*?)```", page, re.DOTALL)
     recipe = read(tmp_path, text)
-    (latents,) = recipe.latents.values()
     nano = load_checkpoint(find_start(recipe.network, tmp_path)[0])
-    assert min(latents.view.height_px, latents.view.width_px) == nano.processing_resolution
+    assert recipe.export.processing_resolution == nano.processing_resolution

@@ -50,23 +50,26 @@ def sharpen_edges(log_depth: Tensor, image: Tensor) -> Tensor:
     return log_depth
 
 
-def enlarge_sharply(log_depth: Tensor, image: Tensor) -> Tensor:
+def resize_sharply(log_depth: Tensor, image: Tensor) -> Tensor:
     """A depth map at the size of a picture, [B, 1, H, W], its edges kept sharp on the way.
 
-    Sizes go up by at most two at a time, so that an edge is never wider than the few pixels that a median looks at.
+    Sizes go up by at most two at a time, so that an edge is never wider than the few pixels that a median looks at. A
+    map that is made smaller goes there at once, since the ramps that come of it are of a pixel or two.
 
     Args:
         log_depth: [B, 1, h, w] floating point with sharp edges, as `sharpen_edges` returns it.
         image: [B, 3, H, W] RGB in [0, 1] of the same view.
     """
     for size in _sizes(tuple(log_depth.shape[-2:]), tuple(image.shape[-2:])):
-        smaller_image = shrink(image, size)
-        # Found on the smaller map, where it takes a quarter of the time.
-        beside_steps = F.interpolate(_beside_steps(log_depth, _TAPS).float(), size, mode="nearest-exact") > 0
-        log_depth = enlarge(log_depth, size)
+        smaller_image, resized = shrink(image, size), enlarge(log_depth, size)
+        grows = all(before <= after for before, after in zip(log_depth.shape[-2:], size, strict=True))
+        # Found on the smaller map: on the way up that takes a quarter of the time, on the way down it may be flat.
+        beside_steps = _beside_steps(log_depth if grows else resized, _TAPS)
+        beside_steps = F.interpolate(beside_steps.float(), size, mode="nearest-exact") > 0
         for _ in range(2):
-            log_depth = _median(log_depth, smaller_image, 1, beside_steps)
-    return enlarge(log_depth, tuple(image.shape[-2:]))
+            resized = _median(resized, smaller_image, 1, beside_steps)
+        log_depth = resized
+    return log_depth
 
 
 def _median(log_depth: Tensor, image: Tensor, spacing: int, chosen: Tensor) -> Tensor:
@@ -151,12 +154,14 @@ def _mean_near(centre: Tensor, values: Tensor, weight: Tensor) -> Tensor:
     return (weight * values).sum(1) / weight.sum(1)
 
 
-def _sizes(small: tuple[int, int], large: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Of both sides, from the one to the other in even steps of at most two times; nothing where none is larger."""
-    growth = max(end / start for start, end in zip(small, large, strict=True))
-    count = max(0, math.ceil(math.log2(growth) - 1e-9))
+def _sizes(start: tuple[int, int], end: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Of both sides, from the one to the other in even steps of at most two times; nothing where both are the same."""
+    if start == end:
+        return
+    growth = max(last / first for first, last in zip(start, end, strict=True))
+    count = max(1, math.ceil(math.log2(growth) - 1e-9))
     for index in range(1, count + 1):
-        yield tuple(round(start * (end / start) ** (index / count)) for start, end in zip(small, large, strict=True))
+        yield tuple(round(first * (last / first) ** (index / count)) for first, last in zip(start, end, strict=True))
 
 
 def _check_same_size(log_depth: Tensor, image: Tensor) -> None:

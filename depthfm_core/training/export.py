@@ -3,6 +3,7 @@ autoencoder by itself.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..model.checkpoints import DepthFMCheckpoint, load_checkpoint, save_checkpoint
@@ -13,6 +14,45 @@ from ..model.reading import CheckpointError
 from ..model.unet import DepthFMUNet
 from ..model.writing import save_tensors
 from ..replacing import write_json
+from ..resize import MAX_SIDE_PX
+from .augment import ViewSettings
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """How the exported model is to be used.
+
+    Attributes:
+        processing_resolution: the short side in pixels that it will see; 0 = that of the views it learned from. More
+            can be better (docs/nano.md, "Resolution").
+
+    Raises:
+        ValueError: for a resolution that no picture has.
+    """
+
+    processing_resolution: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.processing_resolution <= MAX_SIDE_PX:
+            raise ValueError(
+                f"processing_resolution is {self.processing_resolution}; choose up to {MAX_SIDE_PX} pixels, or 0 for "
+                "the short side of the views."
+            )
+
+    def view(self, learned: ViewSettings, multiple: int) -> ViewSettings:
+        """The view that the exported model has of a frame.
+
+        Args:
+            learned: the view it learned from, whose aspect this one has but for the rounding.
+            multiple: what sides are rounded to, in pixels.
+        """
+        if not self.processing_resolution:
+            return learned
+        scale = self.processing_resolution / min(learned.height_px, learned.width_px)
+        height, width = (
+            max(1, round(side * scale / multiple)) * multiple for side in (learned.height_px, learned.width_px)
+        )
+        return replace(learned, height_px=height, width_px=width)
 
 
 def export(
@@ -30,7 +70,7 @@ def export(
         network: as trained, with the text's projections still in place.
         codec: bundled; a small autoencoder's skipped blocks are written as zeros, so the file is a standard TAESD.
         noising_step: how noisy the source is, of 1000.
-        resolution: the short side in pixels that the model was trained at.
+        resolution: the short side in pixels that the model is to see.
         spread_scale: what makes an ensemble's spread the expected error.
         path: ends in .safetensors.
         training: what made it, as `record.provenance` says it; and the "network", which file of weights it was, or the

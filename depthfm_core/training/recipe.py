@@ -15,6 +15,7 @@ from ..model.hyperparameters import UNetHyperParameters
 from ..model.parameterization import DEFAULT_PARAMETERIZATION, check_parameterization
 from .augment import PhotometricSettings
 from .autoencoder import AutoencoderSettings
+from .export import ExportSettings
 from .frames import FrameSettings
 from .latents import LatentSettings
 from .loop import LoopSettings
@@ -144,6 +145,7 @@ class Recipe:
     frames: FrameSettings = FrameSettings()
     photometry: PhotometricSettings = PhotometricSettings()
     normalization: NormalizationSettings = NormalizationSettings()
+    export: ExportSettings = ExportSettings()
 
     def __post_init__(self) -> None:
         trained = self.autoencoder.loop is not None
