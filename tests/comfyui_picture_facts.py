@@ -32,8 +32,8 @@ def _against_the_sampler() -> dict:
     from a_pack.nodes.native import load_model
     from a_pack.nodes.runtime import estimate
 
-    nano, picture = load_model(NANO_PATH, "float32", "plain"), _blocks(288, 384)
-    latent, vae = sampled_latent(nano, shrink(picture, (192, 256)), 5), nano.model.facts.vae
+    nano, picture = load_model(NANO_PATH, "float32", "plain"), _blocks(280, 360)
+    latent, vae = sampled_latent(nano, shrink(picture, (224, 288)), 5), nano.model.facts.vae
     found, differences = {}, {}
     for name, sharpen in MENU.items():
         found[name] = decode(latent, vae, 1, "mean", picture, sharpen)

@@ -30,7 +30,7 @@ def test_ksampler_and_decode_give_the_samplers_depth(facts):
 def test_decode_with_the_picture_gives_the_samplers_depth_at_the_pictures_size_and_with_its_edges(facts):
     assert facts["picture_against_ours"].keys() == {"auto", "sharpened", "as estimated"}
     assert max(facts["picture_against_ours"].values()) < 1e-4
-    assert facts["picture_working_size"] == [1, 1, 192, 256]
+    assert facts["picture_working_size"] == [1, 1, 224, 288]
     assert facts["sharpened_against_as_estimated"] > 0.01
 
 
