@@ -36,9 +36,9 @@ def test_the_model_says_the_recipes_resolution_at_which_its_spread_was_measured(
     monkeypatch.setattr(
         stages, "measure_spread_scale", lambda _network, _codec, frames, _step: sizes.append(frames.image.shape) or 2.0
     )
-    recipe = changed_recipe(tmp_path, "[flow.first]", "[export]\nprocessing_resolution = 64\n[flow.first]")
+    recipe = changed_recipe(tmp_path, "[flow.first]", "[export]\nprocessing_resolution = 60\n[flow.first]")
     run_recipe(recipe, output)
     model = load_checkpoint(output / "model.safetensors")
-    assert (model.processing_resolution, model.spread_scale) == (64, 2.0)
+    assert (model.processing_resolution, model.spread_scale) == (64, 2.0)  # whole cells of 16 pixels
     assert [tuple(size[-2:]) for size in sizes] == [(64, 96)]
     assert load_checkpoint(trained / "model.safetensors").processing_resolution == 32  # its views'

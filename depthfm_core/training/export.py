@@ -23,8 +23,8 @@ class ExportSettings:
     """How the exported model is to be used.
 
     Attributes:
-        processing_resolution: the short side in pixels that it will see; 0 = that of the views it learned from. More
-            can be better (docs/nano.md, "Resolution").
+        processing_resolution: the short side in pixels that it will see, to whole cells of the network; 0 = that of the
+            views it learned from. More can be better (docs/nano.md, "Resolution").
 
     Raises:
         ValueError: for a resolution that no picture has.

@@ -250,7 +250,7 @@ def _export(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | No
     view = recipe.export.view(recipe.latents[settings.latents[-1]].view, cell_px)
     spread_scale = measure_spread_scale(network, codec, encode_held_out(frames, view, codec), settings.noising_step)
     network, codec = network.cpu(), codec.cpu()
-    resolution = recipe.export.processing_resolution or min(view.height_px, view.width_px)
+    resolution = min(view.height_px, view.width_px)
     made_by |= unfinished
     export(network, codec, settings.noising_step, resolution, spread_scale, output / RESULT, made_by)
 
