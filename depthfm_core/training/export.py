@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from ..model.checkpoints import DepthFMCheckpoint, load_checkpoint, save_checkpoint
 from ..model.codec import LatentCodec
 from ..model.codec_parts import codec_config, codec_tensors
@@ -14,7 +16,7 @@ from ..model.reading import CheckpointError
 from ..model.unet import DepthFMUNet
 from ..model.writing import save_tensors
 from ..replacing import write_json
-from ..resize import MAX_SIDE_PX
+from ..resize import MAX_SIDE_PX, fit
 from .augment import ViewSettings
 
 
@@ -44,14 +46,12 @@ class ExportSettings:
 
         Args:
             learned: the view it learned from, whose aspect this one has but for the rounding.
-            multiple: what sides are rounded to, in pixels.
+            multiple: as of `resize.fit`.
         """
         if not self.processing_resolution:
             return learned
-        scale = self.processing_resolution / min(learned.height_px, learned.width_px)
-        height, width = (
-            max(1, round(side * scale / multiple)) * multiple for side in (learned.height_px, learned.width_px)
-        )
+        frame = torch.empty(1, 3, learned.height_px, learned.width_px, device="meta")
+        height, width = fit(frame, self.processing_resolution, multiple)[0].shape[-2:]
         return replace(learned, height_px=height, width_px=width)
 
 

@@ -246,8 +246,8 @@ def _export(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | No
     network, codec = network.eval().to(device), codec_of(recipe, output).to(device)
     frames = spread(split_frames(recipe.frames, output)[1], _CALIBRATED_FRAMES)
     _LOGGER.info("measuring an ensemble's spread on %d held-out frames, which takes a while on a CPU", len(frames))
-    cell_px = codec.downscale * 2 ** (len(network.hyper.channel_mult) - 1)
-    view = recipe.export.view(recipe.latents[settings.latents[-1]].view, cell_px)
+    learned, multiple = recipe.latents[settings.latents[-1]].view, codec.downscale * network.hyper.downscale
+    view = recipe.export.view(learned, multiple)
     spread_scale = measure_spread_scale(network, codec, encode_held_out(frames, view, codec), settings.noising_step)
     network, codec = network.cpu(), codec.cpu()
     resolution = min(view.height_px, view.width_px)
