@@ -178,7 +178,7 @@ class DepthFMPipeline:
     @property
     def multiple(self) -> int:
         """What the sides of the networks' picture are divisible by: one cell of the deepest level."""
-        return self.codec.downscale * self.network.hyper.downscale
+        return self.codec.downscale * 2 ** (len(self.network.hyper.channel_mult) - 1)
 
     @property
     def device(self) -> torch.device:

@@ -115,7 +115,7 @@ def load_naive(model: Path, vae: Path | None = None, device: str | torch.device 
         codec=_as_it_comes(naive_codec, device),
         noising_step=checkpoint.noising_step,
         processing_resolution=checkpoint.processing_resolution,
-        multiple=NaiveCodec.downscale * checkpoint.hyper.downscale,
+        multiple=NaiveCodec.downscale * 2 ** (len(checkpoint.hyper.channel_mult) - 1),
     )
 
 

@@ -82,11 +82,6 @@ class UNetHyperParameters:
         return tuple(self.model_channels * m for m in self.channel_mult)
 
     @property
-    def downscale(self) -> int:
-        """How many cells of the latent one of the deepest level is wide."""
-        return 2 ** (len(self.channel_mult) - 1)
-
-    @property
     def heads(self) -> tuple[int, ...]:
         """The number of attention heads on each level."""
         return tuple(self.num_heads if self.num_heads > 0 else c // self.num_head_channels for c in self.channels)

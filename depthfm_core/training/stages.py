@@ -28,6 +28,7 @@ import torch
 from ..model.codec import LatentCodec
 from ..model.fingerprint import fingerprint
 from ..model.writing import save_tensors
+from ..pipeline import DepthFMPipeline
 from ..share import ALL, Share, this_share
 from .autoencoder import AutoencoderData, train_autoencoder
 from .calibration import measure_spread_scale
@@ -246,8 +247,8 @@ def _export(recipe: Recipe, output: Path, _which: str, _stream: FrameStream | No
     network, codec = network.eval().to(device), codec_of(recipe, output).to(device)
     frames = spread(split_frames(recipe.frames, output)[1], _CALIBRATED_FRAMES)
     _LOGGER.info("measuring an ensemble's spread on %d held-out frames, which takes a while on a CPU", len(frames))
-    learned, multiple = recipe.latents[settings.latents[-1]].view, codec.downscale * network.hyper.downscale
-    view = recipe.export.view(learned, multiple)
+    multiple = DepthFMPipeline(network, codec, settings.noising_step, processing_resolution=0).multiple
+    view = recipe.export.view(recipe.latents[settings.latents[-1]].view, multiple)
     spread_scale = measure_spread_scale(network, codec, encode_held_out(frames, view, codec), settings.noising_step)
     network, codec = network.cpu(), codec.cpu()
     resolution = min(view.height_px, view.width_px)
