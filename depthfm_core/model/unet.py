@@ -53,8 +53,8 @@ class DepthFMUNet(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The weights' dtype, in which the network computes."""
-        return self.unet.dtype
+        """The weights' dtype, in which the network computes: of one of them, since diffusers' `dtype` asks them all."""
+        return self.unet.conv_in.weight.dtype
 
     @property
     def device(self) -> torch.device:
