@@ -103,10 +103,10 @@ class NormalFromDepth(io.ComfyNode):
                     "smoothing",
                     default=0.0,
                     min=0.0,
-                    max=50.0,
+                    max=200.0,
                     step=0.5,
-                    tooltip="Blur in pixels before the normals are taken; 0 = none. It calms noise and rounds edges. "
-                    "About the image's short side divided by 224 for 'nano'; much less changes nothing.",
+                    tooltip="Averages slopes over so many pixels of a surface; 0 = none. It calms noise and the steps "
+                    "of 8-bit depth; edges stay. About the image's short side divided by 56 for 'nano'.",
                 ),
                 io.Combo.Input(
                     "convention",

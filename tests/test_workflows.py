@@ -73,7 +73,7 @@ def test_a_note_says_what_comes_out_and_names_every_file_that_is_needed(name):
 def test_a_note_gives_smoothing_by_the_size_of_the_picture_since_it_counts_its_pixels():
     notes = "".join(n["widgets_values"][0] for n in read_workflow("normals")["nodes"] if n["type"] == "MarkdownNote")
     (advice,) = re.findall(r"^- \*smoothing\*: .*\n.*$", notes, re.MULTILINE)
-    assert "short side divided by 224" in advice
+    assert "short side divided by 56" in advice
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -119,8 +119,8 @@ def _add_normal_arguments(output: argparse._ArgumentGroup) -> None:
         type=float,
         default=smoothing,
         metavar="PX",
-        help="normals: sigma of a blur before; under half a cell of the network's picture it changes nothing "
-        f"(default: {smoothing:g})",
+        help="normals: sigma over which slopes are averaged within surfaces, whose edges stay; for nano about the "
+        f"picture's short side divided by 56 (default: {smoothing:g})",
     )
 
 

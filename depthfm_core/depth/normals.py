@@ -2,9 +2,10 @@
 
 Any difference between points of a plane lies in the plane, so a plane's normal is exact at every tilt and in
 perspective. At an edge between two surfaces a central difference would invent a third one, so there the
-one-sided difference that stays on the pixel's own surface is taken.
+one-sided difference that stays on the pixel's own surface is taken. With smoothing, normals follow from the slopes of
+1 / depth, averaged within surfaces.
 
-The computation takes some thirty planes of the image's size, so it goes strip by strip. Sums over x, y and z are
+The former takes some thirty planes of the image's size, so it goes strip by strip. Sums over x, y and z are
 written out: PyTorch's own reductions over three values that lie planes apart are several times slower.
 """
 
@@ -14,10 +15,10 @@ import math
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .points import focal_length, unproject
+from .smoothing import smooth_within_surfaces
 
 # Signs that turn camera axes (x right, y down, z forward) into a normal map's (z to the viewer). ControlNet's normal
 # model of Stable Diffusion 1.5 has red to the left: github.com/lllyasviel/ControlNet-v1-1-nightly, "Normal 1.1".
@@ -27,6 +28,10 @@ CONVENTIONS = {"opengl": (1.0, -1.0, -1.0), "directx": (1.0, 1.0, -1.0), "contro
 # degrees) and EDGE_RATIO times as steep as the step to the other: a steep surface is steep on both sides.
 EDGE_SLOPE = 2.0
 EDGE_RATIO = 3.0
+
+# With smoothing, steps count the less the larger they are: one of this log depth 0.37, of three times as much nothing.
+# The steps of 8 bits are half as large where a picture spans 1 to 50.
+SMALL_STEP = 0.03
 
 _STRIP_PX = 2**16  # a strip's planes stay in a processor's cache
 
@@ -48,8 +53,8 @@ def normals_from_depth(
         fov_deg: horizontal field of view in degrees; not used if `focal_px` is given.
         focal_px: focal length in pixels.
         strength: > 0; factor of the slopes, 1 = true normals, more = more relief.
-        smoothing: >= 0; sigma in pixels of a Gaussian blur before. It blurs 1 / depth, which is linear over a
-            plane and so leaves planes alone; blurred depth would bend them. Edges become rounded.
+        smoothing: >= 0; sigma in pixels over which slopes are averaged, within surfaces: edges stay, planes stay exact,
+            and the steps of a depth picture of 8 bits become slopes again.
         convention: a key of `CONVENTIONS`: "opengl" has x right and y up, "directx" has y down, "controlnet" has
             x left and y up.
 
@@ -60,13 +65,13 @@ def normals_from_depth(
     focal_px = focal_length(depth.shape[3], fov_deg, focal_px)
     depth = depth.float()
     if smoothing > 0:
-        depth = 1 / _gaussian_blur(1 / depth, smoothing)
-    points = unproject(depth, focal_px)  # [B, 3, H, W]
+        normals = _smooth_normals(depth, focal_px, smoothing)
+    else:
+        normals = _camera_normals(depth, focal_px)
     x_sign, y_sign, z_sign = CONVENTIONS[convention]
-    scale = points.new_tensor([x_sign * strength, y_sign * strength, z_sign]).view(1, 3, 1, 1)
-    normals = torch.empty_like(points)
-    for rows, seen, inner in _strips(points):
-        normals[:, :, rows] = unit(_camera_normals(points[:, :, seen], focal_px)[:, :, inner] * scale)
+    scale = depth.new_tensor([x_sign * strength, y_sign * strength, z_sign]).view(1, 3, 1, 1)
+    for rows, _, _ in _strips(normals):
+        normals[:, :, rows] = unit(normals[:, :, rows] * scale)
     return normals
 
 
@@ -90,8 +95,40 @@ def _strips(points: Tensor) -> Iterator[tuple[slice, slice, slice]]:
         yield slice(top, bottom), slice(above, bottom + 1), slice(top - above, bottom - above)
 
 
-def _camera_normals(points: Tensor, focal_px: float) -> Tensor:
-    """Normals in camera axes that face the camera, [B, 3, H, W] of any length, from the points of the pixels."""
+def _camera_normals(depth: Tensor, focal_px: float) -> Tensor:
+    """Normals in camera axes that face the camera, [B, 3, H, W] of any length."""
+    points = unproject(depth, focal_px)  # [B, 3, H, W]
+    normals = torch.empty_like(points)
+    for rows, seen, inner in _strips(points):
+        normals[:, :, rows] = _crossed(points[:, :, seen], focal_px)[:, :, inner]
+    return normals
+
+
+def _smooth_normals(depth: Tensor, focal_px: float, sigma_px: float) -> Tensor:
+    """As `_camera_normals`, with the mean slope of each pixel's surroundings on its surface.
+
+    Slopes are of 1 / depth, which is linear over a plane.
+    """
+    inverse, log_depth = 1 / depth, depth.log()
+    sums = []
+    for dim in (3, 2):
+        step = log_depth.diff(dim=dim) / SMALL_STEP
+        counts = (-step * step).exp().clamp_min(1e-6)  # a pixel among edges has slopes, too
+        sums += [_of_both_steps(counts * inverse.diff(dim=dim), dim), _of_both_steps(counts, dim)]
+    sums = smooth_within_surfaces(torch.cat(sums, dim=1), depth, sigma_px)
+    across, down = focal_px * sums[:, 0:1] / sums[:, 1:2], focal_px * sums[:, 2:3] / sums[:, 3:4]
+    rays = unproject(torch.ones_like(depth), focal_px)
+    return -torch.cat([across, down, inverse - across * rays[:, 0:1] - down * rays[:, 1:2]], dim=1)
+
+
+def _of_both_steps(steps: Tensor, dim: int) -> Tensor:
+    """For each pixel the sum over the steps along dim from it and to it, one of them at the border."""
+    none = torch.zeros_like(steps.narrow(dim, 0, 1))
+    return torch.cat([none, steps], dim) + torch.cat([steps, none], dim)
+
+
+def _crossed(points: Tensor, focal_px: float) -> Tensor:
+    """The normals of some rows of points, as `_camera_normals`."""
     footprint = points[:, 2:] / focal_px  # a pixel's width on a surface that faces the camera
     across, down = _tangent(points, footprint, dim=3), _tangent(points, footprint, dim=2)
     # Unit tangents first: the product of two short ones would fall below float32.
@@ -114,15 +151,6 @@ def _tangent(points: Tensor, footprint: Tensor, dim: int) -> Tensor:
     at_edge = (large > EDGE_SLOPE * footprint) & (large > EDGE_RATIO * small)
     one_sided = torch.where(rise_after < rise_before, after, before)
     return torch.where(at_edge, one_sided, (after + before) / 2)
-
-
-def _gaussian_blur(values: Tensor, sigma_px: float) -> Tensor:
-    """[B, 1, H, W] blurred along both axes, its border repeated outwards; the kernel ends at 3 sigma."""
-    radius = math.ceil(3 * sigma_px)
-    offsets = torch.arange(-radius, radius + 1, device=values.device, dtype=values.dtype)
-    kernel = torch.softmax(-(offsets**2) / (2 * sigma_px**2), dim=0)
-    padded = F.pad(values, (radius,) * 4, mode="replicate")
-    return F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
 
 
 def _check_settings(depth: Tensor, strength: float, smoothing: float, convention: str) -> None:

@@ -1,0 +1,56 @@
+"""A map smoothed within surfaces and not across the edges between them.
+
+The recursive filter of the domain transform (Gastal and Oliveira, SIGGRAPH 2011,
+https://doi.org/10.1145/2010324.1964964): along a row neighbors lie the farther apart the more their depth differs, and
+each pixel takes the less from another the farther that is; then along the columns, three times over with a falling
+width. A ramp, as an enlarged silhouette has, is as far across as a step.
+"""
+
+import math
+
+from einops import rearrange
+from torch import Tensor
+
+_ROUNDS = 3
+_SAME_SURFACE = 0.1  # a step of log depth that lies as far apart as sigma: 5 % of what DepthFM says of a picture
+
+
+def smooth_within_surfaces(values: Tensor, depth: Tensor, sigma_px: float) -> Tensor:
+    """Values that are blurred where depth goes on evenly, and keep their steps where it does not.
+
+    Args:
+        values: [B, C, H, W].
+        depth: [B, 1, H, W], positive; its unit does not matter.
+        sigma_px: > 0; of the blur where depth is even.
+
+    Returns:
+        [B, C, H, W]; constant values stay as they are.
+    """
+    log_depth = depth.log()
+    across, down = (1 + sigma_px / _SAME_SURFACE * log_depth.diff(dim=dim).abs() for dim in (3, 2))
+    for left in reversed(range(_ROUNDS)):
+        # Variances that add up to that of sigma, each a quarter of the one before (equation 14).
+        falloff = math.log(_kept(sigma_px**2 * 3 * 4**left / (4**_ROUNDS - 1)))
+        values = _along_rows(values, (falloff * across).exp())
+        values = _along_rows(values.mT, (falloff * down).exp().mT).mT
+    return values.contiguous()
+
+
+def _kept(variance: float) -> float:
+    """What a pixel takes of its neighbor, once to the right and once to the left, for a blur of this variance.
+
+    Weights a^|n| have the variance 2 a / (1 - a)^2.
+    """
+    return (1 + variance - math.sqrt(1 + 2 * variance)) / variance
+
+
+def _along_rows(values: Tensor, kept: Tensor) -> Tensor:
+    """[B, C, H, W] of which each pixel takes the share `kept` [B, 1, H, W - 1] of the one before, to and fro."""
+    columns = rearrange(values, "b c h w -> w b c h").clone()
+    shares = rearrange(kept, "b c h w -> w b c h").contiguous()
+    pixels, shares = columns.unbind(), shares.unbind()
+    for before, pixel, share in zip(pixels, pixels[1:], shares, strict=False):
+        pixel.lerp_(before, share)
+    for before, pixel, share in zip(pixels[::-1], pixels[-2::-1], shares[::-1], strict=False):
+        pixel.lerp_(before, share)
+    return rearrange(columns, "w b c h -> b c h w")
