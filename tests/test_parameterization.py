@@ -56,10 +56,9 @@ def at_timestep(alpha_bar, timestep):
 class Recording(torch.nn.Module):
     """In place of diffusers' UNet: notes what it is fed and answers by a function of it."""
 
-    dtype = torch.float32
-
     def __init__(self, answer=lambda sample, timestep: torch.zeros_like(sample[:, :4])):
         super().__init__()
+        self.conv_in = torch.nn.Conv2d(8, 4, 1)  # in whose dtype the network computes
         self.answer = answer
 
     def forward(self, sample, timestep, **_text):

@@ -55,3 +55,9 @@ def test_what_comes_in_is_not_changed():
     before = values.clone(), depth.clone()
     smooth_within_surfaces(values, depth, 3.0)
     assert torch.equal(values, before[0]) and torch.equal(depth, before[1])
+
+
+def test_a_gradient_goes_through():
+    values = torch.rand(1, 2, 5, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    smooth_within_surfaces(values, torch.ones(1, 1, 5, 6), 2.0).sum().backward()
+    assert values.grad.sum() == pytest.approx(values.numel(), rel=1e-5)

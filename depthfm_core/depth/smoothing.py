@@ -8,6 +8,7 @@ width. A ramp, as an enlarged silhouette has, is as far across as a step.
 
 import math
 
+import torch
 from einops import rearrange
 from torch import Tensor
 
@@ -46,11 +47,10 @@ def _kept(variance: float) -> float:
 
 def _along_rows(values: Tensor, kept: Tensor) -> Tensor:
     """[B, C, H, W] of which each pixel takes the share `kept` [B, 1, H, W - 1] of the one before, to and fro."""
-    columns = rearrange(values, "b c h w -> w b c h").clone()
-    shares = rearrange(kept, "b c h w -> w b c h").contiguous()
-    pixels, shares = columns.unbind(), shares.unbind()
-    for before, pixel, share in zip(pixels, pixels[1:], shares, strict=False):
-        pixel.lerp_(before, share)
-    for before, pixel, share in zip(pixels[::-1], pixels[-2::-1], shares[::-1], strict=False):
-        pixel.lerp_(before, share)
-    return rearrange(columns, "w b c h -> b c h w")
+    pixels, shares = (rearrange(of, "b c h w -> w b c h").contiguous().unbind() for of in (values, kept))
+    for _ in ("to", "fro"):
+        passed = [pixels[0]]
+        for pixel, share in zip(pixels[1:], shares, strict=True):
+            passed.append(pixel.lerp(passed[-1], share))
+        pixels, shares = passed[::-1], shares[::-1]
+    return rearrange(torch.stack(pixels), "w b c h -> b c h w")
