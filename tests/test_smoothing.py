@@ -18,6 +18,11 @@ def test_on_even_depth_a_point_becomes_a_spot_of_this_sigma(sigma_px):
         assert torch.allclose(profile, profile.flip(0), atol=1e-6)
 
 
+def test_next_to_no_sigma_changes_next_to_nothing():
+    values, depth = torch.rand(2, 1, 1, 20, 30, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(smooth_within_surfaces(values, depth + 1, 1e-6), values)
+
+
 def test_constant_values_stay_whatever_the_depth():
     depth = 0.2 + torch.rand(2, 1, 7, 9, generator=torch.Generator().manual_seed(0))
     values = torch.tensor([0.3, -5.0]).view(1, 2, 1, 1).expand(2, 2, 7, 9)

@@ -31,9 +31,9 @@ def smooth_within_surfaces(values: Tensor, depth: Tensor, sigma_px: float) -> Te
     across, down = (1 + sigma_px / _SAME_SURFACE * log_depth.diff(dim=dim).abs() for dim in (3, 2))
     for left in reversed(range(_ROUNDS)):
         # Variances that add up to that of sigma, each a quarter of the one before (equation 14).
-        falloff = math.log(_kept(sigma_px**2 * 3 * 4**left / (4**_ROUNDS - 1)))
-        values = _along_rows(values, (falloff * across).exp())
-        values = _along_rows(values.mT, (falloff * down).exp().mT).mT
+        kept = _kept(sigma_px**2 * 3 * 4**left / (4**_ROUNDS - 1))
+        values = _along_rows(values, kept**across)
+        values = _along_rows(values.mT, (kept**down).mT).mT
     return values.contiguous()
 
 
@@ -42,7 +42,7 @@ def _kept(variance: float) -> float:
 
     Weights a^|n| have the variance 2 a / (1 - a)^2.
     """
-    return (1 + variance - math.sqrt(1 + 2 * variance)) / variance
+    return variance / (1 + variance + math.sqrt(1 + 2 * variance))
 
 
 def _along_rows(values: Tensor, kept: Tensor) -> Tensor:
