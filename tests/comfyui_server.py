@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
+from .ports import free_port
 
 PACK = Path(__file__).parents[1]
 PACK_NAME = "depthfm_under_test"
@@ -48,7 +49,7 @@ class ComfyUI:
     def __init__(self, base: Path, *, front_end: bool = False) -> None:
         self.base = base
         self.front_end = front_end
-        self.port = _free_port()
+        self.port = free_port()
         self.log = base / "server.log"
         _install_pack(base)
         self.process = self._start()
@@ -139,9 +140,3 @@ def _install_pack(base: Path) -> None:
     shutil.copy(PACK / "__init__.py", pack)
     for folder in ("nodes", "depthfm_core", "workflows", "subgraphs", "web", "locales"):
         shutil.copytree(PACK / folder, pack / folder, ignore=shutil.ignore_patterns("__pycache__"))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ ROOMS = {
     "__main__": ("cli", "__init__"),
     "__init__": ("loading",),
 }
+EINOPS_NEEDS_THE_TRACER = tuple(map(int, version("torch").split(".")[:2])) < (2, 8)  # to register with it
 STANDARD = set(sys.stdlib_module_names)
 PACKAGES = {
     "flow": {"torch", "einops"},
@@ -165,7 +167,8 @@ def test_predict_imports_nothing_of_diffusers_that_it_does_not_need_and_leaves_i
     code = (
         "import sys; from depthfm_core.__main__ import main\n"
         "sys.argv = ['depthfm', 'predict', '--model', 'missing']\n"
-        "assert main() == 2 and 'diffusers' in sys.modules and 'torch._dynamo' not in sys.modules\n"
+        "assert main() == 2 and 'diffusers' in sys.modules\n"
+        f"assert {EINOPS_NEEDS_THE_TRACER} or 'torch._dynamo' not in sys.modules\n"
         "import gc\n"
         "assert gc.isenabled() and gc.get_freeze_count() > 100_000\n"
         "import peft"

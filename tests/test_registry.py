@@ -227,6 +227,15 @@ def test_the_test_workflow_runs_the_documented_commands_on_every_python_that_is_
     assert all(f"\n{command}\n" in documented for command in commands(jobs["python"]))
 
 
+def test_the_lower_bounds_are_tested_on_the_oldest_python_by_the_documented_commands(project):
+    job = workflow("test.yml")["jobs"]["lowest"]
+    (python,) = (step["with"]["python-version"] for step in job["steps"] if "with" in step)
+    assert project["project"]["requires-python"] == f">={python}"
+    *install, test = commands(job)
+    documented = (PACK / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert all(f"\n{command}\n" in documented for command in install) and f"| `{test}` |" in documented
+
+
 def test_the_library_is_tested_on_windows_and_macos_by_the_documented_command():
     job = workflow("systems.yml")["jobs"]["library"]
     assert [system.partition("-")[0] for system in job["strategy"]["matrix"]["system"]] == ["windows", "macos"]

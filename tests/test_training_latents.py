@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from functools import partial
@@ -27,6 +26,7 @@ from depthfm_core.training.sources import Frame
 from depthfm_core.training.stages import run_recipe
 from depthfm_core.training.target import NormalizationSettings
 
+from .ports import free_port
 from .precomputing import RECIPE, files, with_holes
 from .test_training_data import scene
 
@@ -107,10 +107,8 @@ def test_two_processes_write_byte_for_byte_what_one_does(precompute, output, tmp
     (output / "latents").rename(tmp_path / "alone")
     recipe = tmp_path / "recipe.toml"
     command = [sys.executable, "-m", "depthfm_core", "precompute", recipe, "--output", output, "--latents", "small"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    together = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    together = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+    together["MASTER_PORT"] = str(free_port())
     processes = [
         subprocess.Popen(command, env=together | {"RANK": rank, "LOCAL_RANK": rank}, stdout=subprocess.PIPE, text=True)
         for rank in ("0", "1")

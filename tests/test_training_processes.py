@@ -15,13 +15,14 @@ from depthfm_core.training.recipe import read_recipe
 from depthfm_core.training.stages import run_recipe
 from depthfm_core.training.velocity import build_network
 
+from .ports import free_port
 from .test_training_recipe import TOY, write_toy, write_toy_frames
 from .training_worker import TOY as NETWORK
 from .training_worker import run, write_latents
 
 ROOT = Path(__file__).parent.parent
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
+ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
 
 
 def launch(folder, *arguments):
@@ -77,7 +78,8 @@ def test_a_recipe_run_by_two_processes_gives_the_model_of_one_and_one_log(tmp_pa
     for output in (alone, shared):
         write_toy_frames(output)
     run_recipe(read_recipe(path), alone)
-    done = launch(tmp_path, *ACCELERATE, "-m", "depthfm_core", "train", path, "--output", shared)
+    port = ("--main_process_port", free_port())  # 0 for any waits for ever under PyTorch 2.6
+    done = launch(tmp_path, *ACCELERATE, *port, "-m", "depthfm_core", "train", path, "--output", shared)
     for file in ("autoencoder/diffusion_pytorch_model", "latents/small/more-0000", "flow/second/network", "model"):
         one, two = (load_file(output / f"{file}.safetensors") for output in (alone, shared))
         for key in one:
