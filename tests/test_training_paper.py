@@ -87,6 +87,11 @@ def ramp():
     return columns[None, :, None].repeat(24, 0).repeat(3, 2), distance_m
 
 
+def smaller_batches(stage, size):
+    """A flow stage with less work in each step."""
+    return dataclasses.replace(stage, loop=dataclasses.replace(stage.loop, batch_size=size))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_dry_run_goes_through_every_stage_to_a_model_that_estimates_depth(name, output):
     recipe = shorten(paper_recipe(name), 2)
@@ -94,7 +99,8 @@ def test_a_dry_run_goes_through_every_stage_to_a_model_that_estimates_depth(name
     view = dataclasses.replace(views.view, height_px=32, width_px=48)
     small = dataclasses.replace(views, view=view, views_per_frame=1)  # of the recipe's 4, for time
     network = dataclasses.replace(recipe.network, unet=HYPER)
-    recipe = dataclasses.replace(recipe, latents={"views": small}, network=network)
+    flow = {which: smaller_batches(stage, 16) for which, stage in recipe.flow.items()}
+    recipe = dataclasses.replace(recipe, latents={"views": small}, network=network, flow=flow)
     for stage in stage_names(recipe):
         run_recipe(recipe, output, stage)
     labels = {path.stem for path in (output / "latents" / "views").iterdir()}
