@@ -111,8 +111,8 @@ def save(make, folder):
     for parameter in model.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.2)  # the library's own 0.02 makes nearly constant maps
-        if parameter.ndim == 4 and len(parameter) == 1:  # the layer that makes the map, and a ReLU after it,
-            parameter.data.abs_()  # which would make it all zero or not, as the draw is
+        if parameter.ndim == 4 and len(parameter) == 1:  # makes the map, of what is not negative
+            parameter.data.abs_()  # else the ReLU after it leaves nothing but zeros of some draws
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return model.eval(), processor
