@@ -4,7 +4,7 @@ import pytest
 
 from .comfyui_process import ask
 
-pytestmark = pytest.mark.comfy
+pytestmark = [pytest.mark.comfy, pytest.mark.slow]  # a minute for what only changes with ComfyUI or the networks
 
 
 @pytest.fixture(scope="module")
