@@ -4,7 +4,7 @@ import pytest
 
 from .comfyui_process import ask
 
-pytestmark = [pytest.mark.comfy, pytest.mark.slow]  # a minute for what only changes with ComfyUI or the networks
+pytestmark = [pytest.mark.comfy, pytest.mark.slow]  # most of a minute: many sizes, each with a call
 
 
 @pytest.fixture(scope="module")
